@@ -1,0 +1,258 @@
+"""The one language inside brainc: tensor-sized ops over named values.
+
+Frontends write it, passes turn one graph into the next, kernels and the planner read it. Everything is
+frozen: a stage never changes a graph, it returns a new one. Facts live here, decisions (which kernel,
+which address) do not; they meet in `program.py`.
+
+    graph kws @INTEGER
+      const conv/w : i8[64,10,4,1]          (2.5 kB, sha 91ab…)
+      entry step(audio: i8[1,49,10,1]) -> (scores: i8[1,12])
+        h0 : i8[1,25,5,64] = qconv2d(audio, conv/w, conv/b, conv/mult, conv/shift) {strides=(2, 2) …}
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from math import prod
+from types import MappingProxyType
+
+import numpy as np
+
+from brainc.dtypes import Array, DType
+from brainc.errors import Where
+
+Attr = int | float | str | tuple[int, ...] | tuple[float, ...] | tuple[str, ...]
+Attrs = Mapping[str, Attr]
+NOWHERE = Where()
+
+
+class Role(enum.Enum):
+    """What a value is to the brain: one word instead of six flags."""
+
+    INPUT = "input"
+    OUTPUT = "output"
+    CONST = "const"
+    STATE = "state"
+    TEMP = "temp"
+
+
+class Stage(enum.IntEnum):
+    """How far a graph has come; `spec.py` says what is legal at each."""
+
+    IMPORTED = 0
+    CANONICAL = 1
+    QUANTIZED = 2
+    INTEGER = 3
+    READY = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Quant:
+    """Affine quantisation: real = (q - zero) * scale, per tensor (`axis` None) or per slice of `axis`."""
+
+    scale: tuple[float, ...]
+    zero: tuple[int, ...]
+    axis: int | None = None
+
+    @staticmethod
+    def tensor(scale: float, zero: int) -> Quant:
+        return Quant((float(scale),), (int(zero),))
+
+
+@dataclass(frozen=True, slots=True)
+class TensorType:
+    """Element type, static shape, and what the integers mean (None: they are just numbers)."""
+
+    dtype: DType
+    shape: tuple[int, ...]
+    quant: Quant | None = None
+
+    @property
+    def size(self) -> int:
+        return prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        return self.size * self.dtype.nbytes
+
+    def __str__(self) -> str:
+        return f"{self.dtype}[{','.join(map(str, self.shape))}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Const:
+    """A constant's passport: `key` (sha256 of type, shape and bytes) and how to get the numbers."""
+
+    key: str
+    load: Callable[[], Array] = field(compare=False, repr=False)
+
+    @staticmethod
+    def of(array: Array) -> Const:
+        fixed = np.array(array, order="C")
+        fixed.setflags(write=False)
+        return Const(_digest(fixed), lambda: fixed)
+
+
+def _digest(array: Array) -> str:
+    sha = hashlib.sha256(f"{array.dtype.str}{array.shape}".encode())
+    sha.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data if array.size else b"")
+    return sha.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A named tensor."""
+
+    name: str
+    type: TensorType
+    role: Role = Role.TEMP
+    const: Const | None = None
+    where: Where = NOWHERE
+
+    def array(self) -> Array:
+        """The numbers of a constant (or the initial value of a state)."""
+        if self.const is None:
+            raise ValueError(f"{self.name} has no constant")
+        return self.const.load()
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One operation; an empty string among `inputs` is an optional operand left out."""
+
+    name: str
+    op: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attrs: Attrs = field(default_factory=lambda: MappingProxyType({}))
+    where: Where = NOWHERE
+
+    @property
+    def operands(self) -> tuple[str, ...]:
+        """The inputs that are there."""
+        return tuple(i for i in self.inputs if i)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One C function of the brain: its ports, in order, and its nodes, in a topological order."""
+
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    nodes: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """A whole brain: values by name, entries over them, and the stage it has reached."""
+
+    name: str
+    values: Mapping[str, Value]
+    entries: tuple[Entry, ...]
+    stage: Stage = Stage.IMPORTED
+
+    def nodes(self) -> Iterator[Node]:
+        for entry in self.entries:
+            yield from entry.nodes
+
+    def type(self, name: str) -> TensorType:
+        return self.values[name].type
+
+    def is_const(self, name: str) -> bool:
+        return bool(name) and self.values[name].role is Role.CONST
+
+    def array(self, name: str) -> Array:
+        return self.values[name].array()
+
+    def producers(self) -> dict[str, Node]:
+        """Value name to the node that writes it."""
+        return {out: node for node in self.nodes() for out in node.outputs}
+
+    def consumers(self) -> dict[str, list[Node]]:
+        """Value name to the nodes that read it, in order (a node twice if it reads twice)."""
+        users: dict[str, list[Node]] = {}
+        for node in self.nodes():
+            for name in node.operands:
+                users.setdefault(name, []).append(node)
+        return users
+
+    def at(self, stage: Stage) -> Graph:
+        return replace(self, stage=stage)
+
+    def replaced(
+        self, *, values: Mapping[str, Value] | None = None, entries: tuple[Entry, ...] | None = None
+    ) -> Graph:
+        """A copy with other values or entries; values that nothing mentions any more are dropped."""
+        new = replace(
+            self, values=values or self.values, entries=self.entries if entries is None else entries
+        )
+        return new._swept()
+
+    def _swept(self) -> Graph:
+        used = {name for e in self.entries for name in (*e.inputs, *e.outputs)}
+        used |= {name for node in self.nodes() for name in (*node.operands, *node.outputs)}
+        used |= {name for name, value in self.values.items() if value.role is Role.STATE}
+        if len(used) == len(self.values):
+            return self
+        return replace(self, values={n: v for n, v in self.values.items() if n in used})
+
+    def text(self) -> str:
+        """The debugger: the whole graph as readable lines."""
+        return "\n".join(_text(self)) + "\n"
+
+
+def attrs(**items: Attr) -> Attrs:
+    """A frozen attribute table."""
+    return MappingProxyType(dict(items))
+
+
+def const_value(
+    name: str, array: Array, dtype: DType, quant: Quant | None = None, where: Where = NOWHERE
+) -> Value:
+    """A constant named `name` holding `array` as `dtype`."""
+    fixed = np.asarray(array).astype(dtype.numpy, copy=False)
+    return Value(name, TensorType(dtype, tuple(fixed.shape), quant), Role.CONST, Const.of(fixed), where)
+
+
+def fresh_name(wanted: str, taken: Mapping[str, object] | set[str]) -> str:
+    """`wanted`, or `wanted.2`, `wanted.3` … if it is taken."""
+    if wanted not in taken:
+        return wanted
+    number = 2
+    while f"{wanted}.{number}" in taken:
+        number += 1
+    return f"{wanted}.{number}"
+
+
+def _size(nbytes: int) -> str:
+    return f"{nbytes} B" if nbytes < 1000 else f"{nbytes / 1000:.1f} kB"
+
+
+def _quant_text(quant: Quant | None) -> str:
+    if quant is None:
+        return ""
+    if quant.axis is None:
+        return f" scale={quant.scale[0]:.6g} zero={quant.zero[0]}"
+    return f" scale=<{len(quant.scale)} along {quant.axis}>"
+
+
+def _text(graph: Graph) -> Iterator[str]:
+    yield f"graph {graph.name} @{graph.stage.name}"
+    for value in graph.values.values():
+        if value.role in (Role.CONST, Role.STATE):
+            sha = f", sha {value.const.key[:4]}…" if value.const else ""
+            head = f"  {value.role.value} {value.name} : {value.type}"
+            yield f"{head}{_quant_text(value.type.quant)}  ({_size(value.type.nbytes)}{sha})"
+    for entry in graph.entries:
+        ports = ", ".join(f"{n}: {graph.type(n)}{_quant_text(graph.type(n).quant)}" for n in entry.inputs)
+        outs = ", ".join(f"{n}: {graph.type(n)}{_quant_text(graph.type(n).quant)}" for n in entry.outputs)
+        yield f"  entry {entry.name}({ports}) -> ({outs})"
+        for node in entry.nodes:
+            outs = ", ".join(f"{n} : {graph.type(n)}{_quant_text(graph.type(n).quant)}" for n in node.outputs)
+            attrs_text = " ".join(f"{k}={v}" for k, v in sorted(node.attrs.items()))
+            attrs_text = f" {{{attrs_text}}}" if attrs_text else ""
+            yield f"    {outs} = {node.op}({', '.join(i or '-' for i in node.inputs)}){attrs_text}"

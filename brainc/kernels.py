@@ -1,0 +1,252 @@
+"""Reads kernel files and chooses one for each node.
+
+A kernel is one file, `templates/<op>/<name>.c.j2` or `targets/<t>/kernels/<op>/<name>.c.j2`; its head is
+a C comment holding TOML, its contract. `KernelTable` knows all that a target may use; `choose` tests each
+candidate against a node (types, features, `where`) and takes the cheapest that passes, the most specific
+target breaking ties. `explain` keeps what failed first for those that did not.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from brainc import ops
+from brainc.dtypes import DType
+from brainc.errors import KernelError, UnsupportedError, at
+from brainc.expressions import evaluate
+from brainc.ir import Attr, Graph, Node, TensorType
+from brainc.resources import templates_dir
+from brainc.target import Target
+
+SCALARS = {
+    "strides": ("SH", "SW"),
+    "pads": ("PT", "PL", "PB", "PR"),
+    "dilations": ("DH", "DW"),
+    "kernel": ("KH", "KW"),
+    "factors": ("FH", "FW"),
+}
+_OPEN, _CLOSE = "/*--- kernel", "---*/"
+_KEYS = {
+    "op",
+    "types",
+    "args",
+    "bake",
+    "needs",
+    "where",
+    "pack",
+    "scratch",
+    "rows",
+    "reads",
+    "inplace",
+    "cost",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """A kernel file: its contract (see architecture, "Kernels") and its body."""
+
+    name: str  # <target>/<op>/<file>, `templates` being the target `c`
+    path: Path
+    rank: int  # 0 for the target itself, growing towards the portable templates
+    body: str
+    op: str
+    ins: tuple[str, ...]
+    outs: tuple[str, ...]
+    args: tuple[str, ...]
+    bake: tuple[str, ...]
+    needs: frozenset[str]
+    where: str
+    pack: Mapping[str, str]
+    scratch: str
+    rows: str
+    reads: Mapping[str, tuple[str, str]]
+    inplace: tuple[str, ...]
+    cost: str
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A kernel bound to a node: every dim and attribute it may mention, and what it needs."""
+
+    kernel: Kernel
+    env: Mapping[str, Any]
+    scratch: int
+    cost: float
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of a candidate: `failed` is the first test it did not pass, empty if it passed all."""
+
+    kernel: Kernel
+    failed: str
+    cost: float | None
+
+
+def parse(text: str, name: str, path: Path, rank: int = 0) -> Kernel:
+    """A kernel file's text to a `Kernel`; a broken head is a `KernelError`."""
+    with at(file=str(path)):
+        start, end = text.find(_OPEN), text.find(_CLOSE)
+        if start != 0 or end < 0:
+            raise KernelError("this kernel has no head", fix=f"begin the file with {_OPEN!r} … {_CLOSE!r}")
+        try:
+            head = tomllib.loads(text[len(_OPEN) : end])
+        except tomllib.TOMLDecodeError as error:
+            raise KernelError(f"the kernel's head is not TOML: {error}", fix="mend the head") from error
+        unknown = set(head) - _KEYS
+        missing = {"op", "types", "args", "cost"} - set(head)
+        if unknown or missing:
+            raise KernelError(
+                f"the kernel's head has unknown or missing keys: {', '.join(sorted(unknown | missing))}",
+                fix="keys are " + ", ".join(sorted(_KEYS)),
+            )
+        ins, _, outs = head["types"].partition("->")
+        return Kernel(
+            name=name,
+            path=path,
+            rank=rank,
+            body=text[end + len(_CLOSE) :].lstrip("\n"),
+            op=head["op"],
+            ins=tuple(ins.split()),
+            outs=tuple(outs.split()),
+            args=tuple(head["args"]),
+            bake=tuple(head.get("bake", ())),
+            needs=frozenset(head.get("needs", ())),
+            where=head.get("where", ""),
+            pack=head.get("pack", {}),
+            scratch=str(head.get("scratch", "0")),
+            rows=str(head.get("rows", "")),
+            reads={k: (str(v[0]), str(v[1])) for k, v in head.get("reads", {}).items()},
+            inplace=tuple(head.get("inplace", ())),
+            cost=str(head["cost"]),
+        )
+
+
+def scan(folder: Path, label: str, rank: int) -> list[Kernel]:
+    """All kernels below `folder` (`<op>/<name>.c.j2`), in order of their names."""
+    found = []
+    for path in sorted(folder.glob("*/*.c.j2")):
+        if not path.name.startswith("_"):
+            name = f"{label}/{path.parent.name}/{path.name.removesuffix('.c.j2')}"
+            found.append(parse(path.read_text(encoding="utf-8"), name, path, rank))
+    return found
+
+
+class KernelTable:
+    """All kernels that a target may use, by op."""
+
+    def __init__(self, target: Target, pins: Mapping[str, str] | None = None, portable: bool = False) -> None:
+        """`pins` maps node names to kernel names; `portable` leaves only the plain C kernels."""
+        self.target = target
+        self.pins = pins or {}
+        self._by_op: dict[str, list[Kernel]] = {}
+        found = []
+        if not portable:
+            for rank, (name, folder) in enumerate(zip(target.chain, target.folders, strict=True)):
+                found += scan(folder / "kernels", name, rank)
+        found += scan(templates_dir(), "c", len(target.chain))
+        for kernel in found:
+            self._by_op.setdefault(kernel.op, []).append(kernel)
+
+    def candidates(self, op: str) -> list[Kernel]:
+        return self._by_op.get(op, [])
+
+    def explain(self, graph: Graph, node: Node) -> list[Verdict]:
+        """Every candidate for a node with the first test it failed."""
+        env = environment(graph, node)
+        verdicts = []
+        for kernel in self.candidates(node.op):
+            failed = self._first_failure(kernel, graph, node, env)
+            verdicts.append(
+                Verdict(kernel, failed, None if failed else float(evaluate(kernel.cost, env)))
+            )
+        return verdicts
+
+    def _first_failure(self, kernel: Kernel, graph: Graph, node: Node, env: Mapping[str, Any]) -> str:
+        pinned = self.pins.get(node.name)
+        if pinned and pinned != kernel.name:
+            return f"pinned to {pinned}"
+        mismatch = _type_mismatch(kernel, graph, node)
+        if mismatch:
+            return mismatch
+        absent = kernel.needs - self.target.features
+        if absent:
+            return f"needs {', '.join(sorted(absent))}"
+        if kernel.where and not evaluate(kernel.where, env):
+            return f"where {kernel.where}"
+        return ""
+
+    def choose(self, graph: Graph, node: Node) -> Choice:
+        """The cheapest kernel that fits; none: an `UnsupportedError` that lists the near misses."""
+        passed = [v for v in self.explain(graph, node) if not v.failed]
+        if not passed:
+            with at(node=node.name, op=node.op):
+                raise UnsupportedError(self._no_match(graph, node), fix=_no_match_fix(self.target, node))
+        best = min(passed, key=lambda v: (v.cost, v.kernel.rank, v.kernel.name))
+        env = environment(graph, node)
+        assert best.cost is not None
+        return Choice(best.kernel, env, int(evaluate(best.kernel.scratch, env)), best.cost)
+
+    def has(self, graph: Graph, node: Node) -> bool:
+        """Whether some kernel fits (a view needs none)."""
+        return node.op == "reshape" or any(not v.failed for v in self.explain(graph, node))
+
+    def _no_match(self, graph: Graph, node: Node) -> str:
+        types = ", ".join(str(graph.type(i)) for i in node.operands)
+        lines = [f"{self.target.name} has no kernel for {node.op}({types})"]
+        lines += [f"  {v.kernel.name}: {v.failed}" for v in self.explain(graph, node)]
+        return "\n".join(lines)
+
+
+def _no_match_fix(target: Target, node: Node) -> str:
+    return f"write targets/{target.name}/kernels/{node.op}/NAME.c.j2, or choose another target"
+
+
+def environment(graph: Graph, node: Node) -> dict[str, Any]:
+    """What a kernel's formulas and template may mention of a node: dims, attributes, shapes."""
+    op = ops.get(node.op)
+    ins: list[TensorType | None] = [graph.type(i) if i else None for i in node.inputs]
+    outs = [graph.type(o) for o in node.outputs]
+    env: dict[str, Any] = dict(op.bind(ins, outs))
+    env["ESZ"] = (outs or [t for t in ins if t])[0].dtype.nbytes
+    for index, type_ in enumerate(ins):
+        if type_ is not None and not op.operand_at(index).variadic:
+            env[f"{op.inputs[index].name}_shape"] = type_.shape
+    for operand, out in zip(op.outputs, outs, strict=True):
+        env[f"{operand.name}_shape"] = out.shape
+    for name, value in op.full(node.attrs).items():
+        env.update(_scalars(name, value))
+    if op.inputs and op.inputs[-1].variadic:
+        tail = [t for t in ins[len(op.inputs) - 1 :] if t is not None]
+        name = op.inputs[-1].name
+        env[f"{name}_names"] = [f"{name}{i}" for i in range(len(tail))]
+        env[f"{name}_shapes"] = [t.shape for t in tail]
+    return env
+
+
+def _scalars(name: str, value: Attr) -> dict[str, Any]:
+    names = SCALARS.get(name)
+    return dict(zip(names, value, strict=True)) if names and isinstance(value, tuple) else {name: value}
+
+
+def _type_mismatch(kernel: Kernel, graph: Graph, node: Node) -> str:
+    """Empty, or why the operand types do not fit the head's `types`."""
+    tail = [kernel.ins[-1]] * (len(node.inputs) - len(kernel.ins)) if kernel.ins else []
+    wanted = (*kernel.ins, *tail)
+    have = [graph.type(i).dtype if i else None for i in node.inputs]
+    outs = [graph.type(o).dtype for o in node.outputs]
+    pairs = list(zip((*wanted, *kernel.outs), (*have, *outs), strict=False))
+    if len(wanted) != len(have) or not all(_fits(w, h) for w, h in pairs):
+        text = " ".join(str(h) if h else "-" for h in have)
+        return f"types are {text} -> {' '.join(map(str, outs))}"
+    generic = {str(h) for w, h in pairs if w == "any"}
+    return "" if len(generic) <= 1 else f"element types differ: {', '.join(sorted(generic))}"
+
+
+def _fits(wanted: str, have: DType | None) -> bool:
+    return wanted == "-" if have is None else wanted in (have.name, "any")

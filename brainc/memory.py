@@ -1,0 +1,176 @@
+"""Where every value lives: lifetimes, operator order, overlaps, one arena for the whole brain.
+
+Called after kernels are chosen, since scratch and overlap belong to them. A view (`reshape`) shares its
+operand's bytes; ports live in the arena; entries never run together, so their arenas overlap; states lie
+behind the arena for good. The search itself is `planner.py`, which knows nothing of graphs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from brainc import planner
+from brainc.expressions import evaluate
+from brainc.ir import Entry, Graph, Node, Role
+from brainc.kernels import Choice
+from brainc.planner import Block, Overlap, Placement, Problem, Step
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A place in the brain's struct: bytes from its start, and the steps during which it is taken."""
+
+    offset: int
+    nbytes: int
+    first: int = 0
+    last: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EntryPlan:
+    """One entry: its nodes in execution order, a slot per value (and per node that needs scratch)."""
+
+    name: str
+    nodes: tuple[Node, ...]
+    slots: Mapping[str, Slot]
+    scratch: Mapping[str, Slot]
+    placement: Placement
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The memory of a brain: `arena` bytes shared by the entries, then `state` bytes."""
+
+    arena: int
+    state: int
+    lower_bound: int
+    optimal: bool
+    align: int
+    entries: tuple[EntryPlan, ...]
+    states: Mapping[str, Slot]
+
+    @property
+    def nbytes(self) -> int:
+        return self.arena + self.state
+
+
+def plan(graph: Graph, choices: Mapping[str, Choice], *, align: int) -> Plan:
+    """The plan of a READY graph; `align` bytes is the least alignment of anything (the target's word)."""
+    entries = tuple(_plan_entry(graph, entry, choices, align) for entry in graph.entries)
+    arena = max((e.placement.nbytes for e in entries), default=0)
+    states: dict[str, Slot] = {}
+    end = arena
+    for value in graph.values.values():
+        if value.role is Role.STATE:
+            step = max(align, value.type.dtype.nbytes)
+            start = -(-end // step) * step
+            states[value.name] = Slot(start, value.type.nbytes)
+            end = start + value.type.nbytes
+    return Plan(
+        arena=arena,
+        state=end - arena,
+        lower_bound=max((e.placement.lower_bound for e in entries), default=0),
+        optimal=all(e.placement.optimal for e in entries),
+        align=align,
+        entries=entries,
+        states=states,
+    )
+
+
+def problem_of(graph: Graph, entry: Entry, choices: Mapping[str, Choice], align: int) -> Problem:
+    """The planner's view of an entry: blocks (values that share bytes are one), steps, permissions."""
+    home = _homes(graph, entry)
+    blocks: dict[str, Block] = {}
+    for name in (*entry.inputs, *(o for n in entry.nodes for o in n.outputs)):
+        type_, old = graph.type(name), blocks.get(home[name])
+        least = max(align, type_.dtype.nbytes, old.align if old else 1)
+        blocks[home[name]] = Block(home[name], max(type_.nbytes, old.nbytes if old else 0), least)
+    steps = [_step(graph, n, choices[n.name], home, align) for n in entry.nodes if n.op != "reshape"]
+    ins = tuple(dict.fromkeys(home[i] for i in entry.inputs))
+    outs = tuple(dict.fromkeys(home[o] for o in entry.outputs))
+    return Problem(blocks, tuple(steps), ins, outs, _after_state(graph, entry))
+
+
+def _plan_entry(graph: Graph, entry: Entry, choices: Mapping[str, Choice], align: int) -> EntryPlan:
+    problem = problem_of(graph, entry, choices, align)
+    placement = planner.plan(problem)
+    lives = planner.lifetimes(problem, placement.order)
+    home = _homes(graph, entry)
+    slots = {}
+    for name, block in home.items():
+        first, last = lives[block]
+        slots[name] = Slot(placement.offsets[block], graph.type(name).nbytes, first, last)
+    scratch = {}
+    for index, step in enumerate(placement.order):
+        if choices[step].scratch:
+            offset = placement.offsets[planner.scratch_name(step)]
+            scratch[step] = Slot(offset, choices[step].scratch, index, index)
+    by_name = {n.name: n for n in entry.nodes}
+    nodes = tuple(by_name[name] for name in placement.order)
+    return EntryPlan(entry.name, nodes, slots, scratch, placement)
+
+
+def _homes(graph: Graph, entry: Entry) -> dict[str, str]:
+    """Value name to the name of the block it lives in: a view lives where its operand does."""
+    home = {name: name for name in entry.inputs}
+    for node in entry.nodes:
+        for out in node.outputs:
+            view = node.op == "reshape" and node.inputs[0] in home
+            home[out] = home[node.inputs[0]] if view else out
+    return home
+
+
+def _step(graph: Graph, node: Node, choice: Choice, home: Mapping[str, str], align: int) -> Step:
+    reads = tuple(dict.fromkeys(home[i] for i in node.operands if i in home))
+    writes = tuple(dict.fromkeys(home[o] for o in node.outputs))
+    allowed = tuple(_overlaps(graph, node, choice, home))
+    return Step(node.name, reads, writes, choice.scratch, max(align, 4) if choice.scratch else 1, allowed)
+
+
+def _overlaps(graph: Graph, node: Node, choice: Choice, home: Mapping[str, str]) -> list[Overlap]:
+    """The kernel's permissions, turned from rows into bytes."""
+    from brainc import ops  # the signature tells which operand is called what
+
+    if len(node.outputs) != 1 or choice.env.get("B", 1) != 1:
+        return []
+    y = home[node.outputs[0]]
+    names = [ops.get(node.op).operand_at(i).name for i in range(len(node.inputs))]
+    operands = {n: home[i] for n, i in zip(names, node.inputs, strict=True) if i in home}
+    found = [Overlap(operands[x], y, 0) for x in choice.kernel.inplace if x in operands]
+    if choice.kernel.rows:
+        rows = int(evaluate(choice.kernel.rows, choice.env))
+        for x, (count, first) in choice.kernel.reads.items():
+            if x in operands:
+                x_bytes = graph.type(node.inputs[names.index(x)]).nbytes
+                y_bytes = graph.type(node.outputs[0]).nbytes
+                distance = row_distance(rows, y_bytes, count, first, x_bytes, choice)
+                found.append(Overlap(operands[x], y, distance))
+    readers = [home.get(i) for i in node.operands]
+    return [o for o in found if o.x != o.y and readers.count(o.x) == 1]
+
+
+def row_distance(rows: int, y_bytes: int, count: str, first: str, x_bytes: int, choice: Choice) -> int:
+    """How far behind y's start x must begin, so that writing y by rows never meets a row of x still needed.
+
+    Row r of y ends at (r + 1) * y_row; the first row of x that it or a later row reads lies at first(r) * x_row.
+    """
+    x_rows = int(evaluate(count, choice.env))
+    y_row, x_row = y_bytes // rows, x_bytes // x_rows
+    return max(
+        (r + 1) * y_row - min(max(int(evaluate(first, {**choice.env, "r": r})), 0), x_rows) * x_row
+        for r in range(rows)
+    )
+
+
+def _after_state(graph: Graph, entry: Entry) -> tuple[tuple[str, str], ...]:
+    """Order that data alone does not show: who reads or writes a state stays in the order of the graph."""
+    last: dict[str, list[str]] = {}
+    pairs = []
+    for node in entry.nodes:
+        for name in node.operands:
+            if graph.values[name].role is Role.STATE:
+                touched = last.setdefault(name, [])
+                pairs += [(before, node.name) for before in touched]
+                touched.append(node.name)
+    return tuple(dict.fromkeys(pairs))

@@ -1,0 +1,125 @@
+"""The arithmetic contract: what integer brains compute, to the bit.
+
+The ops of `brainc/ops` whose names start with `q` are made of these functions; `templates/fixed.h` says
+the same in C, and `tests/unit/test_numerics.py` holds the two together (all cases where there are few,
+a million random ones elsewhere). All products are widened before they are multiplied; shifts of negative
+numbers are arithmetic (floor).
+
+Rounding profile `once`: requantisation rounds one time, half up:
+
+    requant(acc) = clamp((acc * mult + 2^(shift-1)) >> shift) + zero, lo, hi)      1 <= shift <= 62
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from brainc.dtypes import Array
+
+I8_LO, I8_HI = -128, 127
+SOFTMAX_BITS = 16  # weights of a softmax are exp(-d * scale) with 16 fractional bits
+PROB_BITS = 15  # a probability before its last requantisation, as a fraction of 2^15
+
+
+def clamp(v: Array, lo: int, hi: int) -> Array:
+    """v held between lo and hi."""
+    return np.minimum(np.maximum(v, lo), hi)
+
+
+def rounding_shift(v: Array, shift: Array | int) -> Array:
+    """int64 v / 2^shift, rounded half up; 1 <= shift <= 62."""
+    wide = np.asarray(v, np.int64)
+    s = np.asarray(shift, np.int64)
+    return (wide + (np.int64(1) << (s - 1))) >> s
+
+
+def requant(
+    acc: Array, mult: Array | int, shift: Array | int, zero: int, lo: int = I8_LO, hi: int = I8_HI
+) -> Array:
+    """int32 accumulators to int8: scaled by mult / 2^shift, rounded once, offset, clamped.
+
+    acc int32, mult int32 >= 0, shift 1..62 (both broadcast along the last axis). Source: the profile `once`.
+    """
+    product = np.asarray(acc, np.int64) * np.asarray(mult, np.int64)
+    return clamp(rounding_shift(product, shift) + zero, lo, hi).astype(np.int8)
+
+
+def scaled_sum(
+    a: Array,
+    b: Array,
+    za: int,
+    zb: int,
+    ma: int,
+    mb: int,
+    shift: int,
+    zero: int,
+    lo: int = I8_LO,
+    hi: int = I8_HI,
+) -> Array:
+    """int8 a + b of different scales: ((a-za)*ma + (b-zb)*mb) / 2^shift, in 32 bits throughout.
+
+    |ma|, |mb| < 2^21, 1 <= shift <= 30, so no sum passes 2^31.
+    """
+    total = (a.astype(np.int32) - za) * np.int32(ma) + (b.astype(np.int32) - zb) * np.int32(mb)
+    rounded = (total + (np.int32(1) << np.int32(shift - 1))) >> np.int32(shift)
+    return clamp(rounded + zero, lo, hi).astype(np.int8)
+
+
+def dot(x: Array, w: Array) -> Array:
+    """Sum over the last axis of x [M,K] times w [N,K] in int32 (no wrap: `prove_widths` sees to it)."""
+    return np.asarray(x.astype(np.float64) @ w.astype(np.float64).T).astype(np.int32)
+
+
+def shift_u8(x: Array) -> Array:
+    """uint8 to int8 with the zero point moved by 128, and back: the top bit flips."""
+    flipped = x.view(np.uint8) ^ np.uint8(0x80)
+    return np.asarray(flipped.view(np.int8 if x.dtype == np.uint8 else np.uint8))
+
+
+def softmax_probability(weights: Array) -> Array:
+    """uint32 weights [M,N] (each <= 2^16, a row's sum > 0) to fractions of 2^15, rounded half up."""
+    total = weights.sum(axis=-1, keepdims=True, dtype=np.uint64)
+    return np.asarray(((weights.astype(np.uint64) << np.uint64(PROB_BITS)) + total // 2) // total)
+
+
+def to_int(x: Array, scale: float, zero: int, lo: int, hi: int) -> Array:
+    """float32 to an integer: clamp(round_half_even(x * (1 / scale)) + zero), all in float32 before the clamp.
+
+    NaN becomes the zero point.
+    """
+    inverse = np.float32(1.0) / np.float32(scale)
+    scaled = np.nan_to_num(x.astype(np.float32) * inverse, nan=0.0, posinf=3e38, neginf=-3e38)
+    bounded = np.clip(scaled, np.float32(lo - zero), np.float32(hi - zero))
+    return np.asarray(np.rint(bounded).astype(np.int64) + zero)
+
+
+def from_int(q: Array, scale: float, zero: int) -> Array:
+    """An integer to float32: (q - zero) * scale."""
+    return np.asarray((q.astype(np.int32) - np.int32(zero)).astype(np.float32) * np.float32(scale))
+
+
+def multiplier(real: float) -> tuple[int, int]:
+    """(mult, shift) with mult / 2^shift nearest to a real factor >= 0; mult has 31 bits where it can.
+
+    Error below 2^-31 relative for factors in 2^-32 .. 2^29.
+    """
+    if real <= 0.0 or not math.isfinite(real):
+        return 0, 1
+    fraction, exponent = math.frexp(real)
+    mult, shift = round(fraction * (1 << 31)), 31 - exponent
+    if mult == 1 << 31:
+        mult, shift = mult >> 1, shift - 1
+    while shift > 62:
+        mult, shift = (mult + 1) >> 1, shift - 1
+    if shift < 1:
+        return (1 << 31) - 1, 1
+    return mult, shift
+
+
+def sum_multipliers(a: float, b: float) -> tuple[int, int, int]:
+    """(ma, mb, shift) for `scaled_sum`: both real factors over one power of two, at most 21 bits each."""
+    largest = max(abs(a), abs(b), 1e-30)
+    shift = min(30, max(1, 20 - math.frexp(largest)[1]))
+    return round(a * (1 << shift)), round(b * (1 << shift)), shift

@@ -1,0 +1,37 @@
+"""Depthwise convolution (one filter a channel), real numbers, channels last."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from brainc.dtypes import Array
+from brainc.ir import Attr, TensorType
+from brainc.ops import op
+from brainc.ops.conv2d import spatial_result, windows
+
+
+@op("x[B,H,W,C] w[KH,KW,C]c b[C]c? -> y[B,OH,OW,C]")
+def dwconv2d(
+    x: Array,
+    w: Array,
+    b: Array | None,
+    *,
+    strides: tuple[int, ...] = (1, 1),
+    pads: tuple[int, ...] = (0, 0, 0, 0),
+    dilations: tuple[int, ...] = (1, 1),
+    lo: float = -math.inf,
+    hi: float = math.inf,
+) -> Array:
+    """y = clamp(sum of window * w + b, lo, hi), channel by channel; the border is 0."""
+    y = (windows(x, w.shape[:2], strides, pads, dilations, 0) * w).sum(axis=(3, 4), dtype=x.dtype)
+    return np.asarray(np.clip(y if b is None else y + b, lo, hi)).astype(x.dtype)
+
+
+@dwconv2d.result
+def _result(ins: Sequence[TensorType | None], attrs: Mapping[str, Attr]) -> tuple[TensorType, ...]:
+    w = ins[1]
+    assert w is not None
+    return spatial_result(ins, (w.shape[0], w.shape[1]), w.shape[2], attrs)

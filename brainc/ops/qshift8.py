@@ -1,0 +1,22 @@
+"""uint8 to int8 and back, exact: the zero point moves by 128."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from brainc.dtypes import I8, U8, Array
+from brainc.ir import Attr, TensorType
+from brainc.numerics import shift_u8
+from brainc.ops import op
+
+
+@op("x[...] -> y[...]")
+def qshift8(x: Array) -> Array:
+    """y = x with its top bit flipped: u8 becomes i8, i8 becomes u8."""
+    return shift_u8(x)
+
+
+@qshift8.result
+def _result(ins: Sequence[TensorType | None], attrs: Mapping[str, Attr]) -> tuple[TensorType, ...]:
+    assert ins[0] is not None
+    return (TensorType(I8 if ins[0].dtype is U8 else U8, ins[0].shape),)

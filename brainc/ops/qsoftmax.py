@@ -1,0 +1,30 @@
+"""Softmax on int8, exact: exponentials from a table, one integer division an output."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from brainc.dtypes import Array
+from brainc.numerics import requant, softmax_probability
+from brainc.ops import op
+
+
+@op("x[M,N] table[256]c -> y[M,N]")
+def qsoftmax(
+    x: Array,
+    table: Array,
+    *,
+    mult: int,
+    shift: int,
+    zy: int,
+    lo: int = -128,
+    hi: int = 127,
+    round: str = "once",
+) -> Array:
+    """y = requant(softmax_probability(table[max - x])), row by row.
+
+    table (int32) holds exp(-d * scale) with 16 fractional bits for d = 0..255. Needs N <= 32768.
+    """
+    wide = x.astype(np.int32)
+    weights = table[wide.max(axis=-1, keepdims=True) - wide]
+    return requant(softmax_probability(weights).astype(np.int32), mult, shift, zy, lo, hi)

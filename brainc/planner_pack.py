@@ -1,0 +1,248 @@
+"""The planner's search room, part two: offsets for one order.
+
+Who knocks: `planner_search.decide`. What leaves: an offset per block, within a given height, or a proof that there is
+none. A pair alive together is an `Edge` (a, b, up, down): offset(b) >= offset(a) + up, or offset(a) >= offset(b) + down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+Edge = tuple[int, int, int, int]
+Group = tuple[tuple[int, ...], int]  # blocks alive at one step, and the most bytes that overlaps and rounding save there
+T = TypeVar("T")
+
+UP, DOWN = 1, 2  # how an edge was settled: b above a, a above b
+
+
+class OutOfEffort(Exception):
+    """The budget is spent: neither an answer nor a proof."""
+
+
+@dataclass(slots=True)
+class Budget:
+    """A number of search states still allowed."""
+
+    left: int
+
+    def spend(self, count: int) -> None:
+        """Pay for `count` states, or raise OutOfEffort."""
+        self.left -= count
+        if self.left < 0:
+            raise OutOfEffort
+
+    def lend(self, share: int, search: Callable[[Budget], T]) -> T:
+        """Run `search` on one `share`-th of what is left; what it does not use stays here."""
+        part = Budget(max(self.left, 0) // share)
+        before = part.left
+        try:
+            return search(part)
+        finally:
+            self.left -= before - max(part.left, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """Blocks (sizes, alignments, sizes rounded to the grain), the pairs alive together, the groups alive at a step."""
+
+    sizes: tuple[int, ...]
+    aligns: tuple[int, ...]
+    grains: tuple[int, ...]
+    edges: tuple[Edge, ...]
+    groups: tuple[Group, ...]
+
+    def neighbours(self) -> list[list[tuple[int, int, int]]]:
+        """Per block b: (a, up, down) for each pair, seen from b: b goes at a + up or higher, or at a - down or lower."""
+        around: list[list[tuple[int, int, int]]] = [[] for _ in self.sizes]
+        for a, b, up, down in self.edges:
+            around[b].append((a, up, down))
+            around[a].append((b, down, up))
+        return around
+
+
+def lowest_gap(taken: Iterable[tuple[int, int]], align: int) -> int:
+    """The lowest aligned offset that is strictly inside none of the intervals `taken`."""
+    offset = 0
+    for low, high in sorted(taken):
+        if low < offset < high:
+            offset = -(-high // align) * align
+        elif low >= offset:
+            break
+    return offset
+
+
+def first_fit(net: Network, order: Iterable[int], placed: dict[int, int] | None = None) -> list[int]:
+    """Give each block of `order` its lowest free offset among its neighbours placed before. All blocks must be named."""
+    around = net.neighbours()
+    offsets = {} if placed is None else dict(placed)
+    for b in order:
+        taken = [(offsets[a] - down, offsets[a] + up) for a, up, down in around[b] if a in offsets]
+        offsets[b] = lowest_gap(taken, net.aligns[b])
+    return [offsets[b] for b in range(len(net.sizes))]
+
+
+def height_of(sizes: Sequence[int], offsets: Sequence[int]) -> int:
+    """The bytes that a placement needs."""
+    return max((o + n for o, n in zip(offsets, sizes, strict=True) if n), default=0)
+
+
+class Packer:
+    """Exact search for offsets within a height.
+
+    * Each block has a window [low, high] of offsets. A pair with only one way left to stand (b above a, or a above b)
+      narrows both windows; that is repeated until nothing changes. A pair with no way left closes the branch.
+    * So does a group alive at one step that no longer fits between the lowest window and the height.
+    * If no pair collides with every block at its low, the lows are the answer: they are the least offsets that
+      satisfy all settled pairs, whatever the signs of the distances.
+    * Otherwise a colliding pair is settled one way, then the other. Pairs that closed branches before bear a grudge
+      and come first; the dive is cut at a growing limit and started again, so grudges reach the top of the tree.
+    """
+
+    def __init__(self, net: Network, height: int, budget: Budget, grudges: dict[tuple[int, int], int]) -> None:
+        self.net, self.height, self.budget, self.grudges = net, height, budget, grudges
+        self.high = [(height - n) // a * a for n, a in zip(net.sizes, net.aligns, strict=True)]
+        self.stripped = self.strip()
+        gone = set(self.stripped)
+        self.edges = [e for e in net.edges if e[0] not in gone and e[1] not in gone]
+        self.touching: list[list[int]] = [[] for _ in net.sizes]
+        for i, (a, b, _, _) in enumerate(self.edges):
+            self.touching[a].append(i)
+            self.touching[b].append(i)
+        kept = (([b for b in members if b not in gone], saved) for members, saved in net.groups)
+        self.groups = [(members, saved) for members, saved in kept if len(members) > 1]
+        self.load = len(self.edges) + sum(len(members) for members, _ in self.groups)
+
+    def strip(self) -> list[int]:
+        """Set aside, one by one, blocks that will find room wherever their neighbours go."""
+        around = self.net.neighbours()
+        gone: dict[int, None] = {}
+        todo = sorted(range(len(around)), reverse=True)
+        while todo:
+            b = todo.pop()
+            align = self.net.aligns[b]
+            # a neighbour forbids up + down - 1 offsets in a row
+            taken = sum((up + down + align - 2) // align for a, up, down in around[b] if a not in gone)
+            if b not in gone and self.high[b] >= 0 and taken <= self.high[b] // align:
+                gone[b] = None
+                todo.extend(a for a, _, _ in around[b] if a not in gone)
+        return list(gone)
+
+    def solve(self) -> list[int] | None:
+        """The offsets, or None: proof that the height is too small. Raises OutOfEffort."""
+        if any(high < 0 for high, n in zip(self.high, self.net.sizes, strict=True) if n):
+            return None
+        limit = 32
+        while True:
+            settled, lows = self.dive(limit)
+            if settled:
+                break
+            limit += limit // 2
+        if lows is None:
+            return None
+        gone = set(self.stripped)
+        placed = {b: low for b, low in enumerate(lows) if b not in gone}
+        return first_fit(self.net, reversed(self.stripped), placed)
+
+    def dive(self, limit: int) -> tuple[bool, list[int] | None]:
+        """Search at most `limit` nodes: (False, None) if cut, else (True, lows or None)."""
+        root = ([0] * len(self.high), list(self.high), bytearray(len(self.edges)), list(range(len(self.edges))))
+        stack = [root]
+        while stack:
+            if not limit:
+                return False, None
+            limit -= 1
+            low, high, ways, queue = stack.pop()
+            if not self.narrow(low, high, ways, queue) or self.crowded(low, high):
+                continue
+            worst = self.collision(low, ways)
+            if worst is None:
+                return True, low
+            for way in self.ways_by_room(worst, low, high):
+                settled = bytearray(ways)
+                settled[worst] = way
+                stack.append((list(low), list(high), settled, [worst]))
+        return True, None
+
+    def narrow(self, low: list[int], high: list[int], ways: bytearray, queue: list[int]) -> bool:
+        """Propagate until nothing changes; False if some pair has no way left."""
+        work = 0
+        waiting = set(queue)
+        while queue:
+            i = queue.pop()
+            waiting.discard(i)
+            work += 1
+            a, b, up, down = self.edges[i]
+            can_up = ways[i] != DOWN and low[a] + up <= high[b]
+            can_down = ways[i] != UP and low[b] + down <= high[a]
+            if can_up and can_down:
+                continue
+            if not can_up and not can_down:
+                self.grudges[a, b] = self.grudges.get((a, b), 0) + 1
+                self.budget.spend(1 + (work + self.load) // 64)
+                return False
+            ways[i] = UP if can_up else DOWN
+            lower, upper, apart = (a, b, up) if can_up else (b, a, down)
+            for moved in self.shift(low, high, lower, upper, apart):
+                for j in self.touching[moved]:
+                    if j not in waiting:
+                        waiting.add(j)
+                        queue.append(j)
+        self.budget.spend(1 + (work + self.load) // 64)
+        return True
+
+    def shift(self, low: list[int], high: list[int], lower: int, upper: int, apart: int) -> list[int]:
+        """Narrow both windows so that offset(upper) >= offset(lower) + apart; the blocks whose window changed."""
+        moved = []
+        align = self.net.aligns[upper]
+        least = -(-(low[lower] + apart) // align) * align
+        if least > low[upper]:
+            low[upper] = least
+            moved.append(upper)
+        align = self.net.aligns[lower]
+        most = (high[upper] - apart) // align * align
+        if most < high[lower]:
+            high[lower] = most
+            moved.append(lower)
+        return moved
+
+    def crowded(self, low: list[int], high: list[int]) -> bool:
+        """Whether some group no longer fits above its lowest, or below its highest, window."""
+        grains = self.net.grains
+        for members, saved in self.groups:
+            total = -saved
+            for start, n in sorted(((low[b], grains[b]) for b in members), reverse=True):
+                total += n
+                if start + total > self.height:
+                    return True
+            total = -saved
+            for end, n in sorted((high[b] + self.net.sizes[b], grains[b]) for b in members):
+                total += n
+                if total > end:
+                    return True
+        return False
+
+    def collision(self, low: list[int], ways: bytearray) -> int | None:
+        """The pair to settle next: it collides at the lows, bears most grudges, then is lowest and largest."""
+        best, best_key = None, (-1, 0, 0)
+        for i, (a, b, up, down) in enumerate(self.edges):
+            if not ways[i] and low[b] < low[a] + up and low[a] < low[b] + down:
+                key = (self.grudges.get((a, b), 0), -min(low[a], low[b]), up + down)
+                if key > best_key:
+                    best, best_key = i, key
+        return best
+
+    def ways_by_room(self, i: int, low: list[int], high: list[int]) -> tuple[int, int]:
+        """Both ways for a pair, the roomier one last (the stack takes it first)."""
+        a, b, up, down = self.edges[i]
+        return (DOWN, UP) if high[b] - low[a] - up >= high[a] - low[b] - down else (UP, DOWN)
+
+
+def pack(net: Network, height: int, budget: Budget, grudges: dict[tuple[int, int], int]) -> list[int] | None:
+    """Offsets for all blocks within `height` bytes, or None: proof that there are none. Raises OutOfEffort.
+
+    `grudges` counts, per pair of blocks, the branches it closed; passed on from call to call, it only sets the order
+    in which pairs are tried.
+    """
+    return Packer(net, height, budget, grudges).solve()
