@@ -162,9 +162,7 @@ class KernelTable:
         verdicts = []
         for kernel in self.candidates(node.op):
             failed = self._first_failure(kernel, graph, node, env)
-            verdicts.append(
-                Verdict(kernel, failed, None if failed else float(evaluate(kernel.cost, env)))
-            )
+            verdicts.append(Verdict(kernel, failed, None if failed else float(evaluate(kernel.cost, env))))
         return verdicts
 
     def _first_failure(self, kernel: Kernel, graph: Graph, node: Node, env: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from brainc import planner
+from brainc import ops, planner
 from brainc.expressions import evaluate
 from brainc.ir import Entry, Graph, Node, Role
 from brainc.kernels import Choice
@@ -125,19 +125,21 @@ def _step(graph: Graph, node: Node, choice: Choice, home: Mapping[str, str], ali
     reads = tuple(dict.fromkeys(home[i] for i in node.operands if i in home))
     writes = tuple(dict.fromkeys(home[o] for o in node.outputs))
     allowed = tuple(_overlaps(graph, node, choice, home))
-    return Step(node.name, reads, writes, choice.scratch, max(align, 4) if choice.scratch else 1, allowed)
+    return Step(node.name, reads, writes, choice.scratch, align, allowed)
 
 
 def _overlaps(graph: Graph, node: Node, choice: Choice, home: Mapping[str, str]) -> list[Overlap]:
     """The kernel's permissions, turned from rows into bytes."""
-    from brainc import ops  # the signature tells which operand is called what
-
     if len(node.outputs) != 1 or choice.env.get("B", 1) != 1:
         return []
     y = home[node.outputs[0]]
     names = [ops.get(node.op).operand_at(i).name for i in range(len(node.inputs))]
     operands = {n: home[i] for n, i in zip(names, node.inputs, strict=True) if i in home}
-    found = [Overlap(operands[x], y, 0) for x in choice.kernel.inplace if x in operands]
+    found = [
+        Overlap(operands[x], y, _element_distance(graph, node, names.index(x)))
+        for x in choice.kernel.inplace
+        if x in operands
+    ]
     if choice.kernel.rows:
         rows = int(evaluate(choice.kernel.rows, choice.env))
         for x, (count, first) in choice.kernel.reads.items():
@@ -150,8 +152,14 @@ def _overlaps(graph: Graph, node: Node, choice: Choice, home: Mapping[str, str])
     return [o for o in found if o.x != o.y and readers.count(o.x) == 1]
 
 
+def _element_distance(graph: Graph, node: Node, index: int) -> int:
+    """The same for a kernel that reads element i before it writes element i, in ascending order."""
+    x, y = graph.type(node.inputs[index]), graph.type(node.outputs[0])
+    return max(0, y.size * (y.dtype.nbytes - x.dtype.nbytes))
+
+
 def row_distance(rows: int, y_bytes: int, count: str, first: str, x_bytes: int, choice: Choice) -> int:
-    """How far behind y's start x must begin, so that writing y by rows never meets a row of x still needed.
+    """How far behind y's start x must begin, so that no row of y is written over a row of x still needed.
 
     Row r of y ends at (r + 1) * y_row; the first row of x that it or a later row reads lies at first(r) * x_row.
     """

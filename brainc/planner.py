@@ -106,13 +106,13 @@ def plan(problem: Problem, *, effort: int = 20_000) -> Placement:
     budget = Budget(effort)
     floor = floor_of_any_order(model)
     original = model.plain_order()
-    calm, floor = budget.lend(2, lambda part: least_peak(model, floor, part))
+    calm, floor = least_peak(model, floor, budget.part(2))
     nbytes, order, offsets = _greedy(model, (original, modest_order(model), calm or original))
     untried, height = floor, floor  # below `untried`, heights are refuted or were too hard
     grudges: dict[tuple[int, int], int] = {}
     while untried < nbytes and budget.left > 0:
         try:
-            answer = budget.lend(2, lambda part, height=height: decide(model, height, part, grudges))
+            answer = decide(model, height, budget.part(2), grudges)
         except OutOfEffort:
             untried = height + 1
         else:

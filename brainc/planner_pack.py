@@ -6,13 +6,11 @@ none. A pair alive together is an `Edge` (a, b, up, down): offset(b) >= offset(a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 Edge = tuple[int, int, int, int]
 Group = tuple[tuple[int, ...], int]  # blocks alive at one step, and the most bytes that overlaps and rounding save there
-T = TypeVar("T")
 
 UP, DOWN = 1, 2  # how an edge was settled: b above a, a above b
 
@@ -23,24 +21,22 @@ class OutOfEffort(Exception):
 
 @dataclass(slots=True)
 class Budget:
-    """A number of search states still allowed."""
+    """A number of search states still allowed, perhaps as part of a larger budget."""
 
     left: int
+    whole: Budget | None = None
 
     def spend(self, count: int) -> None:
         """Pay for `count` states, or raise OutOfEffort."""
         self.left -= count
+        if self.whole:
+            self.whole.spend(count)
         if self.left < 0:
             raise OutOfEffort
 
-    def lend(self, share: int, search: Callable[[Budget], T]) -> T:
-        """Run `search` on one `share`-th of what is left; what it does not use stays here."""
-        part = Budget(max(self.left, 0) // share)
-        before = part.left
-        try:
-            return search(part)
-        finally:
-            self.left -= before - max(part.left, 0)
+    def part(self, share: int) -> Budget:
+        """One `share`-th of what is left; what is spent there is spent here too."""
+        return Budget(max(self.left, 0) // share, self)
 
 
 @dataclass(frozen=True, slots=True)

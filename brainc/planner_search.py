@@ -321,7 +321,7 @@ def decide(model: Model, height: int, budget: Budget, grudges: dict[tuple[int, i
         known.append(place.met)
         if place.done == model.full:
             try:
-                offsets = budget.lend(3, lambda b, met=place.met: pack(network(model, met), height, b, grudges))
+                offsets = pack(network(model, place.met), height, budget.part(3), grudges)
             except OutOfEffort:
                 unsettled = True
                 continue

@@ -97,6 +97,7 @@ class _Job:
         self.place = place
         self.timeout = timeout
         self.said = ""
+        self.status = 0
 
     @property
     def name(self) -> str:
@@ -124,7 +125,7 @@ class _Job:
             raise DeviceError(f"{self.name} did not end within {self.timeout:g} s",
                               fix="look for an endless loop, or allow it more time") from error
         said = done.stderr if piped else done.stdout
-        self.said = said.decode("utf-8", "replace")
+        self.said, self.status = said.decode("utf-8", "replace"), done.returncode
         return self.said
 
 
@@ -138,7 +139,7 @@ def _host(job: _Job, count: bool) -> str:
 def _with_callgrind(job: _Job, told: str, valgrind: str) -> str:
     """The host's records with instructions added: callgrind writes a part at each edge of a bracket."""
     edges = ("--dump-before=br_host_end", "--dump-before=br_host_mark",
-             "--dump-after=br_host_begin", "--dump-after=br_host_mark")
+             "--dump-after=br_host_begin", "--dump-after=note_mark")
     for part in job.place.glob("parts*"):
         part.unlink()
     job.execute([valgrind, "--tool=callgrind", "--vgdb=no", "-q", "--callgrind-out-file=parts",
@@ -263,14 +264,21 @@ def _judge(job: _Job, told: _Told, samples: int) -> None:
             raise DeviceError(f"{job.name} ran {ran} of {samples} samples",
                               fix="check that the inputs are as long as its ports ask for")
         return
-    tail = "\n".join(line for line in job.said.splitlines()[-12:] if not line.startswith("bracket"))
     if not state:
-        raise DeviceError(f"{job.name} stopped without a word:\n{tail}", fix="see what it said above")
+        raise DeviceError(f"{job.name} stopped early, status {job.status}{_last_words(job.said)}",
+                          fix="run the same inputs on c99 with sanitizers: they name the line")
     why = state.get("why", "?").replace("_", " ")
     where = f" in {job.firmware.image.symbol_at(int(state['pc'], 0))}" if "pc" in state else ""
     rest = ", ".join(f"{k} {v}" for k, v in state.items() if k not in ("name", "why"))
     raise DeviceError(f"{job.name} faulted: {why}{where}{f' ({rest})' if rest else ''}",
                       fix="run the same inputs on c99 with sanitizers: they name the line")
+
+
+def _last_words(said: str) -> str:
+    """What a person should see of a program that died: a sanitizer's verdict, else the end of its output."""
+    lines = [line for line in said.splitlines() if line.split(" ")[0] not in _KINDS]
+    telling = [line for line in lines if re.search(r"runtime error:|Sanitizer:", line)]
+    return "".join(f"\n{line}" for line in telling or lines[-12:])
 
 
 def _result(firmware: Firmware, told: _Told, outputs: bytes, samples: int) -> Run:

@@ -119,6 +119,9 @@ def build(
 
 
 def _choose(target: Target, kind: str | None) -> Sim:
+    if target.abstract:
+        raise UserError(f"target {target.name} is only for others to extend",
+                        fix=f"choose from {', '.join(t.name for t in all_targets())}")
     found = next((s for s in target.sims if kind in (None, s.kind)), None)
     if found is None:
         kinds = ", ".join(s.kind for s in target.sims) or "none"

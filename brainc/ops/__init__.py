@@ -73,6 +73,7 @@ class Op:
     outputs: tuple[Operand, ...]
     meaning: Callable[..., Any]
     defaults: Mapping[str, Any]  # `inspect.Parameter.empty` where there is none
+    macs: str = "0"  # multiply-accumulates, a formula over the dims
     rule: ResultRule | None = None
     make_cases: Callable[[np.random.Generator], Iterator[Case]] | None = field(default=None, repr=False)
 
@@ -159,14 +160,14 @@ def _size(name: str, dims: Mapping[str, int]) -> int:
     return int(name) if name.isdigit() else dims[name]
 
 
-def op(signature: str) -> Callable[[Callable[..., Any]], Op]:
+def op(signature: str, *, macs: str = "0") -> Callable[[Callable[..., Any]], Op]:
     """Decorator: makes an op of a numpy function; keyword-only parameters are its attributes."""
 
     def make(meaning: Callable[..., Any]) -> Op:
         ins, outs = parse_signature(signature)
         parameters = inspect.signature(meaning).parameters.values()
         defaults = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
-        return Op(meaning.__name__.rstrip("_"), ins, outs, meaning, defaults)
+        return Op(meaning.__name__.rstrip("_"), ins, outs, meaning, defaults, macs)
 
     return make
 

@@ -58,7 +58,7 @@ def grouped(cols: Array, w: Array, group: int) -> Array:
     return np.concatenate(parts, axis=-1).reshape(b, oh, ow, f)
 
 
-@op("x[B,H,W,C] w[F,KH,KW,CG]c b[F]c? -> y[B,OH,OW,F]")
+@op("x[B,H,W,C] w[F,KH,KW,CG]c b[F]c? -> y[B,OH,OW,F]", macs="B*OH*OW*F*KH*KW*CG")
 def conv2d(
     x: Array,
     w: Array,

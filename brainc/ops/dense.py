@@ -10,7 +10,7 @@ from brainc.dtypes import Array
 from brainc.ops import op
 
 
-@op("x[M,K] w[N,K]c b[N]c? -> y[M,N]")
+@op("x[M,K] w[N,K]c b[N]c? -> y[M,N]", macs="M*N*K")
 def dense(x: Array, w: Array, b: Array | None, *, lo: float = -math.inf, hi: float = math.inf) -> Array:
     """y = clamp(x @ w.T + b, lo, hi); a 1x1 convolution is this with M = B*H*W."""
     y = x @ w.T

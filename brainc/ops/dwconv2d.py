@@ -13,7 +13,7 @@ from brainc.ops import op
 from brainc.ops.conv2d import spatial_result, windows
 
 
-@op("x[B,H,W,C] w[KH,KW,C]c b[C]c? -> y[B,OH,OW,C]")
+@op("x[B,H,W,C] w[KH,KW,C]c b[C]c? -> y[B,OH,OW,C]", macs="B*OH*OW*C*KH*KW")
 def dwconv2d(
     x: Array,
     w: Array,

@@ -8,7 +8,7 @@ from brainc.dtypes import Array
 from brainc.ops import op
 
 
-@op("a[B,M,K] b[B,K,N] -> y[B,M,N]")
+@op("a[B,M,K] b[B,K,N] -> y[B,M,N]", macs="B*M*N*K")
 def matmul(a: Array, b: Array) -> Array:
     """y = a @ b, batch by batch."""
     return np.asarray(np.matmul(a, b))

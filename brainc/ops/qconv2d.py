@@ -13,7 +13,7 @@ from brainc.ops import Case, op
 from brainc.ops.conv2d import grouped, spatial_result, windows
 
 
-@op("x[B,H,W,C] w[F,KH,KW,CG]c b[F]c mult[S]c shift[S]c -> y[B,OH,OW,F]")
+@op("x[B,H,W,C] w[F,KH,KW,CG]c b[F]c mult[S]c shift[S]c -> y[B,OH,OW,F]", macs="B*OH*OW*F*KH*KW*CG")
 def qconv2d(
     x: Array,
     w: Array,

@@ -7,7 +7,7 @@ from brainc.numerics import dot, requant
 from brainc.ops import op
 
 
-@op("x[M,K] w[N,K]c b[N]c mult[S]c shift[S]c -> y[M,N]")
+@op("x[M,K] w[N,K]c b[N]c mult[S]c shift[S]c -> y[M,N]", macs="M*N*K")
 def qdense(
     x: Array,
     w: Array,

@@ -9,7 +9,7 @@ from brainc.numerics import requant
 from brainc.ops import op
 
 
-@op("a[B,M,K] b[B,K,N] -> y[B,M,N]")
+@op("a[B,M,K] b[B,K,N] -> y[B,M,N]", macs="B*M*N*K")
 def qmatmul(
     a: Array,
     b: Array,

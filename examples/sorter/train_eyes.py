@@ -4,8 +4,8 @@
     python examples/sorter/train_eyes.py           # about a minute on one core
 
 The eyes learn without labels. They are the first half of an autoencoder that is shown a shifted, noisy digit
-and has to draw the clean one from its 24 features; the second half is then thrown away. Of three seeds the one
-that draws the validation digits best is kept, so no label and no held-out digit has any say.
+and has to draw the clean one from its 24 features; the second half is then thrown away. Of three seeds the
+one that draws the validation digits best is kept, so no label and no held-out digit has any say.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ Features = NDArray[np.float32]  # [N,24]
 
 
 def look(images: Images) -> Features:
-    """What the eyes, as compiled into the brain, make of these images."""
+    """What the eyes, in float, make of these images, one at a time as on the board."""
     eyes = onnxruntime.InferenceSession(HERE / "eyes.onnx", providers=["CPUExecutionProvider"])
     return np.concatenate([eyes.run(["features"], {"image": image[None]})[0] for image in images])
 
@@ -36,7 +36,7 @@ def fit(features: Features, trays: Labels, hidden: int, seed: int) -> MLPClassif
 
 
 def write_judge(judge: MLPClassifier, name: str) -> None:
-    """scikit-learn's weights as an ONNX graph, without the softmax: it would not change which score is largest."""
+    """scikit-learn's weights as an ONNX graph, without the softmax: the largest score is the same."""
     (w1, w2), (b1, b2) = judge.coefs_, judge.intercepts_
     taught = {"hidden.weight": w1.T, "hidden.bias": b1, "decide.weight": w2.T, "decide.bias": b2}
     weights = {key: np.ascontiguousarray(array, np.float32) for key, array in taught.items()}

@@ -26,6 +26,7 @@ void br_host_open(void)
     br_host_begin();
     br_host_mark(0);
     br_host_end();
+    __asm__ volatile(""); /* keeps the last call a call: a jump would come with other instructions */
 }
 
 int br_host_read(void *to, size_t bytes)
@@ -44,9 +45,16 @@ __attribute__((noinline)) void br_host_end(void)
     brackets++;
 }
 
-__attribute__((noinline)) void br_host_mark(uint16_t node)
+__attribute__((noinline)) static void note_mark(uint16_t node)
 {
     fprintf(stderr, "mark node=%u\n", (unsigned)node);
+}
+
+/* Two functions, since callgrind's --dump-before and --dump-after cannot name the same one. */
+__attribute__((noinline)) void br_host_mark(uint16_t node)
+{
+    note_mark(node);
+    __asm__ volatile("");
 }
 
 void br_host_write(const void *from, size_t bytes)

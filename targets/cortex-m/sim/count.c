@@ -22,7 +22,7 @@ struct qemu_plugin_tb;
 struct qemu_plugin_insn;
 enum qemu_plugin_op { QEMU_PLUGIN_INLINE_ADD_U64 };
 enum qemu_plugin_cb_flags { QEMU_PLUGIN_CB_NO_REGS };
-enum qemu_plugin_mem_rw { QEMU_PLUGIN_MEM_R = 1 };
+enum qemu_plugin_mem_rw { QEMU_PLUGIN_MEM_RW = 3 }; /* QEMU 7.2 filters reads alone wrongly */
 
 void qemu_plugin_register_vcpu_tb_trans_cb(qemu_plugin_id_t, void (*)(qemu_plugin_id_t, struct qemu_plugin_tb *));
 void qemu_plugin_register_vcpu_insn_exec_cb(struct qemu_plugin_insn *, void (*)(unsigned, void *),
@@ -150,7 +150,7 @@ static void on_translation(qemu_plugin_id_t id, struct qemu_plugin_tb *block)
         if (pc == address.end)
             qemu_plugin_register_vcpu_insn_exec_cb(insn, on_end, QEMU_PLUGIN_CB_NO_REGS, NULL);
         if (pc >= address.mark && pc < address.mark_end)
-            qemu_plugin_register_vcpu_mem_cb(insn, on_mark, QEMU_PLUGIN_CB_NO_REGS, QEMU_PLUGIN_MEM_R, NULL);
+            qemu_plugin_register_vcpu_mem_cb(insn, on_mark, QEMU_PLUGIN_CB_NO_REGS, QEMU_PLUGIN_MEM_RW, NULL);
         if (pc < address.first || pc >= address.last) {
             int class = qemu_plugin_insn_size(insn) == 2 ? class_of_narrow(op)
                                                          : class_of_wide(op, byte[2] | (unsigned)byte[3] << 8);
@@ -159,7 +159,7 @@ static void on_translation(qemu_plugin_id_t id, struct qemu_plugin_tb *block)
     }
 }
 
-static void on_exit(qemu_plugin_id_t id, void *unused)
+static void on_finish(qemu_plugin_id_t id, void *unused)
 {
     (void)id;
     (void)unused;
@@ -182,6 +182,6 @@ int qemu_plugin_install(qemu_plugin_id_t id, const struct qemu_info_t *info, int
     if (!records || !address.begin)
         return 1;
     qemu_plugin_register_vcpu_tb_trans_cb(id, on_translation);
-    qemu_plugin_register_atexit_cb(id, on_exit, NULL);
+    qemu_plugin_register_atexit_cb(id, on_finish, NULL);
     return 0;
 }

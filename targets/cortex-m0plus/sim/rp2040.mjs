@@ -9,13 +9,12 @@ import { createRequire } from 'node:module';
 import path from 'node:path';
 
 const [packages, image, ...settings] = process.argv.slice(2);
-const { RP2040, SimulationClock } = createRequire(path.join(path.resolve(packages), 'x.js'))('rp2040js');
+const { RP2040 } = createRequire(path.join(path.resolve(packages), 'x.js'))('rp2040js');
 const at = Object.fromEntries(settings.map(text => [text.split('=')[0], Number(text.split('=')[1])]));
 const FLASH = 0x10000000, SRAM = 0x20000000, NS_PER_CYCLE = 8;
 const SYS = { OPEN: 1, CLOSE: 2, WRITE0: 4, WRITE: 5, READ: 6, EXIT_EXTENDED: 0x20 };
 
-const clock = new SimulationClock();
-const mcu = new RP2040(clock);
+const mcu = new RP2040();
 const core = mcu.core;
 let stopped = false, watched = false, pending = '';
 
@@ -95,12 +94,12 @@ while (!stopped) {
   const pc = core.PC;
   if (pc >= at.first && pc < at.last) {
     onHarness(pc);
-    clock.tick(core.executeInstruction() * NS_PER_CYCLE);
+    mcu.clock.tick(core.executeInstruction() * NS_PER_CYCLE);
   } else {
     const spent = core.executeInstruction();
     cycles += spent;
     instructions++;
-    clock.tick(spent * NS_PER_CYCLE);
+    mcu.clock.tick(spent * NS_PER_CYCLE);
   }
   if (core.waiting) fault('waits_for_an_interrupt');
 }

@@ -1,0 +1,73 @@
+"""The intake: model files of every kind become graphs.
+
+A frontend is a module (or folder) here with `KIND` (its name in `brain.toml`), `SUFFIXES` and
+`load(path, name, shapes) -> Graph`; it is found by looking into this folder. `link.py` and `cli.py` knock
+here; a graph at stage IMPORTED with one entry, `step`, leaves.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import Protocol, cast
+
+from brainc.errors import ModelError, at
+from brainc.ir import Graph
+
+MAX_FILE = 2**31 - 1  # bytes; also what a protobuf message can hold
+NO_SHAPES: Mapping[str, int] = MappingProxyType({})
+
+
+class Frontend(Protocol):
+    """What a module of this folder offers."""
+
+    KIND: str
+    SUFFIXES: tuple[str, ...]
+
+    def load(self, path: Path, name: str, shapes: Mapping[str, int]) -> Graph:
+        """The model in `path` as a graph called `name`; `shapes` fixes symbolic axes."""
+
+
+@cache
+def all_frontends() -> Mapping[str, Frontend]:
+    """Kind to frontend, found by looking into this folder."""
+    names = sorted(info.name for info in pkgutil.iter_modules(__path__))
+    modules = [importlib.import_module(f"{__name__}.{name}") for name in names]
+    return {m.KIND: cast(Frontend, m) for m in modules if hasattr(m, "KIND")}
+
+
+def load(
+    path: Path, *, name: str, shapes: Mapping[str, int] = NO_SHAPES, kind: str | None = None
+) -> Graph:
+    """The model in `path` as a graph called `name`.
+
+    `shapes` gives sizes to symbolic axes; `kind` overrules the file's suffix. ModelError: the file is missing,
+    too large, of no known kind, or broken; UnsupportedError: brainc cannot compile something in it.
+    """
+    with at(file=str(path)):
+        frontend = _choose(path, kind)
+        if not path.is_file():
+            raise ModelError(f"there is no model file {path}", fix="check the path")
+        if path.stat().st_size > MAX_FILE:
+            raise ModelError(f"{path.name} is larger than 2 GiB", fix="keep its weights as external data")
+        return frontend.load(path, name, shapes)
+
+
+def _choose(path: Path, kind: str | None) -> Frontend:
+    known = all_frontends()
+    if kind is not None:
+        if kind not in known:
+            raise ModelError(f"there is no model kind {kind!r}", fix="kinds: " + ", ".join(known))
+        return known[kind]
+    for frontend in known.values():
+        if path.suffix.lower() in frontend.SUFFIXES:
+            return frontend
+    suffixes = ", ".join(s for f in known.values() for s in f.SUFFIXES)
+    raise ModelError(
+        f"{path.name} has no suffix that tells its kind",
+        fix=f"rename it ({suffixes}), or say kind = ... in brain.toml",
+    )

@@ -1,0 +1,168 @@
+"""Opening an ONNX file that nobody vouches for.
+
+The importer knocks; a parsed model of opset 7 or later, its tensors as numpy arrays, and its ports' shapes
+leave. Sizes are checked before anything is allocated; weights in other files are memory-mapped, and only
+from the model's own folder.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError
+from onnx import helper, numpy_helper
+
+from brainc.dtypes import Array
+from brainc.errors import ModelError, UnsupportedError
+
+OLDEST = 7  # older opsets are converted up first; the rules read this one and all later ones
+MAX_ELEMENTS = 2**31 - 1  # of one tensor
+_SYMBOL = re.compile(r"\w[\w.\-/:]*$")
+Axis = int | str  # a size, or the name of a symbolic axis
+
+
+def read_model(path: Path) -> onnx.ModelProto:
+    """The parsed file, functions inlined, opset raised to at least 7."""
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(path.read_bytes())
+    except (DecodeError, ValueError) as error:
+        raise _not_onnx(path) from error
+    if not model.ir_version or not model.opset_import or not model.HasField("graph"):
+        raise _not_onnx(path)
+    try:
+        if model.functions:
+            model = onnx.inliner.inline_local_functions(model)
+        if opsets(model).get("", OLDEST) < OLDEST:
+            model = onnx.version_converter.convert_version(model, 13)
+    except Exception as error:  # the converter is C++ and raises whatever it likes
+        raise UnsupportedError(
+            f"the model's opset cannot be converted up: {_first_line(error)}",
+            fix=f"export the model with opset {OLDEST} or later (13 is a good choice)",
+        ) from error
+    return model
+
+
+def _not_onnx(path: Path) -> ModelError:
+    return ModelError(f"{path.name} is not an ONNX model", fix="the file is damaged or of another kind")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def opsets(model: onnx.ModelProto) -> dict[str, int]:
+    """Domain to opset version; the standard domain is ''."""
+    return {"" if o.domain == "ai.onnx" else o.domain: o.version for o in model.opset_import}
+
+
+def attributes(node: onnx.NodeProto, folder: Path) -> dict[str, Any]:
+    """A node's attributes: numbers, strings, lists, arrays (tensors), graphs."""
+    found = {}
+    for attribute in node.attribute:
+        try:
+            value = helper.get_attribute_value(attribute)
+        except ValueError as error:
+            raise ModelError(f"attribute {attribute.name!r}: {error}", fix="export the model again") from error
+        if isinstance(value, onnx.TensorProto):
+            value = tensor(value, folder)
+        elif isinstance(value, bytes):
+            value = value.decode(errors="replace")
+        found[attribute.name] = value
+    return found
+
+
+def tensor(proto: onnx.TensorProto, folder: Path) -> Array:
+    """The numbers of a tensor; 4-bit integers as int8 or uint8, half and bfloat16 floats as float32."""
+    shape = tuple(proto.dims)
+    if any(n < 0 for n in shape) or prod(shape) > MAX_ELEMENTS:
+        raise ModelError(f"tensor {proto.name!r} has shape {list(shape)}", fix="export the model again")
+    try:
+        dtype = np.dtype(helper.tensor_dtype_to_np_dtype(proto.data_type))
+        if proto.data_location == onnx.TensorProto.EXTERNAL:
+            return _external(proto, folder, dtype, shape)
+        return _plain(np.asarray(numpy_helper.to_array(proto)), proto.data_type)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(
+            f"tensor {proto.name!r} does not hold its {prod(shape)} numbers: {_first_line(error)}",
+            fix="the file is damaged; export the model again",
+        ) from error
+
+
+def _plain(array: Array, data_type: int) -> Array:
+    """Element types that numpy lacks, widened."""
+    if data_type in (onnx.TensorProto.INT4, onnx.TensorProto.UINT4):
+        return array.astype(np.int8 if data_type == onnx.TensorProto.INT4 else np.uint8)
+    if data_type == onnx.TensorProto.FLOAT16 or array.dtype.kind == "V":
+        return array.astype(np.float32)
+    return array
+
+
+def _external(proto: onnx.TensorProto, folder: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Array:
+    """Numbers of a file beside the model, memory-mapped."""
+    info = {entry.key: entry.value for entry in proto.external_data}
+    location = info.get("location", "")
+    file, home = (folder / location).resolve(), folder.resolve()
+    if not location or Path(location).is_absolute() or ".." in Path(location).parts or home not in file.parents:
+        raise ModelError(
+            f"tensor {proto.name!r} keeps its numbers in {location!r}, outside the model's folder",
+            fix="put the data file beside the model and name it without a path",
+        )
+    if not file.is_file():
+        raise ModelError(f"the model's data file {location!r} is missing", fix=f"put it into {folder}")
+    offset, nbytes = int(info.get("offset", 0)), prod(shape) * dtype.itemsize
+    if int(info.get("length", nbytes)) != nbytes or offset < 0 or offset + nbytes > file.stat().st_size:
+        raise ModelError(
+            f"tensor {proto.name!r} needs {nbytes} bytes at {offset} of {location!r}, which has "
+            f"{file.stat().st_size}",
+            fix="the data file is cut off or belongs to another model",
+        )
+    if not nbytes:
+        return np.zeros(shape, dtype)
+    return _plain(np.memmap(file, dtype, "r", offset, shape), proto.data_type)
+
+
+def port_axes(port: onnx.ValueInfoProto) -> list[Axis]:
+    """Sizes and symbols of a port; an axis without a name is called PORT.INDEX, and so may any other be."""
+    if not port.type.HasField("tensor_type") or not port.type.tensor_type.HasField("shape"):
+        raise ModelError(f"port {port.name!r} is no tensor of known rank", fix="export it with a fixed shape")
+    axes: list[Axis] = []
+    for index, dim in enumerate(port.type.tensor_type.shape.dim):
+        symbol = dim.dim_param if _SYMBOL.match(dim.dim_param) else f"{port.name}.{index}"
+        axes.append(dim.dim_value if dim.dim_value > 0 else symbol)
+    return axes
+
+
+def settle_shapes(
+    ports: Mapping[str, Sequence[Axis]], given: Mapping[str, int]
+) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """(port, shape) with every axis a number: a port's first axis is the batch, 1 unless given otherwise."""
+    symbols = {a for axes in ports.values() for a in axes if isinstance(a, str)}
+    places = {f"{p}.{i}" for p, axes in ports.items() for i, a in enumerate(axes) if isinstance(a, str)}
+    if wrong := set(given) - symbols - places:
+        raise ModelError(
+            f"the model has no symbolic axis {', '.join(sorted(wrong))}",
+            fix=f"its symbolic axes: {', '.join(sorted(symbols)) or 'none'}",
+        )
+    if bad := [f"{name}={size}" for name, size in given.items() if size < 1]:
+        raise ModelError(f"axis sizes must be at least 1, not {', '.join(bad)}", fix="give another size")
+    batch = {axes[0] for axes in ports.values() if axes and isinstance(axes[0], str)}
+    for port, axes in ports.items():
+        shape = []
+        for index, axis in enumerate(axes):
+            size = given.get(f"{port}.{index}", given.get(str(axis), 1 if axis in batch else None))
+            if isinstance(axis, int):
+                size = axis
+            if size is None:
+                raise UnsupportedError(
+                    f"axis {index} of input {port!r} has no fixed size: it is called {axis!r}",
+                    fix=f"give it one: --shape {axis}=N",
+                )
+            shape.append(size)
+        yield port, tuple(shape)

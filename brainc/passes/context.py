@@ -1,0 +1,40 @@
+"""What a pass may know beside the graph: the user's options, samples, and what the target can do.
+
+Knocks: the compiler, which makes one per build. Frozen, so no pass can talk to another through it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from brainc.dtypes import Array
+from brainc.ir import Graph, Node
+
+
+def _any_kernel(graph: Graph, node: Node) -> bool:
+    return True
+
+
+def _ignore(line: str) -> None:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the user asked for."""
+
+    quantize: str | None = None  # "int8" | "none" | None: as the model is
+    calibration: str = "mse"  # "minmax" | "percentile" | "mse"
+    io: str = "native"  # "native" | "int8": ports keep the model's own types, or become int8
+    layout: str = "native"  # "native" | "nhwc": image ports keep the model's order, or have channels last
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """All that a pass is given beside the graph."""
+
+    options: Options = field(default_factory=Options)
+    samples: Mapping[str, Array] | None = None  # one array per input port, first axis = samples
+    has_kernel: Callable[[Graph, Node], bool] = _any_kernel  # can the target run this node?
+    note: Callable[[str], None] = _ignore  # a line for the user: what a pass saved or chose
