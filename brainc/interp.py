@@ -113,9 +113,7 @@ def random_inputs(graph: Graph, entry: str | None, seed: int = 0) -> dict[str, A
     return dict(_random_inputs(graph, find_entry(graph, entry), np.random.default_rng(seed)))
 
 
-def _random_inputs(
-    graph: Graph, entry: Entry, rng: np.random.Generator
-) -> Iterator[tuple[str, Array]]:
+def _random_inputs(graph: Graph, entry: Entry, rng: np.random.Generator) -> Iterator[tuple[str, Array]]:
     for port in entry.inputs:
         type_ = graph.type(port)
         if type_.dtype.is_integer:

@@ -161,7 +161,7 @@ def _element_distance(graph: Graph, node: Node, index: int) -> int:
 def row_distance(rows: int, y_bytes: int, count: str, first: str, x_bytes: int, choice: Choice) -> int:
     """How far behind y's start x must begin, so that no row of y is written over a row of x still needed.
 
-    Row r of y ends at (r + 1) * y_row; the first row of x that it or a later row reads lies at first(r) * x_row.
+    Row r of y ends at (r + 1) * y_row; the first row of x that it or a later one reads is at first(r) * x_row.
     """
     x_rows = int(evaluate(count, choice.env))
     y_row, x_row = y_bytes // rows, x_bytes // x_rows
@@ -182,3 +182,20 @@ def _after_state(graph: Graph, entry: Entry) -> tuple[tuple[str, str], ...]:
                 pairs += [(before, node.name) for before in touched]
                 touched.append(node.name)
     return tuple(dict.fromkeys(pairs))
+
+
+def peak(graph: Graph, plan: Plan, choices: Mapping[str, Choice]) -> str:
+    """The step that needs most, with what is alive there: the sentence for those who must fit it."""
+    entry = max(plan.entries, key=lambda e: e.placement.nbytes)
+    steps = entry.placement.order
+    blocks: dict[int, list[tuple[str, int]]] = {index: [] for index in range(len(steps))}
+    seen: set[tuple[int, int]] = set()
+    for name, slot in entry.slots.items():
+        if (slot.offset, slot.first) not in seen:
+            seen.add((slot.offset, slot.first))
+            for index in range(slot.first, min(slot.last, len(steps) - 1) + 1):
+                blocks[index].append((name, slot.nbytes))
+    worst = max(blocks, key=lambda i: sum(n for _, n in blocks[i]) + choices[steps[i]].scratch)
+    parts = [f"{name} {nbytes:,}" for name, nbytes in sorted(blocks[worst], key=lambda b: -b[1])]
+    scratch = choices[steps[worst]].scratch
+    return f"at {steps[worst]}: " + " + ".join(parts + ([f"scratch {scratch:,}"] if scratch else []))

@@ -21,6 +21,7 @@ from brainc.toolchain import Firmware, find_tool, helper, node_packages, version
 TIMEOUT = 600.0  # seconds
 _OWN_BRACKETS = 2
 _CLASSES = ("load", "store", "mul", "branch", "div", "fp_mve", "other")
+_SANITIZE_FIRST = "run the same inputs on c99 with sanitizers: they name the line"
 _KINDS = ("bracket", "mark", "stack", "state")
 
 
@@ -266,18 +267,18 @@ def _judge(job: _Job, told: _Told, samples: int) -> None:
         return
     if not state:
         raise DeviceError(f"{job.name} stopped early, status {job.status}{_last_words(job.said)}",
-                          fix="run the same inputs on c99 with sanitizers: they name the line")
+                          fix="" if job.firmware.sanitized else _SANITIZE_FIRST)
     why = state.get("why", "?").replace("_", " ")
     where = f" in {job.firmware.image.symbol_at(int(state['pc'], 0))}" if "pc" in state else ""
     rest = ", ".join(f"{k} {v}" for k, v in state.items() if k not in ("name", "why"))
     raise DeviceError(f"{job.name} faulted: {why}{where}{f' ({rest})' if rest else ''}",
-                      fix="run the same inputs on c99 with sanitizers: they name the line")
+                      fix=_SANITIZE_FIRST)
 
 
 def _last_words(said: str) -> str:
     """What a person should see of a program that died: a sanitizer's verdict, else the end of its output."""
     lines = [line for line in said.splitlines() if line.split(" ")[0] not in _KINDS]
-    telling = [line for line in lines if re.search(r"runtime error:|Sanitizer:", line)]
+    telling = [line for line in lines if re.search(r"runtime error:|Sanitizer:|fatal:", line)]
     return "".join(f"\n{line}" for line in telling or lines[-12:])
 
 

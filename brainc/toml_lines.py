@@ -74,14 +74,16 @@ class Table:
             yield key, self.table(key)
 
     def text(self, key: str) -> str | None:
-        return self._typed(key, str, "a text", 'quotes: "..."')
+        text: str | None = self._typed(key, str, "a text", 'quotes: "..."')
+        return text
 
     def flag(self, key: str) -> bool | None:
-        return self._typed(key, bool, "true or false", "true or false, without quotes")
+        flag: bool | None = self._typed(key, bool, "true or false", "true or false, without quotes")
+        return flag
 
     def count(self, key: str) -> int | None:
         """A whole number > 0."""
-        number = self._typed(key, int, "a whole number", "digits, without quotes")
+        number: int | None = self._typed(key, int, "a whole number", "digits, without quotes")
         if number is not None and (isinstance(self.items[key], bool) or number <= 0):
             raise self.error(f"{key} in {self} is not a number above 0", fix="write digits", key=key)
         return number
@@ -132,7 +134,7 @@ def _parse(text: str, file: str) -> Table:
     except RecursionError:
         raise ManifestError("values are nested too deep", fix="flatten them", where=Where(file)) from None
     except tomllib.TOMLDecodeError as error:
-        what, at, place = str(error).partition(" (at ")
+        what, _, place = str(error).partition(" (at ")
         found = re.search(r"line (\d+)", place)
         line = int(found[1]) if found else text.rstrip().count("\n") + 1
         if "overwrite" in what:

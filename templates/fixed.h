@@ -32,9 +32,9 @@ typedef int32_t br_pos; /* a row or column that may lie outside the picture */
 #define BR_CONST(T, name, n) static const T name[n]   /* defines a constant: BR_CONST(int8_t, w, 3) = {…}; */
 #endif
 
-#ifndef BR_HAS_COPY_CONST
+#ifndef BR_HAS_COPY_FLASH
 /* Bytes of a constant to RAM. */
-BR_INLINE void br_copy_const(void *to, BR_CP(uint8_t) from, br_len bytes)
+BR_INLINE void br_copy_flash(void *to, BR_CP(void) from, br_len bytes)
 {
     memcpy(to, from, (size_t)bytes);
 }

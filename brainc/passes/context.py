@@ -37,4 +37,5 @@ class Context:
     options: Options = field(default_factory=Options)
     samples: Mapping[str, Array] | None = None  # one array per input port, first axis = samples
     has_kernel: Callable[[Graph, Node], bool] = _any_kernel  # can the target run this node?
+    flat: bool = True  # constants can be read like any other memory (not so on AVR)
     note: Callable[[str], None] = _ignore  # a line for the user: what a pass saved or chose

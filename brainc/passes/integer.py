@@ -11,21 +11,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from brainc.dtypes import F32
 from brainc.ir import Attrs, Entry, Graph, Node, Role, TensorType, attrs
 from brainc.passes import integer_forms as forms
+from brainc.passes.context import Context
 from brainc.passes.integer_build import Build, quantised
+from brainc.spec import CLAMPED, MOVES
 
-if TYPE_CHECKING:
-    from brainc.passes import Context
-
-RAW: Final = frozenset(
-    {"reshape", "transpose", "concat", "slice", "pad", "expand", "upsample2d", "maxpool2d", "argmax"}
-)
-KEPT: Final = frozenset({"from_int", "to_int"})
-CLAMPED: Final = frozenset({"conv2d", "dwconv2d", "dense", "add", "sub", "mul"})
+DOORS: Final = frozenset({"from_int", "to_int"})
 
 Form = Callable[[Build, Node], bool]
 FORMS: Final[dict[str, tuple[Form, ...]]] = {
@@ -69,7 +64,7 @@ def _alive(nodes: list[Node], outputs: tuple[str, ...]) -> tuple[Node, ...]:
     """The nodes that something after them reads (a real twin of a value may have lost its readers)."""
     wanted, kept = set(outputs), []
     for node in reversed(nodes):
-        if wanted & set(node.outputs) or node.op not in KEPT:
+        if wanted & set(node.outputs) or node.op not in DOORS:
             wanted |= set(node.operands)
             kept.append(node)
     return tuple(reversed(kept))
@@ -78,15 +73,14 @@ def _alive(nodes: list[Node], outputs: tuple[str, ...]) -> tuple[Node, ...]:
 def _lower(build: Build, node: Node) -> None:
     if node.op == "to_int" and forms.rescale(build, node):
         return
-    if node.op in KEPT or node.op.startswith("q"):
+    touches = any(quantised(build.values[n].type) for n in (*node.operands, *node.outputs))
+    if node.op in DOORS or node.op.startswith("q") or not touches:
         build.add(node)
-    elif not any(quantised(build.values[n].type) for n in (*node.operands, *node.outputs)):
-        build.add(node)
-    elif node.op in RAW and _raw(build, node):
         return
-    elif forms.all_int8(build, node) and any(form(build, node) for form in FORMS.get(node.op, ())):
-        return
-    else:
+    done = _raw(build, node) or (
+        forms.all_int8(build, node) and any(form(build, node) for form in FORMS.get(node.op, ()))
+    )
+    if not done:
         _stay_real(build, node)
 
 
@@ -96,7 +90,9 @@ def _raw(build: Build, node: Node) -> bool:
     if node.op == "argmax":
         build.add(node)
         return True
-    if not all(quantised(build.values[n].type) for n in (*node.operands, *node.outputs)):
+    if node.op not in MOVES or not all(
+        quantised(build.values[n].type) for n in (*node.operands, *node.outputs)
+    ):
         return False
     build.add(replace(node, inputs=tuple(build.requantised(n, wanted, node) for n in node.inputs)))
     return True
@@ -113,7 +109,7 @@ def _stay_real(build: Build, node: Node) -> None:
             continue
         twin = build.value(f"{name}/real", TensorType(F32, type_.shape), node)
         given = attrs(scale=type_.quant.scale[0], zero=type_.quant.zero[0], dtype=type_.dtype.name)
-        doors.append(Node(f"{node.name}/to_int", "to_int", (twin,), (name,), given, node.where))
+        doors.append(Node(f"{twin}/to_int", "to_int", (twin,), (name,), given, node.where))
         real_outputs.append(twin)
     build.add(replace(node, inputs=inputs, outputs=tuple(real_outputs)))
     for door in doors:

@@ -7,21 +7,16 @@ in float64 from the scales; `brainc/ops/q*.py` say what the q ops compute with t
 
 from __future__ import annotations
 
-import math
-from dataclasses import replace
-
 import numpy as np
 
 from brainc import numerics, ops
-from brainc.dtypes import F32, I8, I32, Array
+from brainc.dtypes import I8, I32, Array
 from brainc.ir import Attr, Node, Quant, TensorType, attrs
 from brainc.ops import ints
 from brainc.ops.avgpool2d import counts
 from brainc.passes.integer_build import (
-    I8_VALUES,
     Build,
     bounds,
-    dequantise,
     multipliers,
     quantise,
     real_constant,
@@ -55,10 +50,7 @@ def table(build: Build, node: Node) -> bool:
         return ops.get(node.op).run(args, node.attrs)[0]
 
     answers = build.table(f"{node.name}/table", old.quant, y.quant, function, node)
-    if np.array_equal(build.values[answers].array(), I8_VALUES):  # nothing happens: a view
-        build.emit(node, "reshape", (x,), shape=y.shape)
-    else:
-        build.emit(node, "qlut", (x, answers))
+    build.emit(node, "qlut", (x, answers))
     return True
 
 
@@ -216,8 +208,8 @@ def _largest(build: Build, node: Node) -> bool:
     m, k, n = build.values[x].type.shape
     tall = build.value(f"{node.name}/x", TensorType(I8, (m, k, 1, n), y.quant), node)
     flat = build.value(f"{node.name}/y", TensorType(I8, (m, 1, 1, n), y.quant), node)
-    build.add(Node(f"{node.name}/x", "reshape", (x,), (tall,), attrs(shape=(m, k, 1, n)), node.where))
-    build.add(Node(f"{node.name}/max", "maxpool2d", (tall,), (flat,), attrs(kernel=(k, 1)), node.where))
+    build.add(Node(f"{tall}/view", "reshape", (x,), (tall,), attrs(shape=(m, k, 1, n)), node.where))
+    build.add(Node(f"{flat}/max", "maxpool2d", (tall,), (flat,), attrs(kernel=(k, 1)), node.where))
     build.emit(node, "reshape", (flat,), shape=(m, n))
     return True
 

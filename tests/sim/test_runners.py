@@ -42,7 +42,8 @@ TOY_C = """
 #define br_host_mark(node) (void)0
 #endif
 static const int8_t weights[TOY_Y_LEN][TOY_X_LEN] = {
-    {1, -2, 3, -4, 5, -6, 7, -8, 9, -10, 11, -12, 13, -14, 15, -16}, {127, -128, 64, -64}, {3, 1, 4, 1, 5, 9, 2, 6}};
+    {1, -2, 3, -4, 5, -6, 7, -8, 9, -10, 11, -12, 13, -14, 15, -16}, {127, -128, 64, -64},
+    {3, 1, 4, 1, 5, 9, 2, 6}};
 void toy_init(toy_t *brain) { memset(brain, 0, sizeof *brain); }
 void toy_step(toy_t *brain, const int8_t x[TOY_X_LEN], const int16_t bias[TOY_BIAS_LEN], int8_t y[TOY_Y_LEN])
 {
@@ -121,7 +122,8 @@ def make(work: Path, name: str, kind: str, sources: dict[str, str], *more: str, 
     return build(target, c, [work], work / "build", sim=kind, sanitize=sanitize, defines=defines)
 
 
-def toy(work: Path, name: str, kind: str, *more: str, sanitize: bool = False, trace: bool = False) -> Firmware:
+def toy(work: Path, name: str, kind: str, *more: str, sanitize: bool = False,
+        trace: bool = False) -> Firmware:
     sources = {"toy.h": TOY_H, "toy.c": TOY_C, "main.c": TOY_MAIN}
     return make(work, name, kind, sources, *more, sanitize=sanitize, defines=("TOY_TRACE",) if trace else ())
 
@@ -207,7 +209,8 @@ def test_an_empty_bracket_costs_nothing(tmp_path: Path, name: str, kind: str) ->
 
 
 @pytest.mark.parametrize(("name", "kind", "fixed"), [
-    ("uno", "simavr", 40), ("mega", "simavr", 40), ("cortex-m4", "qemu", 64), ("cortex-m0plus", "rp2040js", 64)])
+    ("uno", "simavr", 40), ("mega", "simavr", 40), ("cortex-m4", "qemu", 64),
+    ("cortex-m0plus", "rp2040js", 64)])
 def test_stack_is_what_the_entry_takes(tmp_path: Path, name: str, kind: str, fixed: int) -> None:
     """300 bytes more of local array are 300 (rounded to words) more bytes of stack."""
     local = "volatile uint8_t room[%d]; for (unsigned i = 0; i < sizeof room; i++) room[i] = (uint8_t)i;"
@@ -246,36 +249,41 @@ int main(void)
 
 
 def test_sanitizers_name_the_line(tmp_path: Path) -> None:
-    body = "volatile int16_t room[2] = {0, 0}; room[byte & 64 ? 2 : 0] = 1;"
+    body = "volatile int16_t room[2] = {0, 0}; byte = (uint8_t)room[byte & 64 ? 2 : 0];"
     firmware = make(tmp_path, "c99", "host", {"main.c": PROBE % ("", body)}, sanitize=True)
-    with pytest.raises(DeviceError, match=r"main\.c:8.*runtime error: index 2 out of bounds"):
+    with pytest.raises(DeviceError, match=r"main\.c:9.*runtime error: index 2 out of bounds"):
         run(firmware, b"a", 1)
     clean = toy(tmp_path / "clean", "c99", "host", sanitize=True)
     assert run(clean, INPUTS, SAMPLES, count=True).outputs == expected()
 
 
+UNALIGNED = "static uint32_t two[2]; uint32_t *volatile odd = (uint32_t *)((uintptr_t)two + 1); *odd = 1;"
+
+
 @pytest.mark.parametrize(("name", "kind", "crash"), [
     ("cortex-m4", "qemu", '__asm__ volatile("udf #7");'),
     ("cortex-m4", "qemu", "*(volatile uint32_t *)0xa0000000u = 1;"),
-    ("cortex-m55", "qemu", "*(volatile uint32_t *)0xa0000000u = 1;"),
-    ("cortex-m0plus", "qemu", "static volatile uint32_t two[2]; *(volatile uint32_t *)((uintptr_t)two + 1) = 1;"),
-    ("cortex-m0plus", "rp2040js",
-     "static volatile uint32_t two[2]; *(volatile uint32_t *)((uintptr_t)two + 1) = 1;"),
-    ("uno", "simavr", '__asm__ volatile(".word 0xffff");'),
+    ("cortex-m55", "qemu", '__asm__ volatile("udf #7");'),
+    ("cortex-m0plus", "qemu", UNALIGNED),
+    ("cortex-m0plus", "rp2040js", "*(volatile uint32_t *)0xa0000000u = 1;"),
+    ("cortex-m0plus", "rp2040js", '__asm__ volatile("udf #7");'),
+    ("uno", "simavr", '__asm__ volatile(".word 0x0001");'),
 ])
 def test_a_fault_is_named(tmp_path: Path, name: str, kind: str, crash: str) -> None:
     with pytest.raises(DeviceError, match=rf"the firmware for {name} \({kind}\) faulted: .* in probe"):
         probe(tmp_path, name, kind, "probe();", inside=crash)
 
 
-@pytest.mark.parametrize(("name", "kind"), [("uno", "simavr"), ("cortex-m4", "qemu"), ("cortex-m0plus", "rp2040js")])
+@pytest.mark.parametrize(("name", "kind"), [
+    ("uno", "simavr"), ("cortex-m4", "qemu"), ("cortex-m0plus", "rp2040js")])
 def test_a_stack_that_runs_away_is_named(tmp_path: Path, name: str, kind: str) -> None:
-    deep = "volatile uint8_t room[200]; room[0] = byte; if (byte) probe(); room[1] = byte;"
-    with pytest.raises(DeviceError, match="faulted"):
+    deep = "volatile uint8_t room[200]; room[0] = byte; if (byte) probe(); byte = room[0];"
+    with pytest.raises(DeviceError, match="faulted|Lockup"):
         probe(tmp_path, name, kind, "probe();", inside=deep)
 
 
-@pytest.mark.parametrize(("name", "kind"), [m for m in MACHINES if m[0] in ("c99", "uno", "cortex-m4", "cortex-m0plus")])
+@pytest.mark.parametrize(("name", "kind"), [
+    ("c99", "host"), ("uno", "simavr"), ("cortex-m4", "qemu"), ("cortex-m0plus", "rp2040js")])
 def test_an_endless_loop_is_ended(tmp_path: Path, name: str, kind: str) -> None:
     firmware = make(tmp_path, name, kind, {"main.c": PROBE % ("", "for (;;) __asm__ volatile(\"\");")})
     with pytest.raises(DeviceError, match="did not end within 1 s"):
@@ -290,8 +298,8 @@ def test_inputs_that_are_too_short_are_told(tmp_path: Path, name: str, kind: str
 
 
 def test_too_much_for_an_uno_is_told(tmp_path: Path) -> None:
-    body = "static volatile uint8_t big[2048]; big[byte] = 1;"
-    with pytest.raises(DeviceError, match="ram too small"):
+    body = "static volatile uint8_t big[2048]; byte = big[byte];"
+    with pytest.raises(ToolFailed, match="not within region"):
         probe(tmp_path, "uno", "simavr", body)
 
 
@@ -303,7 +311,7 @@ def test_a_missing_tool_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch, tmp_
     assert {s.name for s in doctor() if s.path is None} >= {"avr-gcc", "qemu-system-arm", "valgrind"}
 
 
-def test_a_missing_package_of_node_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_missing_node_package_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(toolchain, "node_packages", lambda: tmp_path)
     with pytest.raises(ToolMissing) as caught:
         find_tool("rp2040js", packages=())
@@ -335,10 +343,12 @@ def test_a_second_compiler_agrees(tmp_path: Path) -> None:
 def test_elf_sizes(tmp_path: Path) -> None:
     """Flash holds code, constants and the image of .data; RAM holds .data and .bss."""
     need(load_target("cortex-m3"), "qemu")
-    text = "static volatile int here[5] = {1, 2, 3}, there[100]; static const volatile char more[1000] = {1};\n"
+    text = ("static volatile int here[5] = {1, 2, 3}, there[100];\n"
+            "static const uint8_t more[1000] = {1};\n")
     small = make(tmp_path / "a", "cortex-m3", "qemu", {"main.c": PROBE % ("", "")})
     large = make(tmp_path / "b", "cortex-m3", "qemu",
-                 {"main.c": text + PROBE % ("", "here[1] = there[2] + more[byte]; there[0] = 1;")})
+                 {"main.c": "#include <stdint.h>\n" + text + PROBE % (
+                     "", "here[1] = there[2] + more[byte]; there[0] = 1;")})
     assert large.ram_bytes - small.ram_bytes in range(420, 433)  # 8 bytes of alignment each
     assert large.flash_bytes - small.flash_bytes in range(1020, 1120)
     assert read_elf(large.elf).symbol_at(large.image.symbols["main"][0] & ~1) == "main"

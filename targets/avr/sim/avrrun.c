@@ -120,6 +120,16 @@ static void on_command(avr_t *avr, avr_io_addr_t port, uint8_t command, void *un
     }
 }
 
+/* simavr goes on after what it calls an error, such as an opcode that does not exist; we do not. */
+static void on_log(avr_t *avr, const int level, const char *format, va_list more)
+{
+    if (level != LOG_ERROR || !opened)
+        return;
+    vfprintf(stderr, format, more);
+    fprintf(stderr, "\n");
+    fault("why=simavr_error pc=0x%x", avr->pc);
+}
+
 static uint8_t *slurp(const char *path, size_t *bytes)
 {
     FILE *file = fopen(path, "rb");
@@ -175,7 +185,8 @@ int main(int argc, char **argv)
     if (!avr || !input || !output)
         fault("why=open");
     avr_init(avr);
-    avr->log = LOG_NONE;
+    avr->log = LOG_ERROR;
+    avr_global_logger_set(on_log);
     avr->frequency = (uint32_t)strtoul(argv[2], NULL, 10);
     avr->codeend = 0;
     load(avr, argv[3]);

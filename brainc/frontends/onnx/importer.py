@@ -1,0 +1,414 @@
+"""From ONNX nodes to brainc's: names, constants, folding, refusals.
+
+`read_model` hands over the parsed file; the rules (`rules_*.py`) knock for every node, with a `Call`, and
+write ops through the `Importer`; a graph leaves. A name inside the importer is either *known* (an array,
+perhaps with a quantisation) or the name of a value that a node or port makes.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from brainc import ops
+from brainc.dtypes import DTYPES, F32, F64, I64, Array, DType, of_numpy
+from brainc.errors import ModelError, UnsupportedError, Where, at
+from brainc.frontends.onnx import folding, reader
+from brainc.ir import Attr, Const, Entry, Graph, Node, Quant, Role, TensorType, Value, attrs, fresh_name
+
+MOVES = ("transpose", "reshape", "expand", "to_int", "from_int")  # ops that serve the op a node is about
+DAMAGED = "the file is damaged or was written by a faulty tool; export the model again"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One ONNX node as its rule sees it: names resolved, attributes decoded."""
+
+    op: str
+    name: str
+    inputs: tuple[str, ...]  # "" where left out
+    outputs: tuple[str, ...]
+    attrs: Mapping[str, Any]
+    opset: int  # version of the node's own domain
+
+    def input(self, index: int) -> str:
+        return self.inputs[index] if index < len(self.inputs) else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Numbers known now; with `quant` they stand for (q - zero) * scale."""
+
+    array: Array
+    quant: Quant | None = None
+
+    def real(self) -> Array:
+        """What the numbers stand for."""
+        if self.quant is None:
+            return self.array
+        shape = [1] * self.array.ndim
+        if self.quant.axis is not None:
+            shape[self.quant.axis] = -1
+        scale, zero = np.float32(self.quant.scale).reshape(shape), np.int32(self.quant.zero).reshape(shape)
+        return np.asarray((self.array.astype(np.int32) - zero).astype(np.float32) * scale)
+
+
+Result = str | tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What an ONNX op means: a function that writes brainc's ops."""
+
+    apply: Callable[[Importer, Call], Result]
+    any_type: bool  # else all operands must be float32 (or constants that stand for reals)
+    constants: bool  # sees constant operands itself; else a node of constants is folded away
+
+
+_RULES: dict[str, Rule] = {}
+
+
+def rule(
+    *names: str, any_type: bool = False, constants: bool = False
+) -> Callable[[Callable[[Importer, Call], Result]], Callable[[Importer, Call], Result]]:
+    """Decorator: this function imports the ONNX ops `names` (`domain.Name` outside the standard domain)."""
+
+    def keep(apply: Callable[[Importer, Call], Result]) -> Callable[[Importer, Call], Result]:
+        _RULES.update({name: Rule(apply, any_type, constants) for name in names})
+        return apply
+
+    return keep
+
+
+@cache
+def all_rules() -> Mapping[str, Rule]:
+    """Every rule, found in the files `rules_*.py` of this folder."""
+    for info in pkgutil.iter_modules([str(Path(__file__).parent)]):
+        if info.name.startswith("rules_"):
+            importlib.import_module(f"{__package__}.{info.name}")
+    return _RULES
+
+
+def refuse(what: str, fix: str = "change the model before export, or cut it there") -> UnsupportedError:
+    """The error for a node that is right but out of reach."""
+    return UnsupportedError(what, fix=fix)
+
+
+@dataclass(slots=True)
+class Importer:
+    """The graph in the making, and the verbs that rules write it with."""
+
+    file: str
+    folder: Path
+    opsets: Mapping[str, int]
+    taken: set[str]  # names that the model uses: no invented name may be one
+    known: dict[str, Known] = field(default_factory=dict)
+    values: dict[str, Value] = field(default_factory=dict)
+    nodes: list[Node] = field(default_factory=list)
+    alias: dict[str, str] = field(default_factory=dict)  # ONNX name to ours
+    missing: dict[str, str] = field(default_factory=dict)  # ONNX name to the reason why it is not there
+    refused: dict[tuple[str, str], list[str]] = field(default_factory=dict)  # (op, why) to node names
+    call: Call | None = None
+
+    # what rules may ask
+
+    def is_known(self, name: str) -> bool:
+        return name in self.known
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        return self.known[name].array.shape if name in self.known else self.values[name].type.shape
+
+    def dtype(self, name: str) -> np.dtype[Any]:
+        return self.known[name].array.dtype if name in self.known else self.values[name].type.dtype.numpy
+
+    def array(self, name: str, what: str) -> Array:
+        """The reals (or integers) of a constant operand; refused where they depend on the input."""
+        if name not in self.known:
+            raise refuse(f"{what} depends on the input: it must be constant")
+        return self.known[name].real()
+
+    def ints(self, name: str, what: str) -> list[int]:
+        return [int(n) for n in self.array(name, what).reshape(-1)]
+
+    # what rules may write
+
+    def constant(self, array: Array, hint: str = "c", quant: Quant | None = None) -> str:
+        """A constant made by a rule."""
+        name = self._fresh(hint)
+        self.known[name] = Known(array, quant)
+        return name
+
+    def emit(self, op: str, *inputs: str, **attributes: Attr) -> str:
+        """Writes a node; its result's name. Types follow from the op, sizes are checked."""
+        assert self.call is not None
+        for name in inputs:
+            self._materialise(name)
+        types = [self.values[name].type if name else None for name in inputs]
+        (type_,) = ops.get(op).infer(types, attributes)
+        _check_size(type_, f"the result of {op}")
+        out = self._fresh(f"{self.call.outputs[0]}/{op}")
+        where = Where(self.file, node=self.call.name, op=self.call.op)
+        self.values[out] = Value(out, type_, where=where)
+        self.nodes.append(Node(f"{self.call.name}/{op}", op, inputs, (out,), attrs(**attributes), where))
+        return out
+
+    def reshape(self, x: str, shape: Iterable[int]) -> str:
+        """x under another shape (sizes given); a constant is reshaped at once, with its quantisation."""
+        new = tuple(shape)
+        if prod(new) != prod(self.shape(x)):
+            raise ModelError(f"{list(self.shape(x))} cannot take the shape {list(new)}", fix=DAMAGED)
+        if new == self.shape(x):
+            return x
+        if x not in self.known:
+            return self.emit("reshape", x, shape=new)
+        return self.constant(*_reshaped(self.known[x], new, x))
+
+    def transpose(self, x: str, perm: Sequence[int]) -> str:
+        """x with its axes in another order; a constant is turned at once, with its quantisation."""
+        if list(perm) == sorted(perm):
+            return x
+        if x not in self.known:
+            return self.emit("transpose", x, perm=tuple(perm))
+        quant = self.known[x].quant
+        if quant is not None and quant.axis is not None:
+            quant = replace(quant, axis=list(perm).index(quant.axis))
+        return self.constant(self.known[x].array.transpose(perm), x, quant)
+
+    def run(self, op: str, *inputs: str, **attributes: Any) -> str:
+        """Another rule's meaning, as part of this node."""
+        assert self.call is not None
+        call = replace(self.call, op=op, inputs=inputs, attrs=attributes, opset=self.opsets.get("", 13))
+        result = all_rules()[op].apply(self, call)
+        return result if isinstance(result, str) else result[0]
+
+    # the walk
+
+    def walk(self, nodes: Iterable[onnx.NodeProto]) -> None:
+        """Imports nodes in order; what cannot be compiled is noted, and all that hangs on it passed over."""
+        for node in nodes:
+            name = node.name or next((o for o in node.output if o), node.op_type)
+            with at(node=name, op=node.op_type):
+                try:
+                    self._step(node, name)
+                except UnsupportedError as error:
+                    self.refused.setdefault((node.op_type, error.what), []).append(name)
+                    self.missing.update(dict.fromkeys(node.output, ""))
+
+    def _step(self, node: onnx.NodeProto, name: str) -> None:
+        domain = "" if node.domain == "ai.onnx" else node.domain
+        key = f"{domain}.{node.op_type}" if domain else node.op_type
+        found = all_rules().get(key)
+        if found is None and key not in folding.FOLDABLE:
+            raise refuse("")
+        absent = [self.missing[i] for i in node.input if i in self.missing]
+        if absent:
+            self.missing.update(dict.fromkeys(node.output, ""))
+            if reason := next(filter(None, absent), ""):
+                raise refuse(reason)
+            return
+        inputs = tuple(self._resolve(i) for i in node.input)
+        call = Call(
+            node.op_type,
+            name,
+            inputs,
+            tuple(node.output),
+            reader.attributes(node, self.folder),
+            self.opsets.get(domain, 1),
+        )
+        if all(i in self.known for i in inputs if i) and any(inputs) and not (found and found.constants):
+            self._fold(node, call)
+        elif found is None:
+            raise refuse("" if key not in folding.FOLDABLE else "its operands depend on the input")
+        else:
+            self._apply(found, call)
+
+    def _resolve(self, name: str) -> str:
+        if name and name not in self.alias:
+            raise ModelError(f"nothing produces its operand {name!r}", fix=DAMAGED)
+        return self.alias[name] if name else ""
+
+    def _fold(self, node: onnx.NodeProto, call: Call) -> None:
+        operands = {o: self.known[n].real() for o, n in zip(node.input, call.inputs, strict=True) if n}
+        for name, array in folding.fold(node, operands, self.opsets).items():
+            self.known[name], self.alias[name] = Known(array), name
+
+    def _apply(self, found: Rule, call: Call) -> None:
+        if not found.any_type:
+            for name in filter(None, call.inputs):
+                if name not in self.known and self.values[name].type.dtype is not F32:
+                    raise refuse(
+                        f"it works on {self.values[name].type.dtype} values",
+                        "brainc computes float32, or integers between QuantizeLinear and DequantizeLinear",
+                    )
+        first, self.call = len(self.nodes), call
+        try:
+            result = found.apply(self, call)
+        except (ArithmeticError, AttributeError, AssertionError, LookupError, TypeError, ValueError) as error:
+            what = f"its operands or attributes are not those of {call.op}: {error or type(error).__name__}"
+            raise ModelError(what, fix=DAMAGED) from error
+        self._settle(call, (result,) if isinstance(result, str) else result, first)
+
+    def _settle(self, call: Call, results: tuple[str, ...], first: int) -> None:
+        """Gives results of a rule their ONNX names, and the main one of its nodes the ONNX node's name."""
+        fresh = {out: index for index in range(first, len(self.nodes)) for out in self.nodes[index].outputs}
+        for wanted, result in zip(call.outputs, results, strict=False):
+            index = fresh.pop(result, None)
+            if index is not None and wanted:
+                self._rename(result, wanted, first)
+                result = wanted
+            self.alias[wanted] = result
+        for wanted in filter(None, call.outputs[len(results) :]):
+            self.missing[wanted] = f"its input {wanted!r}, a further output of {call.op}, is not computed"
+        mine = range(first, len(self.nodes))
+        main = next((i for i in mine if self.nodes[i].op not in MOVES), mine[-1] if mine else None)
+        if main is not None:
+            self.nodes[main] = replace(self.nodes[main], name=call.name)
+
+    def _rename(self, old: str, new: str, first: int) -> None:
+        self.values[new] = replace(self.values.pop(old), name=new)
+        self.taken.discard(old)
+        for index in range(first, len(self.nodes)):
+            node = self.nodes[index]
+            ins, outs = (tuple(new if n == old else n for n in names) for names in (node.inputs, node.outputs))
+            self.nodes[index] = replace(node, inputs=ins, outputs=outs)
+
+    def _fresh(self, wanted: str) -> str:
+        name = fresh_name(wanted, self.taken)
+        self.taken.add(name)
+        return name
+
+    def _materialise(self, name: str) -> None:
+        """Makes a known array a constant of the graph, float32 where it was a wider or narrower float."""
+        if not name or name in self.values:
+            return
+        known, where = self.known[name], Where(self.file)
+        array = known.array if known.array.dtype not in (np.float64, np.float16) else np.float32(known.array)
+        dtype = of_numpy(array.dtype)
+        type_ = TensorType(_computable(dtype, f"constant {name!r}"), tuple(array.shape), known.quant)
+        _check_size(type_, f"constant {name!r}")
+        self.values[name] = Value(name, type_, Role.CONST, _const(array), where)
+
+    # ports
+
+    def add_input(self, name: str, elem_type: int, shape: tuple[int, ...]) -> None:
+        dtype = of_numpy(np.dtype(onnx.helper.tensor_dtype_to_np_dtype(elem_type)))
+        type_ = TensorType(_computable(dtype, f"input {name!r}"), shape)
+        _check_size(type_, f"input {name!r}")
+        self.values[name] = Value(name, type_, Role.INPUT, where=Where(self.file))
+        self.alias[name] = name
+
+    def add_output(self, name: str) -> None:
+        """Makes the model's output a value of exactly that name; one that is not its own gets a node."""
+        if self.alias.get(name) == name and name in self.values and self.values[name].role is Role.TEMP:
+            self.values[name] = replace(self.values[name], role=Role.OUTPUT)
+            return
+        source = self._resolve(name)
+        self.call = Call("Identity", name, (source,), (name,), {}, 13)
+        shape = self.shape(source)
+        out = self.emit("reshape", source, shape=shape)
+        self.alias[name] = ""
+        self._settle(self.call, (out,), len(self.nodes) - 1)
+        self.values[name] = replace(self.values[name], role=Role.OUTPUT)
+
+
+def _reshaped(known: Known, shape: tuple[int, ...], hint: str) -> tuple[Array, str, Quant | None]:
+    """A constant under another shape; a quantised axis that does not survive as one is made real."""
+    quant, old = known.quant, known.array.shape
+    if quant is None or quant.axis is None:
+        return known.array.reshape(shape), hint, quant
+    for axis, size in enumerate(shape):
+        if size == old[quant.axis] and prod(shape[:axis]) == prod(old[: quant.axis]):
+            return known.array.reshape(shape), hint, replace(quant, axis=axis)
+    return known.real().reshape(shape), hint, None
+
+
+def _const(array: Array) -> Const:
+    """A constant; a memory-mapped one is read again each time, and never kept."""
+    fixed = Const.of(array)
+    if isinstance(array, np.memmap):
+        return Const(fixed.key, lambda: np.ascontiguousarray(array))
+    return fixed
+
+
+def _computable(dtype: DType | None, what: str) -> DType:
+    if dtype is None or dtype in (I64, F64, DTYPES["u32"]):
+        kind = dtype.name if dtype else "of a type that brainc has not"
+        raise refuse(f"{what} is {kind}", "use float32, int8, uint8 or int32 there")
+    return dtype
+
+
+def _check_size(type_: TensorType, what: str) -> None:
+    if any(n < 1 for n in type_.shape) or type_.size > reader.MAX_ELEMENTS:
+        raise ModelError(f"{what} would have the shape {list(type_.shape)}", fix="check the model's shapes")
+
+
+def import_model(model: onnx.ModelProto, path: Path, name: str, shapes: Mapping[str, int]) -> Graph:
+    """The graph of a parsed model: stage IMPORTED, one entry `step` with the model's own ports."""
+    graph = model.graph
+    taken = {t.name for t in graph.initializer} | {p.name for p in graph.input}
+    taken |= {o for n in graph.node for o in n.output}
+    importer = Importer(str(path), path.parent, reader.opsets(model), taken)
+    for proto in graph.initializer:
+        importer.known[proto.name] = Known(reader.tensor(proto, path.parent))
+        importer.alias[proto.name] = proto.name
+    ports = {p.name: p for p in graph.input if p.name not in importer.known}
+    for port, shape in reader.settle_shapes({n: reader.port_axes(p) for n, p in ports.items()}, shapes):
+        importer.add_input(port, ports[port].type.tensor_type.elem_type, shape)
+    importer.walk(_in_order(graph))
+    _raise_refused(importer)
+    outputs = tuple(o.name for o in graph.output)
+    for output in outputs:
+        importer.add_output(output)
+    if not outputs or len(set(outputs)) < len(outputs):
+        raise ModelError("the model has no outputs, or two of one name", fix=DAMAGED)
+    entry = Entry("step", tuple(ports), outputs, tuple(importer.nodes))
+    return Graph(name, importer.values, ()).replaced(entries=(entry,))
+
+
+def _in_order(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
+    """The nodes, each after those that make its operands; every name made once."""
+    made = [p.name for p in graph.input] + [o for n in graph.node for o in n.output if o]
+    made += [t.name for t in graph.initializer if t.name not in {p.name for p in graph.input}]
+    twice = {n for n in made if made.count(n) > 1} if len(set(made)) < len(made) else set()
+    if twice:
+        raise ModelError(f"the name {min(twice)!r} is made twice", fix=DAMAGED)
+    producer = {o: i for i, n in enumerate(graph.node) for o in n.output if o}
+    waiting = [{producer[i] for i in n.input if i in producer} for n in graph.node]
+    users: list[list[int]] = [[] for _ in graph.node]
+    for index, needs in enumerate(waiting):
+        for need in needs:
+            users[need].append(index)
+    order = [i for i, needs in enumerate(waiting) if not needs]
+    for index in order:
+        for user in users[index]:
+            waiting[user].discard(index)
+            if not waiting[user]:
+                order.append(user)
+    if len(order) < len(graph.node):
+        stuck = next(n for i, n in enumerate(graph.node) if waiting[i])
+        raise ModelError(f"node {stuck.name or stuck.output[0]!r} waits for its own result", fix=DAMAGED)
+    return [graph.node[i] for i in order]
+
+
+def _raise_refused(importer: Importer) -> None:
+    """One error for all that cannot be compiled."""
+    if not importer.refused:
+        return
+    lines = []
+    for (op, why), names in importer.refused.items():
+        count = f"{len(names)} node" + ("s" if len(names) > 1 else "")
+        lines.append(f"{op}: {count} ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})")
+        lines[-1] += f": {why}" if why else ""
+    raise UnsupportedError(
+        "brainc cannot compile these ops of the model:\n  " + "\n  ".join(lines),
+        fix="express them by other ops before export, or cut the model there and do the rest outside",
+    )

@@ -1,0 +1,144 @@
+"""Many samples through a graph at once: every value becomes `n` blocks along its first axis.
+
+Knocks: calibration and quality, which run hundreds of samples in numpy. Leaves: a graph for the
+interpreter only, or None where some node mixes blocks; `runs` then goes one sample at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from brainc import interp
+from brainc.dtypes import Array
+from brainc.errors import ModelError
+from brainc.ir import Attrs, Entry, Graph, Node, Role, TensorType, Value, attrs, const_value
+from brainc.ops import ints
+
+CHUNK = 1 << 22  # numbers that one run may hold
+BINARY = frozenset({"add", "sub", "mul", "div", "power", "maximum", "minimum", "qadd", "qmul"})
+ROWWISE = frozenset(
+    {"conv2d", "dwconv2d", "dense", "qconv2d", "qdwconv2d", "qdense", "avgpool2d", "qavgpool2d", "maxpool2d"}
+    | {"upsample2d", "reduce", "qmean", "softmax", "qsoftmax", "matmul", "qmatmul", "argmax"}
+    | {"unary", "clamp", "cast", "to_int", "from_int", "qlut", "qshift8"}
+)
+
+
+def samples_of(graph: Graph, entry: Entry, samples: Mapping[str, Array]) -> dict[str, Array]:
+    """The samples as [n, *port shape] of each port's type; ModelError where they do not fit."""
+    found: dict[str, Array] = {}
+    for port in entry.inputs:
+        type_ = graph.type(port)
+        if port not in samples:
+            raise ModelError(
+                f"the samples have no array for port {port!r}",
+                fix=f"save one array per input port; these are {', '.join(samples)}",
+            )
+        array = np.asarray(samples[port])
+        if array.ndim == 0 or array.size == 0 or array.size != array.shape[0] * type_.size:
+            raise ModelError(
+                f"samples of port {port!r} have shape {list(array.shape)}",
+                fix=f"the first axis counts samples, each has {type_.size} numbers ({type_})",
+            )
+        found[port] = array.reshape(array.shape[0], *type_.shape).astype(type_.dtype.numpy)
+    if len({len(a) for a in found.values()}) > 1:
+        raise ModelError("the ports have different numbers of samples", fix="give as many for each port")
+    return found
+
+
+def runs(graph: Graph, entry: Entry, samples: Mapping[str, Array]) -> Iterator[dict[str, Array]]:
+    """Every value of every sample, in chunks: name to [n * first axis, ...]."""
+    count = len(next(iter(samples.values())))
+    held = sum(graph.type(out).size for node in entry.nodes for out in node.outputs)
+    chunk = max(1, min(count, CHUNK // max(held, 1)))
+    for start in range(0, count, chunk):
+        part = {port: array[start : start + chunk] for port, array in samples.items()}
+        yield run_batch(graph, entry, part)
+
+
+def run_batch(graph: Graph, entry: Entry, samples: Mapping[str, Array]) -> dict[str, Array]:
+    """Every value of all these samples at once, each [n * first axis, ...]."""
+    count = len(next(iter(samples.values())))
+    wide = batched(graph, entry, count)
+    if wide is None:
+        each = [interp.run(graph, entry.name, {p: a[i] for p, a in samples.items()}) for i in range(count)]
+        return {name: np.concatenate([np.atleast_1d(run[name]) for run in each]) for name in each[0]}
+    blocks = {port: array.reshape(wide.type(port).shape) for port, array in samples.items()}
+    return interp.run(wide, entry.name, blocks)
+
+
+def batched(graph: Graph, entry: Entry, count: int) -> Graph | None:
+    """The graph for `count` samples in blocks along the first axis; None where nodes mix them."""
+    if any(v.role is Role.STATE for v in graph.values.values()):
+        return None
+    values = {name: _wide(value, count) for name, value in graph.values.items()}
+    nodes = []
+    for node in entry.nodes:
+        if any(not graph.type(n).shape for n in (*node.operands, *node.outputs) if not graph.is_const(n)):
+            return None
+        changed = _node(graph, node, count, values)
+        if changed is None:
+            return None
+        nodes.append(changed)
+    return replace(graph, values=values, entries=(replace(entry, nodes=tuple(nodes)),))
+
+
+def _wide(value: Value, count: int) -> Value:
+    shape = value.type.shape
+    if value.role is Role.CONST or not shape:
+        return value
+    return replace(value, type=replace(value.type, shape=(shape[0] * count, *shape[1:])))
+
+
+def _node(graph: Graph, node: Node, count: int, values: dict[str, Value]) -> Node | None:
+    moving = [n for n in node.operands if not graph.is_const(n)]
+    if not moving or graph.is_const(node.inputs[0]):
+        return None
+    first = graph.type(node.inputs[0])
+    if node.op in BINARY:
+        return _binary(graph, node, count, values)
+    if node.op in ROWWISE:
+        return node if node.op not in ("matmul", "qmatmul") or len(moving) == len(node.inputs) else None
+    if node.op == "concat" and (node.attrs["axis"] == 0 or len(moving) < len(node.inputs)):
+        return None
+    changed = _attrs(node, first, count)
+    return None if changed is None else replace(node, attrs=changed)
+
+
+def _binary(graph: Graph, node: Node, count: int, values: dict[str, Value]) -> Node | None:
+    """The second operand is repeated with the blocks, or is a constant that does not reach that axis."""
+    a, b = (graph.type(n) for n in node.inputs)
+    if len(b.shape) < len(a.shape):
+        return node if graph.is_const(node.inputs[1]) else None
+    if not graph.is_const(node.inputs[1]):
+        return node if a.shape == b.shape else None
+    tiled = np.concatenate([graph.array(node.inputs[1])] * count)
+    name = f"{node.inputs[1]} x{count}"
+    values[name] = const_value(name, tiled, b.dtype, b.quant)
+    return replace(node, inputs=(node.inputs[0], name))
+
+
+def _attrs(node: Node, first: TensorType, count: int) -> Attrs | None:
+    """The attributes of a move for `count` blocks; None where it moves along the first axis."""
+    given = dict(node.attrs)
+    if node.op in ("reshape", "expand"):
+        shape = ints(given["shape"])
+        if not shape or (node.op == "expand" and shape[0] != first.shape[0]):
+            return None
+        given["shape"] = (shape[0] * count, *shape[1:])
+    elif node.op == "transpose":
+        if ints(given["perm"])[0] != 0:
+            return None
+    elif node.op == "slice":
+        starts, sizes, steps = (ints(given[k]) for k in ("starts", "sizes", "steps"))
+        if (starts[0], sizes[0], steps[0]) != (0, first.shape[0], 1):
+            return None
+        given["sizes"] = (sizes[0] * count, *sizes[1:])
+    elif node.op == "pad":
+        if ints(given["before"])[0] or ints(given["after"])[0]:
+            return None
+    elif node.op != "concat":
+        return None
+    return attrs(**given)

@@ -1,0 +1,230 @@
+"""The rule driver: small rewrites, applied wherever they fit, until none does.
+
+Knocks: the canonical passes. Leaves: a new graph, or the very same one if no rule matched.
+
+A rule looks at one node and, through `View`, at what surrounds it; it looks *up* (to the producers of its
+operands), so that one sweep down the graph carries a change through a whole chain. What it returns takes
+the node's place. Nodes that nobody reads any more are dropped at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from brainc import ops
+from brainc.dtypes import Array
+from brainc.errors import BugError, at
+from brainc.ir import Attrs, Graph, Node, Role, TensorType, Value, fresh_name
+
+STEPS_PER_NODE = 60  # far more than any chain of rules needs; beyond it two rules undo each other
+
+
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """What takes a node's place: `nodes` there, `values` (new or retyped), and for results that are no
+    longer made, `renames` from the old name to the value that stands for it."""
+
+    nodes: tuple[Node, ...] = ()
+    values: tuple[Value, ...] = ()
+    renames: Mapping[str, str] = field(default_factory=dict)
+
+
+RuleBody = Callable[[Node, "View"], Replacement | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A rewrite of nodes whose op is one of `ops`."""
+
+    ops: frozenset[str]
+    body: RuleBody
+
+    @property
+    def name(self) -> str:
+        return self.body.__name__
+
+
+def rule(*names: str) -> Callable[[RuleBody], Rule]:
+    """Decorator: a function (node, view) -> Replacement | None becomes a rule for these ops."""
+    return lambda body: Rule(frozenset(names), body)
+
+
+class View:
+    """The graph while it is being rewritten: look-ups for rules."""
+
+    def __init__(self, graph: Graph, note: Callable[[str], None] | None = None) -> None:
+        self.values: dict[str, Value] = dict(graph.values)
+        self.ports = {p for e in graph.entries for p in (*e.inputs, *e.outputs)}
+        self.nodes: dict[str, Node] = {n.name: n for n in graph.nodes()}
+        self.note = note or (lambda line: None)
+        self._maker: dict[str, str] = {o: n.name for n in graph.nodes() for o in n.outputs}
+        self._users: dict[str, list[str]] = {}
+        self._passed: set[str] = set()
+        self._taken: set[str] = set(self.values) | set(self.nodes)
+        for node in self.nodes.values():
+            self._count(node)
+
+    def type(self, name: str) -> TensorType:
+        return self.values[name].type
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        return self.values[name].type.shape
+
+    def array(self, name: str) -> Array:
+        return self.values[name].array()
+
+    def is_const(self, name: str) -> bool:
+        return bool(name) and self.values[name].role is Role.CONST
+
+    def producer(self, name: str, *names: str) -> Node | None:
+        """The node that writes `name`, if there is one and its op is among `names` (if any are given)."""
+        maker = self._maker.get(name)
+        node = self.nodes[maker] if maker else None
+        return node if node and (not names or node.op in names) else None
+
+    def users(self, name: str) -> list[Node]:
+        """The nodes that read `name` (a node twice if it reads twice)."""
+        return [self.nodes[n] for n in self._users.get(name, ())]
+
+    def private(self, name: str) -> bool:
+        """Whether `name` is read exactly once and is no port: its producer may be changed for its reader."""
+        return len(self._users.get(name, ())) == 1 and name not in self.ports
+
+    def passed(self, node: Node) -> bool:
+        """Whether `node` stands before the place that is being rewritten."""
+        return node.name in self._passed
+
+    def pass_by(self, names: Iterable[str]) -> None:
+        """The driver has gone past these nodes."""
+        self._passed.update(names)
+
+    def restart(self) -> None:
+        """The driver begins at the top again."""
+        self._passed.clear()
+
+    def fresh(self, wanted: str) -> str:
+        """A name nothing has yet; it is taken from now on."""
+        name = fresh_name(wanted, self._taken)
+        self._taken.add(name)
+        return name
+
+    def temp(self, wanted: str, type_: TensorType) -> Value:
+        """A new value of that type under a fresh name."""
+        return Value(self.fresh(wanted), type_)
+
+    def make(self, wanted: str, op: str, inputs: Sequence[str], attrs: Attrs, result: str | Value) -> Node:
+        """A new node (fresh name) writing `result`."""
+        out = result if isinstance(result, str) else result.name
+        return Node(self.fresh(wanted), op, tuple(inputs), (out,), attrs)
+
+    def _count(self, node: Node) -> None:
+        for name in node.operands:
+            self._users.setdefault(name, []).append(node.name)
+
+    def _add(self, node: Node) -> None:
+        self.nodes[node.name] = node
+        self._taken.add(node.name)
+        self._maker.update({out: node.name for out in node.outputs})
+        self._count(node)
+
+    def _remove(self, node: Node) -> None:
+        del self.nodes[node.name]
+        for name in node.operands:
+            self._users[name].remove(node.name)
+        for out in node.outputs:
+            if self._maker.get(out) == node.name:
+                del self._maker[out]
+
+    def _sweep(self, names: Iterable[str]) -> None:
+        """Drops the producers of `names` that nobody needs, and theirs."""
+        waiting = list(names)
+        while waiting:
+            node = self.producer(waiting.pop())
+            if node is None or not self._dead(node):
+                continue
+            self._remove(node)
+            waiting += node.operands
+
+    def _dead(self, node: Node) -> bool:
+        op = ops.get(node.op)
+        changes = any(op.operand_at(i).mutated for i, name in enumerate(node.inputs) if name)
+        return not changes and not any(self._users.get(o) or o in self.ports for o in node.outputs)
+
+    def _rename(self, old: str, new: str) -> None:
+        """Every reader of `old` reads `new`; if `old` is a port, the producer of `new` writes `old`."""
+        if old in self.ports:
+            old, new = new, old
+            maker = self.nodes[self._maker.pop(old)]
+            outs = tuple(new if o == old else o for o in maker.outputs)
+            self.nodes[maker.name] = replace(maker, outputs=outs)
+            self._maker[new] = maker.name
+        for reader in set(self._users.pop(old, ())):
+            node = self.nodes[reader]
+            self.nodes[reader] = replace(node, inputs=tuple(new if i == old else i for i in node.inputs))
+            self._users.setdefault(new, []).extend([reader] * node.inputs.count(old))
+
+    def can_rename(self, old: str, new: str) -> bool:
+        """A port keeps its name, so what stands for it must be free to take that name."""
+        return old not in self.ports or (new not in self.ports and new in self._maker)
+
+    def put(self, node: Node, new: Replacement) -> None:
+        """Replaces `node`."""
+        for value in new.values:
+            self.values[value.name] = value
+            self._taken.add(value.name)
+        self._remove(node)
+        for made in new.nodes:
+            self._add(made)
+        for old, name in new.renames.items():
+            self._rename(old, name)
+        self._sweep(node.operands)
+
+
+def apply(graph: Graph, rules: Sequence[Rule], note: Callable[[str], None] | None = None) -> Graph:
+    """`graph` with `rules` applied to fixpoint; the same object if none matched."""
+    view = View(graph, note)
+    orders = {entry.name: [n.name for n in entry.nodes] for entry in graph.entries}
+    by_op = {op: tuple(r for r in rules if op in r.ops) for one in rules for op in one.ops}
+    budget = STEPS_PER_NODE * len(view.nodes) + 1000
+    steps, last = 0, -1
+    while steps != last:
+        last = steps
+        view.restart()
+        for entry, order in orders.items():
+            orders[entry], hits = _sweep(view, order, by_op)
+            steps += len(hits)
+        if steps > budget:
+            raise BugError(f"rules undo each other: {', '.join(sorted(set(hits)))}", fix="please report this")
+    if steps == 0:
+        return graph
+    entries = tuple(replace(e, nodes=tuple(view.nodes[n] for n in orders[e.name])) for e in graph.entries)
+    return graph.replaced(values=view.values, entries=entries)
+
+
+def _sweep(
+    view: View, order: Sequence[str], by_op: Mapping[str, Sequence[Rule]]
+) -> tuple[list[str], list[str]]:
+    """Once down an entry: the new order of its nodes, and the names of the rules that matched."""
+    done: list[str] = []
+    hits: list[str] = []
+    for name in order:
+        node = view.nodes.get(name)
+        match = _match(view, node, by_op.get(node.op, ())) if node else None
+        if node and match:
+            view.put(node, match[1])
+            hits.append(match[0])
+        made = [n.name for n in match[1].nodes] if match else [name]
+        done += made
+        view.pass_by(made)
+    return [name for name in done if name in view.nodes], hits
+
+
+def _match(view: View, node: Node, rules: Sequence[Rule]) -> tuple[str, Replacement] | None:
+    """The first rule that fits, and what it makes of the node."""
+    with at(node=node.name, op=node.op):
+        for one in rules:
+            new = one.body(node, view)
+            if new is not None and all(view.can_rename(old, name) for old, name in new.renames.items()):
+                return one.name, new
+    return None
