@@ -20,7 +20,9 @@ from brainc.toolchain import Firmware
 Figures = Mapping[str, Any]
 
 
-def measure(program: Program, vectors: check.Vectors, *, sim: str | None = None, optimize: str = "-O2") -> Figures:
+def measure(
+    program: Program, vectors: check.Vectors, *, sim: str | None = None, optimize: str = "-O2"
+) -> Figures:
     """The figures of `brainc bench --json` (contract.md); what the target cannot give is None."""
     with tempfile.TemporaryDirectory(prefix="brainc-") as folder:
         work = Path(folder)
@@ -80,7 +82,7 @@ def _ram(program: Program, full: Firmware, run: Run) -> Figures:
 
 def _layers(program: Program, run: Run) -> list[Figures]:
     unit = "cycles" if run.cycles else "instructions"
-    rows = []
+    rows: list[Figures] = []
     for index, node in enumerate(program.plan.entries[0].nodes):
         cost = run.marks.get(index) if run.marks else None
         rows.append(

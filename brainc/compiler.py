@@ -1,25 +1,63 @@
 """The façade: a brain goes in, a `Program` comes out.
 
-`compile_graph` is the whole compiler on one page: passes, kernels, memory. The door and the proof call it;
-what does not fit is told here, with what peaks where.
+`compile_graph` is the whole compiler on one page: passes, kernels, memory. `prepare` gathers what it needs
+from the user's request: the linked graph, the machine, samples for quantisation. The door and the proof
+call these two.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
-from brainc import memory, passes
-from brainc.errors import FitError, at
-from brainc.ir import Graph, Role
+from brainc import link, manifest, memory, passes, samples
+from brainc.brain import Brain
+from brainc.dtypes import Array
+from brainc.errors import UserError, at
+from brainc.ir import Graph, TensorType
 from brainc.kernels import KernelTable
-from brainc.passes.context import Context
+from brainc.passes.context import Context, Options
 from brainc.program import Program
-from brainc.target import Target
+from brainc.target import Target, load_target
+
+RANDOM = "random"
+RANDOM_SAMPLES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the user asked for on the command line."""
+
+    source: Path
+    quantize: str | None = None  # "int8" | "none" | None: as the model is, int8 where there is no FPU
+    calibrate: str | None = None  # a file of samples, or "random"
+    calibration: str | None = None  # "minmax" | "percentile" | "mse"
+    io: str = "native"
+    layout: str = "native"
+    shapes: Mapping[str, int] = field(default_factory=dict)
+    portable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A request made ready for one target: everything `compile_graph` takes."""
+
+    request: Request
+    brain: Brain
+    target: Target
+    graph: Graph
+    context: Context
+    remarks: tuple[str, ...] = ()  # what was decided for the user, to be told
 
 
 def compile_graph(
-    graph: Graph, target: Target, context: Context, *, pins: Mapping[str, str] | None = None, portable: bool = False
+    graph: Graph,
+    target: Target,
+    context: Context,
+    *,
+    pins: Mapping[str, str] | None = None,
+    portable: bool = False,
 ) -> Program:
     """An imported (and linked) graph to a Program for `target`.
 
@@ -34,26 +72,71 @@ def compile_graph(
     return Program(ready, target, choices, plan, tuple(notes))
 
 
-def require_fit(program: Program) -> None:
-    """Raises FitError where arena, state and constants alone are more than the machine has."""
-    ram, flash = program.target.spaces["ram"], program.target.spaces["flash"]
-    weights = sum(v.type.nbytes for v in program.graph.values.values() if v.role is Role.CONST)
-    with at(module=program.name):
-        if program.plan.nbytes > ram.bytes - ram.reserve:
-            raise FitError(_ram_text(program, program.plan.nbytes), fix=_ram_fix(program))
-        if weights > flash.bytes:
-            raise FitError(
-                f"{program.name} for {program.target.name}: its constants need {weights:,} bytes of flash, "
-                f"the machine has {flash.bytes:,}",
-                fix=_flash_fix(program, weights),
-            )
+def compile_job(job: Job) -> Program:
+    """The Program of a prepared request."""
+    choice = job.brain.targets.get(job.target.name)
+    pins = choice.pin if choice else {}
+    with at(file=str(job.request.source)):
+        return compile_graph(job.graph, job.target, job.context, pins=pins, portable=job.request.portable)
 
 
-def _ram_text(program: Program, need: int) -> str:
-    ram = program.target.spaces["ram"]
-    peak = memory.peak(program.graph, program.plan, program.choices)
-    reserved = f" ({ram.bytes:,} - {ram.reserve:,} reserved)" if ram.reserve else ""
-    return (
-        f"{program.name} for {program.target.name}: needs {need:,} bytes of ram, "
-        f"has {ram.bytes - ram.reserve:,}{reserved}\n  peak   {peak}"
+def prepare(request: Request, target_name: str) -> Job:
+    """Loads and links the brain for one target and settles how it is quantised."""
+    target = load_target(target_name)
+    brain = manifest.load(request.source)
+    graph = link.load_brain(brain, target.name, request.shapes)
+    quantize, remark = _quantisation(request, brain, target, graph)
+    wanted = next((m.quant for m in brain.modules.values() if m.quant.calibration), None)
+    options = Options(
+        quantize=quantize,
+        calibration=request.calibration or (wanted.calibration if wanted else None) or "mse",
+        io=request.io,
+        layout=request.layout,
     )
+    vectors = _calibration(request, brain, graph) if quantize == "int8" else None
+    return Job(request, brain, target, graph, Context(options, vectors), (remark,) if remark else ())
+
+
+def ports(graph: Graph) -> list[tuple[str, TensorType]]:
+    """The input ports of the first entry: what a sample file must hold."""
+    return [(name, graph.type(name)) for name in graph.entries[0].inputs]
+
+
+def is_float(graph: Graph) -> bool:
+    """Whether the graph computes with floats that nobody has quantised yet."""
+    heavy = ("conv2d", "dwconv2d", "dense", "matmul")
+    return any(
+        n.op in heavy
+        and any(graph.type(i).dtype.kind == "float" and not graph.type(i).quant for i in n.inputs if i)
+        for n in graph.nodes()
+    ) and not any(n.op in ("from_int", "to_int") for n in graph.nodes())
+
+
+def _quantisation(request: Request, brain: Brain, target: Target, graph: Graph) -> tuple[str | None, str]:
+    """(quantize, remark): the user's word, else the manifest's, else int8 where floats are slow."""
+    if request.quantize:
+        return request.quantize, ""
+    asked = next((m.quant.quantize for m in brain.modules.values() if m.quant.quantize), None)
+    if asked:
+        return asked, ""
+    if is_float(graph) and not target.fpu:
+        return (
+            "int8",
+            f"{target.name} has no floating point unit: quantising to int8 (--quantize none keeps floats)",
+        )
+    return None, ""
+
+
+def _calibration(request: Request, brain: Brain, graph: Graph) -> Mapping[str, Array]:
+    if request.calibrate == RANDOM:
+        return samples.random(ports(graph), RANDOM_SAMPLES, 0).arrays
+    path = Path(request.calibrate) if request.calibrate else brain.calibrate or brain.samples
+    if path is None:
+        shown = ", ".join(f"{name} {list(t.shape)}" for name, t in ports(graph))
+        raise UserError(
+            f"{brain.name} is a float model and is to be quantised, but there are no samples to calibrate it with",
+            fix=f"give some inputs as arrays named {shown} (first axis: samples):\n"
+            f"brainc build {request.source} --calibrate samples.npz\n"
+            "or --calibrate random, for questions of size only",
+        )
+    return samples.load(path, ports(graph)).arrays

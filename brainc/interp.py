@@ -18,7 +18,7 @@ from brainc import numerics, ops
 from brainc.dtypes import Array, integer_range
 from brainc.errors import ModelError, at
 from brainc.ir import Entry, Graph, Node, Quant, Role, TensorType
-from brainc.spec import is_raw
+from brainc.spec import Types, is_raw
 
 State = dict[str, Array]
 
@@ -70,7 +70,7 @@ def find_entry(graph: Graph, name: str | None) -> Entry:
     raise ModelError(f"{graph.name} has no entry {name!r}", fix=f"entries: {known}")
 
 
-def run_node(graph: Graph, node: Node, operands: list[Array | None]) -> tuple[Array, ...]:
+def run_node(graph: Types, node: Node, operands: list[Array | None]) -> tuple[Array, ...]:
     """One node on numbers, quantised edges read as the reals they stand for (unless the op works raw)."""
     op = ops.get(node.op)
     if is_raw(graph, node):

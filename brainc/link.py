@@ -7,17 +7,18 @@ is a memory of one step: a STATE that is read where the wire ends and assigned a
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from types import MappingProxyType
+
+import numpy as np
 
 from brainc import frontends
 from brainc.brain import Brain, End, Module, PortSpec, Wire, type_text
 from brainc.errors import ManifestError, UnsupportedError, at
-from brainc.ir import Entry, Graph, Node, Quant, Role, TensorType, Value, attrs, fresh_name
+from brainc.ir import Const, Entry, Graph, Node, Role, TensorType, Value, fresh_name
 from brainc.toml_lines import nearest
-from brainc.wiring import call_order, port_type, same
+from brainc.wiring import call_order, conversion, port_type, same
 
 Graphs = Mapping[str, Graph]
 NO_SHAPES: Mapping[str, int] = MappingProxyType({})
@@ -66,10 +67,10 @@ def link(brain: Brain, graphs: Graphs) -> Graph:
     for wire in wires:
         _check_ends(wire, graphs)
     _check_complete(brain, graphs, wires)
-    linker = _Linker(graphs)
+    linker = _Linker(graphs, wires)
     for name in call_order(brain, wires):
-        linker.add(name, [w for w in wires if w.target.module == name], wires)
-    return linker.finish(brain, wires)
+        linker.add(name)
+    return linker.finish(brain)
 
 
 def _through(brain: Brain, graphs: Graphs) -> tuple[Wire, ...]:
@@ -88,7 +89,8 @@ def _through(brain: Brain, graphs: Graphs) -> tuple[Wire, ...]:
 def _check_specs(module: Module, graph: Graph) -> None:
     """The ports that the manifest describes are those of the model."""
     (entry,) = graph.entries
-    for specs, ports, word in ((module.inputs, entry.inputs, "input"), (module.outputs, entry.outputs, "output")):
+    sides = ((module.inputs, entry.inputs, "input"), (module.outputs, entry.outputs, "output"))
+    for specs, ports, word in sides:
         for spec in specs:
             if spec.name not in ports:
                 raise ManifestError(
@@ -112,10 +114,14 @@ def _check_ends(wire: Wire, graphs: Graphs) -> None:
         ports = entry.inputs if end is wire.target else entry.outputs
         if end.port not in ports:
             raise ManifestError(
-                f'module {end.module} has no {word} "{end.port}"', fix=nearest(end.port, ports), where=wire.where
+                f'module {end.module} has no {word} "{end.port}"',
+                fix=nearest(end.port, ports),
+                where=wire.where,
             )
     if wire.target.module == "out" and wire.source.module == "in":
-        raise ManifestError(f"{wire.target} is {wire.source}", fix="wire a module between them", where=wire.where)
+        raise ManifestError(
+            f"{wire.target} is only {wire.source}", fix="wire a module between them", where=wire.where
+        )
 
 
 def _check_complete(brain: Brain, graphs: Graphs, wires: tuple[Wire, ...]) -> None:
@@ -131,7 +137,9 @@ def _check_complete(brain: Brain, graphs: Graphs, wires: tuple[Wire, ...]) -> No
                 )
     outs = [wire for wire in wires if wire.target.module == "out"]
     if not outs:
-        raise ManifestError("the brain has no output", fix='add "out.NAME" = "module.port" to [wires]', where=brain.where)
+        raise ManifestError(
+            "the brain has no output", fix='add "out.NAME" = "module.port" to [wires]', where=brain.where
+        )
     inner = {wire.source.port for wire in wires if wire.source.module == "in"}
     seen: dict[End, Wire] = {}
     for wire in outs:
@@ -148,25 +156,113 @@ def _check_complete(brain: Brain, graphs: Graphs, wires: tuple[Wire, ...]) -> No
             )
 
 
-@dataclass(slots=True)
 class _Linker:
-    """The graph under construction; `ports` says where each module's outputs lie."""
+    """The graph under construction; `made` says which value each module's output is."""
 
-    graphs: Graphs
-    values: dict[str, Value] = field(default_factory=dict)
-    nodes: list[Node] = field(default_factory=list)
-    ports: dict[End, str] = field(default_factory=dict)
-    inputs: dict[End, str] = field(default_factory=dict)
-    states: dict[Wire, str] = field(default_factory=dict)
-
-    def add(self, name: str, into: list[Wire], wires: tuple[Wire, ...]) -> None:
-        """Inlines a module behind those called before it."""
-        graph = self.graphs[name]
-        (entry,) = graph.entries
-        names = {wire.target.port: self._feed(wire) for wire in into}
-        made = {out for node in entry.nodes for out in node.outputs}
+    def __init__(self, graphs: Graphs, wires: tuple[Wire, ...]) -> None:
+        self.graphs, self.wires = graphs, wires
+        self.values: dict[str, Value] = {}
+        self.nodes: dict[str, Node] = {}
+        self.made: dict[End, str] = {}
+        self.delays: list[tuple[Wire, str]] = []  # a wire back, and the state that it fills
+        self.outputs = {w.source: w.target.port for w in wires if w.target.module == "out"}
         for wire in wires:
-            if wire.source.module == name and wire.target.module == "out" and wire.source.port in made:
-                names[wire.source.port] = wire.target.port
-                self.values[wire.target.port] = Value(wire.target.port, TensorType, Role.OUTPUT)
-        raise NotImplementedError
+            if wire.source.module == "in" and wire.source.port not in self.values:
+                type_ = graphs[wire.target.module].type(wire.target.port)
+                self.values[wire.source.port] = Value(wire.source.port, type_, Role.INPUT, where=wire.where)
+
+    def add(self, module: str) -> None:
+        """Inlines a module behind those called before it."""
+        graph = self.graphs[module]
+        (entry,) = graph.entries
+        names = {w.target.port: self._feed(w) for w in self.wires if w.target.module == module}
+        computed = {out for node in entry.nodes for out in node.outputs}
+        for local, value in graph.values.items():
+            if local in names:
+                continue
+            port = self.outputs.get(End(module, local)) if local in computed else None
+            names[local] = port or self._fresh(f"{module}/{local}")
+            role = Role.OUTPUT if port else Role.TEMP if value.role is Role.OUTPUT else value.role
+            where = replace(value.where, module=module)
+            self.values[names[local]] = replace(value, name=names[local], role=role, where=where)
+        for node in entry.nodes:
+            ins = tuple(names[i] if i else "" for i in node.inputs)
+            outs = tuple(names[o] for o in node.outputs)
+            where = replace(node.where, module=module)
+            self._put(replace(node, name=f"{module}/{node.name}", inputs=ins, outputs=outs, where=where))
+        self.made |= {End(module, port): names[port] for port in entry.outputs}
+
+    def _fresh(self, wanted: str) -> str:
+        return fresh_name(wanted, {*self.values, *self.outputs.values()})
+
+    def _put(self, node: Node) -> None:
+        name = fresh_name(node.name, self.nodes)
+        self.nodes[name] = replace(node, name=name)
+
+    def _feed(self, wire: Wire) -> str:
+        """The value that an input reads: a port, an earlier module's output, or a state."""
+        if wire.source.module == "in":
+            return self._convert(wire, wire.source.port)
+        if wire.source in self.made:
+            return self._convert(wire, self.made[wire.source])
+        known = port_type(self.graphs[wire.target.module], wire.target.port)
+        type_ = self.graphs[wire.target.module].type(wire.target.port)
+        name = self._fresh(f"{wire.target.module}/{wire.target.port}")
+        zero = known.quant.zero[0] if known.quant else 0
+        start = Const.of(np.full(type_.shape, zero, type_.dtype.numpy))  # real zero, before the first call
+        self.values[name] = Value(name, type_, Role.STATE, start, wire.where)
+        self.delays.append((wire, name))
+        return name
+
+    def _carried(self, wire: Wire) -> TensorType:
+        """The type at a wire's source; a port of the brain is what its first wire leads to."""
+        end = wire.source
+        if end.module == "in":
+            end = next(w.target for w in self.wires if w.source == end)
+        return port_type(self.graphs[end.module], end.port)
+
+    def _convert(self, wire: Wire, name: str) -> str:
+        """`name` as the wire's target takes it; ManifestError where types differ and may not be adapted."""
+        source, target = self._carried(wire), port_type(self.graphs[wire.target.module], wire.target.port)
+        if same(source, target):
+            return name
+        steps = conversion(source, target)
+        if steps is None or not wire.adapt:
+            adapt = f'"{wire.target}" = {{ from = "{wire.source}", adapt = true }}'
+            raise ManifestError(
+                f"{wire.source} is {type_text(source)}, but {wire.target} takes {type_text(target)}",
+                fix="use models whose types agree" + (f", or have it converted: {adapt}" if steps else ""),
+                where=wire.where,
+            )
+        own = self.graphs[wire.target.module].type(wire.target.port)
+        for op, given, type_ in steps:
+            quant = own.quant if op != "reshape" else self.values[name].type.quant
+            result = self._fresh(f"{wire.target.module}/{wire.target.port}/{op}")
+            self.values[result] = Value(result, replace(type_, quant=quant), where=wire.where)
+            self._put(Node(result, op, (name,), (result,), given, wire.where))
+            name = result
+        return name
+
+    def finish(self, brain: Brain) -> Graph:
+        """States take their new values after all else; ports come in the manifest's order."""
+        for wire in self.wires:
+            if wire.target.module == "out" and self.values[self.made[wire.source]].role is not Role.OUTPUT:
+                raise _handed_through(wire)
+        for wire, state in self.delays:
+            name = self.made[wire.source]
+            if self.values[name].role is Role.STATE:
+                raise _handed_through(wire)
+            name = self._convert(wire, name)
+            self._put(Node(f"{state}/assign", "assign", (state, name), (), where=wire.where))
+        inputs = dict.fromkeys(w.source.port for w in self.wires if w.source.module == "in")
+        step = next(iter(brain.entries), "step")
+        entry = Entry(step, tuple(inputs), tuple(self.outputs.values()), tuple(self.nodes.values()))
+        return Graph(brain.name, self.values, (entry,)).replaced()
+
+
+def _handed_through(wire: Wire) -> UnsupportedError:
+    return UnsupportedError(
+        f"{wire.source} is not computed: the model hands an input or a constant through",
+        fix="wire the place that it comes from",
+        where=wire.where,
+    )

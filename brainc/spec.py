@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from math import isfinite
+from typing import Protocol
 
 import numpy as np
 
@@ -22,9 +23,8 @@ from brainc.ir import Entry, Graph, Node, Role, Stage, TensorType
 Problems = Iterator[str]
 HasKernel = Callable[[Graph, Node], bool]
 
-MOVES = frozenset(
-    {"reshape", "transpose", "concat", "slice", "pad", "expand", "upsample2d", "maxpool2d"}
-)  # ops that only move (or choose among) numbers: on one and the same quant they work on the numbers as they lie
+# ops that only move (or choose among) numbers: on one and the same quant they take the numbers as they lie
+MOVES = frozenset({"reshape", "transpose", "concat", "slice", "pad", "expand", "upsample2d", "maxpool2d"})
 DOORS = frozenset({"to_int", "from_int", "argmax"})  # ops that are about the numbers themselves
 BINARY = frozenset({"add", "sub", "mul", "div", "power", "maximum", "minimum"})
 CLAMPED = frozenset({"conv2d", "dwconv2d", "dense", "add", "sub", "mul"})  # ops with lo and hi
@@ -33,7 +33,13 @@ _CONSTANTS: dict[tuple[str, str], DType] = {("qsoftmax", "table"): I32}  # else 
 _BY_NAME = {"w": I8, "b": I32, "mult": I32, "shift": I8, "table": I8}
 
 
-def is_raw(graph: Graph, node: Node) -> bool:
+class Types(Protocol):
+    """Anything that knows the types of values by name: a graph, or one in the making."""
+
+    def type(self, name: str, /) -> TensorType: ...
+
+
+def is_raw(graph: Types, node: Node) -> bool:
     """Whether the node works on the numbers as they lie rather than on the reals they stand for."""
     if node.op.startswith("q") or node.op in DOORS:
         return True

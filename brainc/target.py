@@ -66,9 +66,12 @@ class Board:
     framework: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Target:
-    """A machine to compile for. `chain` and `folders` run from the most specific target to the base."""
+    """A machine to compile for. `chain` and `folders` run from the most specific target to the base.
+
+    A target is read once: the same name is the same object, so it may be a key.
+    """
 
     name: str
     title: str

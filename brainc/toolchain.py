@@ -163,13 +163,18 @@ def helper(source: Path, *flags: str, libraries: Sequence[str] = (), packages: S
     cc = find_tool("gcc", packages=packages)
     recipe = "\0".join((source.read_text(encoding="utf-8"), version(cc) or "", *flags, *libraries))
     made = cache_dir() / f"{source.stem}-{hashlib.sha256(recipe.encode()).hexdigest()[:16]}"
-    if not made.exists():
+    if made.exists():
+        return made
+    try:
         made.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=made.parent) as work:
             fresh = Path(work) / made.name
             _compile([cc, "-O2", *WARNINGS[:2], *flags, str(source), "-o", str(fresh), *libraries],
                      made.parent, source.name)
             os.replace(fresh, made)
+    except OSError as error:
+        raise ToolFailed(f"cannot keep {made.name} in {made.parent}: {error}",
+                         fix="set XDG_CACHE_HOME to a folder that can be written") from error
     return made
 
 

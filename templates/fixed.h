@@ -109,10 +109,10 @@ BR_INLINE uint8_t br_shift_u8(uint8_t v)
     return (uint8_t)(v ^ 0x80U);
 }
 
-/* weight / total as a fraction of 2^15, rounded half up; weight <= 2^16, weight <= total < 2^31. */
+/* weight / total as a fraction of 2^15, rounded half up; weight <= 2^16, weight <= total <= 2^31. */
 BR_INLINE int32_t br_softmax_probability(uint32_t weight, uint32_t total)
 {
-    return (int32_t)(((uint64_t)weight * 32768U + total / 2) / total);
+    return (int32_t)((weight * 32768U + total / 2) / total);
 }
 
 /* --- Windows --- */

@@ -169,16 +169,21 @@ class View:
         return old not in self.ports or (new not in self.ports and new in self._maker)
 
     def put(self, node: Node, new: Replacement) -> None:
-        """Replaces `node`."""
+        """Replaces `node`; a new node that bears the name of an old one takes that one's place as well."""
         for value in new.values:
             self.values[value.name] = value
             self._taken.add(value.name)
-        self._remove(node)
+        gone = [
+            node,
+            *(self.nodes[n.name] for n in new.nodes if n.name in self.nodes and n.name != node.name),
+        ]
+        for old in gone:
+            self._remove(old)
         for made in new.nodes:
             self._add(made)
-        for old, name in new.renames.items():
-            self._rename(old, name)
-        self._sweep(node.operands)
+        for before, after in new.renames.items():
+            self._rename(before, after)
+        self._sweep(name for old in gone for name in old.operands)
 
 
 def apply(graph: Graph, rules: Sequence[Rule], note: Callable[[str], None] | None = None) -> Graph:
@@ -217,7 +222,8 @@ def _sweep(
         made = [n.name for n in match[1].nodes] if match else [name]
         done += made
         view.pass_by(made)
-    return [name for name in done if name in view.nodes], hits
+    last_places = list(dict.fromkeys(reversed(done)))[::-1]
+    return [name for name in last_places if name in view.nodes], hits
 
 
 def _match(view: View, node: Node, rules: Sequence[Rule]) -> tuple[str, Replacement] | None:

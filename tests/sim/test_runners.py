@@ -202,6 +202,19 @@ def test_counts_are_those_counted_by_hand(tmp_path: Path, name: str, kind: str) 
         assert sum(seen.classes.values()) == 201
 
 
+def test_instruction_classes(tmp_path: Path) -> None:
+    """Each class by instructions written out, in both encodings where there are two."""
+    lines = ["push {r4, r5}", "strb r0, [sp, #1]", "str.w r0, [sp, #4]",                    # 3 stores
+             "ldr r0, [sp]", "ldr.w r1, [sp, #4]", "ldrd r4, r5, [sp]", "pop {r4, r5}",     # 4 loads
+             "muls r0, r1, r0", "mla r0, r1, r2, r3", "smlad r0, r1, r2, r3", "smull r0, r1, r2, r3",
+             "movs r2, #3", "udiv r0, r1, r2", "vmov s0, r0", "vadd.f32 s0, s0, s0",
+             "cmp r2, #3", "bne 1f", "b.w 1f", "1: mrs r0, primask", "dmb", "it eq", "moveq r0, r1"]
+    text = "\\n\\t".join(lines)
+    body = f'__asm__ volatile("{text}" ::: "r0", "r1", "r2", "r3", "r4", "r5", "s0", "cc", "memory");'
+    seen = probe(tmp_path, "cortex-m4", "qemu", body)
+    assert seen.classes == {"store": 3, "load": 4, "mul": 4, "div": 1, "fp_mve": 2, "branch": 2, "other": 6}
+
+
 @each_machine
 def test_an_empty_bracket_costs_nothing(tmp_path: Path, name: str, kind: str) -> None:
     seen = probe(tmp_path, name, kind, "")
@@ -278,7 +291,7 @@ def test_a_fault_is_named(tmp_path: Path, name: str, kind: str, crash: str) -> N
     ("uno", "simavr"), ("cortex-m4", "qemu"), ("cortex-m0plus", "rp2040js")])
 def test_a_stack_that_runs_away_is_named(tmp_path: Path, name: str, kind: str) -> None:
     deep = "volatile uint8_t room[200]; room[0] = byte; if (byte) probe(); byte = room[0];"
-    with pytest.raises(DeviceError, match="faulted|Lockup"):
+    with pytest.raises(DeviceError, match=r"faulted|Lockup"):
         probe(tmp_path, name, kind, "probe();", inside=deep)
 
 

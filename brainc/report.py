@@ -1,0 +1,142 @@
+"""Figures for people: tables, and the picture of the memory. `cli.py` prints them; nothing is decided here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from rich.table import Table
+
+from brainc.kernels import KernelTable
+from brainc.memory import EntryPlan
+from brainc.program import Program
+
+_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+_ROWS = 16
+
+
+def plan_lines(program: Program, weights: int) -> Iterator[str]:
+    """The plan in a few lines: what `build` prints."""
+    plan, target = program.plan, program.target
+    work = sum(program.macs(n) for n in program.graph.nodes())
+    proof = "no plan needs less" if plan.optimal else f"at best {plan.lower_bound:,}"
+    greedy = max(e.placement.greedy_bytes for e in plan.entries)
+    yield f"{program.name} for {target.title}"
+    yield f"  work     {work:,} multiply-accumulates in {sum(len(e.nodes) for e in plan.entries)} steps"
+    yield f"  arena    {plan.arena:,} bytes ({proof}; greedy: {greedy:,})"
+    if plan.state:
+        yield f"  state    {plan.state:,} bytes"
+    yield f"  weights  {weights:,} bytes"
+    for note in program.notes:
+        yield f"  note     {note}"
+
+
+def picture(program: Program) -> Iterator[str]:
+    """Who lives where, when: bytes upwards, steps to the right, a letter a value."""
+    for entry in program.plan.entries:
+        yield from _entry_picture(program, entry)
+
+
+def _entry_picture(program: Program, entry: EntryPlan) -> Iterator[str]:
+    total = max(entry.placement.nbytes, 1)
+    steps = max(len(entry.nodes), 1)
+    homes = _homes(program, entry)
+    rows = min(_ROWS, total)
+    grid = [[" "] * steps for _ in range(rows)]
+    for letter, _, offset, nbytes, first, last in homes:
+        low, high = (
+            offset * rows // total,
+            max(offset * rows // total + 1, -(-(offset + nbytes) * rows // total)),
+        )
+        for row in range(low, min(high, rows)):
+            for step in range(first, min(last, steps - 1) + 1):
+                grid[row][step] = "▚" if grid[row][step] not in (" ", letter) else letter
+    yield f"entry {entry.name}: {total:,} bytes, least possible {entry.placement.lower_bound:,}"
+    for row in range(rows - 1, -1, -1):
+        yield f"{row * total // rows:>9,} ┤{''.join(cell * 2 for cell in grid[row])}"
+    yield " " * 10 + "└" + "──" * steps + "> steps"
+    for letter, name, offset, nbytes, first, last in homes:
+        yield f"  {letter}  {offset:>8,} .. {offset + nbytes:<8,} steps {first}-{last}  {name}"
+    if any("▚" in row for row in grid):
+        yield "  ▚  shared: a value being written over one that is being used up"
+
+
+def _homes(program: Program, entry: EntryPlan) -> list[tuple[str, str, int, int, int, int]]:
+    """(letter, name, offset, bytes, first, last) of every block and scratch, views told once."""
+    seen: dict[tuple[int, int, int], str] = {}
+    for name, slot in entry.slots.items():
+        key = (slot.offset, slot.first, slot.last)
+        if key not in seen or entry.slots[seen[key]].nbytes < slot.nbytes:
+            seen[key] = name
+    rows = [(name, entry.slots[name]) for name in seen.values()]
+    rows += [(f"scratch of {name}", slot) for name, slot in entry.scratch.items()]
+    rows.sort(key=lambda r: (r[1].first, r[1].offset))
+    return [
+        (_LETTERS[i % len(_LETTERS)], name, s.offset, s.nbytes, s.first, s.last)
+        for i, (name, s) in enumerate(rows)
+    ]
+
+
+def kernel_lines(program: Program, table: KernelTable) -> Iterator[str]:
+    """Why each node got its kernel, and what spoke against the others."""
+    for node in program.plan.entries[0].nodes:
+        chosen = program.choices[node.name]
+        yield f"{node.name}  {node.op}: {chosen.kernel.name} (cost {chosen.cost:,.0f})"
+        for verdict in table.explain(program.graph, node):
+            if verdict.kernel.name != chosen.kernel.name:
+                why = verdict.failed or f"dearer: {verdict.cost:,.0f}"
+                yield f"    not {verdict.kernel.name}: {why}"
+
+
+def cost_table(program: Program) -> Table:
+    """Work and memory of each step."""
+    table = Table(title=f"{program.name} on {program.target.name}")
+    for heading in ("step", "op", "kernel"):
+        table.add_column(heading)
+    for heading in ("MACs", "cost", "output bytes"):
+        table.add_column(heading, justify="right")
+    for node in program.plan.entries[0].nodes:
+        choice = program.choices[node.name]
+        size = sum(program.graph.type(o).nbytes for o in node.outputs)
+        cells = (f"{program.macs(node):,}", f"{choice.cost:,.0f}", f"{size:,}")
+        table.add_row(node.name, node.op, choice.kernel.name, *cells)
+    return table
+
+
+def number(value: float | int | None, unit: str = "") -> str:
+    """A figure with thousands, or a dash where the target cannot give it."""
+    if value is None:
+        return "-"
+    text = f"{value:,.1f}" if isinstance(value, float) else f"{value:,}"
+    return f"{text} {unit}".strip()
+
+
+def bench_lines(figures: Mapping[str, Any]) -> Iterator[str]:
+    """A bench result in a few lines."""
+    ram, flash = figures["ram_bytes"], figures["flash_bytes"]
+    yield f"{figures['brain']} on {figures['target']}  ({figures['toolchain']})"
+    for name, entry in figures["entries"].items():
+        measured = [
+            number(entry[key], unit)
+            for key, unit in (("cycles", "cycles"), ("instructions", "instructions"), ("microseconds", "µs"))
+            if entry[key] is not None
+        ]
+        yield f"  {name:8} {', '.join(measured) or 'not measured'} for {entry['macs']:,} MACs"
+    yield f"  ram      {number(ram['total'])} = arena {ram['arena']:,} + state {ram['state']:,} + stack {number(ram['stack'])}"
+    yield f"  flash    {flash['total']:,} = weights {flash['weights']:,} + code {flash['code']:,}"
+
+
+def layer_table(figures: Mapping[str, Any]) -> Table:
+    """Cost per layer, as measured."""
+    rows = figures["layers"]
+    unit = "cycles" if rows and "cycles" in rows[0] else "instructions"
+    table = Table(title=f"{figures['brain']} on {figures['target']}, per layer")
+    for heading in ("layer", "op", "kernel"):
+        table.add_column(heading)
+    for heading in ("MACs", unit, f"{unit}/MAC"):
+        table.add_column(heading, justify="right")
+    for row in rows:
+        cost, macs = row[unit], row["macs"]
+        each = f"{cost / macs:.2f}" if cost is not None and macs else ""
+        table.add_row(row["name"], row["op"], row["kernel"], f"{macs:,}", number(cost), each)
+    return table
