@@ -37,6 +37,7 @@ class Request:
     layout: str = "native"
     shapes: Mapping[str, int] = field(default_factory=dict)
     portable: bool = False
+    optimize: str = "speed"  # "speed" | "ram" | "flash"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +59,14 @@ def compile_graph(
     *,
     pins: Mapping[str, str] | None = None,
     portable: bool = False,
+    optimize: str = "speed",
 ) -> Program:
     """An imported (and linked) graph to a Program for `target`.
 
-    `pins` maps node names to kernel names; `portable` leaves the target's own kernels out.
+    `pins` maps node names to kernel names; `portable` leaves the target's own kernels out; `optimize` as in
+    `KernelTable`.
     """
-    table = KernelTable(target, pins, portable)
+    table = KernelTable(target, pins, portable=portable, optimize=optimize)
     notes: list[str] = []
     inside = replace(context, has_kernel=table.has, flat=target.word > 8, note=notes.append)
     ready = passes.run(graph, inside)
@@ -134,7 +137,7 @@ def _calibration(request: Request, brain: Brain, graph: Graph) -> Mapping[str, A
     if path is None:
         shown = ", ".join(f"{name} {list(t.shape)}" for name, t in ports(graph))
         raise UserError(
-            f"{brain.name} is a float model and is to be quantised, but there are no samples to calibrate it with",
+            f"{brain.name} is a float model to be quantised, but there are no samples to calibrate it with",
             fix=f"give some inputs as arrays named {shown} (first axis: samples):\n"
             f"brainc build {request.source} --calibrate samples.npz\n"
             "or --calibrate random, for questions of size only",

@@ -6,6 +6,7 @@ nothing touches the disk.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 import jinja2
 
+from brainc import project
 from brainc.kernels import Kernel
 from brainc.program import Program
 from brainc.resources import templates_dir
@@ -99,3 +101,26 @@ def emit_harness(program: Program, *, empty: bool = False) -> Bundle:
     view = harness_view(program, empty=empty)
     text = environment(templates_dir()).get_template("harness.c.j2").render(brain=view)
     return {"main.c": text.encode()}
+
+
+def emit_library(program: Program, report: Mapping[str, Any]) -> Bundle:
+    """The C library and its report, side by side: files for any build system."""
+    return {**emit(program), "report.json": _report(report)}
+
+
+def emit_project(program: Program, report: Mapping[str, Any]) -> Bundle:
+    """For a board its PlatformIO project with the library inside; elsewhere the library alone."""
+    templates = project.files(program)
+    if not templates:
+        return emit_library(program, report)
+    library = emit(program)
+    view = project.view(program, library)
+    files = {f"{project.library_folder(program)}/{name}": data for name, data in library.items()}
+    for path, place in templates:
+        text = environment(path.parent).get_template(path.name).render(brain=view)
+        files[place] = text.encode()
+    return {**files, "report.json": _report(report)}
+
+
+def _report(report: Mapping[str, Any]) -> bytes:
+    return (json.dumps(report, indent=2) + "\n").encode()

@@ -140,9 +140,21 @@ def scan(folder: Path, label: str, rank: int) -> list[Kernel]:
 class KernelTable:
     """All kernels that a target may use, by op."""
 
-    def __init__(self, target: Target, pins: Mapping[str, str] | None = None, portable: bool = False) -> None:
-        """`pins` maps node names to kernel names; `portable` leaves only the plain C kernels."""
+    def __init__(
+        self,
+        target: Target,
+        pins: Mapping[str, str] | None = None,
+        *,
+        portable: bool = False,
+        optimize: str = "speed",
+    ) -> None:
+        """`pins` maps node names to kernel names; `portable` leaves only the plain C kernels.
+
+        `optimize` says what is compared first: "speed" the cost, "ram" the scratch, "flash" how little is
+        baked in (functions that more layers can share).
+        """
         self.target = target
+        self.optimize = optimize
         self.pins = pins or {}
         self._by_op: dict[str, list[Kernel]] = {}
         found = []
@@ -185,10 +197,16 @@ class KernelTable:
         if not passed:
             with at(node=node.name, op=node.op):
                 raise UnsupportedError(self._no_match(graph, node), fix=_no_match_fix(self.target, node))
-        best = min(passed, key=lambda v: (v.cost, v.kernel.rank, v.kernel.name))
         env = environment(graph, node)
+        best = min(passed, key=lambda v: (*self._merit(v, env), v.kernel.rank, v.kernel.name))
         assert best.cost is not None
         return Choice(best.kernel, env, int(evaluate(best.kernel.scratch, env)), best.cost)
+
+    def _merit(self, verdict: Verdict, env: Mapping[str, Any]) -> tuple[float, float]:
+        cost = verdict.cost or 0.0
+        if self.optimize == "ram":
+            return float(evaluate(verdict.kernel.scratch, env)), cost
+        return (float(len(verdict.kernel.bake)), cost) if self.optimize == "flash" else (cost, 0.0)
 
     def has(self, graph: Graph, node: Node) -> bool:
         """Whether some kernel fits (a view needs none)."""

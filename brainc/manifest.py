@@ -6,6 +6,7 @@ types, paths (never outside the brain's folder), variants. `link.py` checks what
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 from collections.abc import Mapping
@@ -70,7 +71,7 @@ def _brain(top: Table, folder: Path) -> Brain:
         _identifier(head, "name", name)
     if head.words("extensions"):
         raise UnsupportedError(
-            "extensions are not available yet", fix="remove the line", where=head.where("extensions")
+            "brainc cannot load extensions yet", fix="remove the line", where=head.where("extensions")
         )
     modules = {key: _module(table, key, folder) for key, table in top.table("modules").tables()}
     if not modules:
@@ -318,5 +319,12 @@ def _choice(table: Table, modules: Mapping[str, Module]) -> TargetChoice:
 
 
 def _known_targets(table: Table) -> None:
-    if table.items:
-        table.only([target.name for target in all_targets()])
+    known = [target.name for target in all_targets()] if table.items else []
+    for name in table.items:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            raise table.error(
+                f'there is no target "{name}"',
+                fix=(f'did you mean "{close[0]}"? ' if close else "") + "`brainc targets` lists them",
+                key=name,
+            )

@@ -1,7 +1,11 @@
-"""Figures for people: tables, and the picture of the memory. `cli.py` prints them; nothing is decided here."""
+"""Figures for people: tables, and the picture of the memory.
+
+`cli.py` prints them; nothing is decided here.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,9 +14,11 @@ from rich.table import Table
 from brainc.kernels import KernelTable
 from brainc.memory import EntryPlan
 from brainc.program import Program
+from brainc.quality import Quality
 
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 _ROWS = 16
+POOR_DB = 10.0  # below this a layer has lost more than a third of its signal's amplitude
 
 
 def plan_lines(program: Program, weights: int) -> Iterator[str]:
@@ -122,8 +128,31 @@ def bench_lines(figures: Mapping[str, Any]) -> Iterator[str]:
             if entry[key] is not None
         ]
         yield f"  {name:8} {', '.join(measured) or 'not measured'} for {entry['macs']:,} MACs"
-    yield f"  ram      {number(ram['total'])} = arena {ram['arena']:,} + state {ram['state']:,} + stack {number(ram['stack'])}"
+    parts = f"arena {ram['arena']:,} + state {ram['state']:,} + stack {number(ram['stack'])}"
+    yield f"  ram      {number(ram['total'])} = {parts}"
     yield f"  flash    {flash['total']:,} = weights {flash['weights']:,} + code {flash['code']:,}"
+
+
+def quality_data(found: Quality) -> dict[str, Any]:
+    """What quantising cost, for `check --json`."""
+    layers = [{"name": layer.name, "snr_db": _finite(layer.snr_db)} for layer in found.layers]
+    return {"metric": found.metric, "float": found.float_value, "brain": found.brain_value, "layers": layers}
+
+
+def _finite(decibels: float) -> float | None:
+    return round(decibels, 2) if math.isfinite(decibels) else None
+
+
+def quality_lines(found: Quality) -> Iterator[str | Table]:
+    """The same for people: signal to noise per layer, worst first in red, and the user's own metric."""
+    table = Table("layer", "signal to noise", title="against the float model", box=None)
+    for layer in found.layers:
+        style = "red" if layer.snr_db < POOR_DB else None
+        table.add_row(layer.name, f"{layer.snr_db:.1f} dB", style=style)
+    yield table
+    if found.metric is not None and found.float_value is not None and found.brain_value is not None:
+        change = found.brain_value - found.float_value
+        yield f"{found.metric}: float {found.float_value:.4f}, brain {found.brain_value:.4f} ({change:+.4f})"
 
 
 def layer_table(figures: Mapping[str, Any]) -> Table:

@@ -154,12 +154,12 @@ class _Scanner:
 
     def __init__(self, text: str) -> None:
         self.tokens = list(_tokens(text))
-        self.at = 0
+        self.place = 0
         self.lines: dict[KeyPath, int] = {}
 
     def scan(self) -> dict[KeyPath, int]:
         head: KeyPath = ()
-        while self.at < len(self.tokens):
+        while self.place < len(self.tokens):
             if self._skip("\n"):
                 continue
             if self._skip("["):
@@ -172,18 +172,18 @@ class _Scanner:
         return self.lines
 
     def _see(self) -> str:
-        return self.tokens[self.at][0] if self.at < len(self.tokens) else "\n"
+        return self.tokens[self.place][0] if self.place < len(self.tokens) else "\n"
 
     def _skip(self, mark: str) -> bool:
-        found = self.at < len(self.tokens) and self._see() == mark
-        self.at += found
+        found = self.place < len(self.tokens) and self._see() == mark
+        self.place += found
         return found
 
     def _key(self, head: KeyPath) -> KeyPath:
         """A dotted key below `head`; every part of it is noted."""
         while self._see() not in ("=", "]"):
-            word, line = self.tokens[self.at]
-            self.at += 1
+            word, line = self.tokens[self.place]
+            self.place += 1
             if word != ".":
                 head = (*head, _unquoted(word))
                 self.lines.setdefault(head, line)
@@ -191,7 +191,7 @@ class _Scanner:
 
     def _pair(self, head: KeyPath) -> None:
         path = self._key(head)
-        self.at += 1  # the "="
+        self.place += 1  # the "="
         self._value(path)
 
     def _value(self, path: KeyPath) -> None:
@@ -205,7 +205,7 @@ class _Scanner:
                     self._value(path)
         else:
             while self._see() not in (",", "]", "}", "\n"):
-                self.at += 1
+                self.place += 1
 
 
 def _tokens(text: str) -> Iterator[tuple[str, int]]:

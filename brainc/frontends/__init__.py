@@ -40,13 +40,11 @@ def all_frontends() -> Mapping[str, Frontend]:
     return {m.KIND: cast(Frontend, m) for m in modules if hasattr(m, "KIND")}
 
 
-def load(
-    path: Path, *, name: str, shapes: Mapping[str, int] = NO_SHAPES, kind: str | None = None
-) -> Graph:
+def load(path: Path, *, name: str, shapes: Mapping[str, int] = NO_SHAPES, kind: str | None = None) -> Graph:
     """The model in `path` as a graph called `name`.
 
-    `shapes` gives sizes to symbolic axes; `kind` overrules the file's suffix. ModelError: the file is missing,
-    too large, of no known kind, or broken; UnsupportedError: brainc cannot compile something in it.
+    `shapes` gives sizes to symbolic axes; `kind` overrules the file's suffix. ModelError: the file is
+    missing, too large, of no known kind, or broken; UnsupportedError: brainc cannot compile something in it.
     """
     with at(file=str(path)):
         frontend = _choose(path, kind)

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from brainc.dtypes import Array
-from brainc.ops import op
+from brainc.ops import Case, op
 
 
 @op("x[M,N] -> y[M]:i32")
 def argmax(x: Array) -> Array:
     """y = index of the first largest element of each row."""
     return np.asarray(np.argmax(x, axis=-1)).astype(np.int32)
+
+
+@argmax.cases
+def _cases(rng: np.random.Generator) -> Iterator[Case]:
+    ties = np.array([[3, 9, 9, 1], [-1, -1, -1, -1]])
+    for dtype in (np.float32, np.int8):
+        yield [ties.astype(dtype)], {}
+        yield [(rng.standard_normal((3, 11)) * 40).astype(dtype)], {}
+        yield [np.ones((2, 1), dtype)], {}

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 
 from brainc.dtypes import Array
-from brainc.ops import op
+from brainc.ops import Case, op
+from brainc.ops._samples import floats
 
 
 @op("x[...] -> y[...]")
 def clamp(x: Array, *, lo: float = -math.inf, hi: float = math.inf) -> Array:
     """y = min(max(x, lo), hi); ReLU is lo = 0, ReLU6 also hi = 6."""
     return np.clip(x, lo, hi).astype(x.dtype)
+
+
+@clamp.cases
+def _cases(rng: np.random.Generator) -> Iterator[Case]:
+    for lo, hi in ((0.0, 6.0), (0.0, math.inf), (-0.5, 0.25)):
+        yield [floats(rng, (3, 5, 7), 4.0)], {"lo": lo, "hi": hi}

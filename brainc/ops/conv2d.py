@@ -10,6 +10,7 @@ import numpy as np
 from brainc.dtypes import Array
 from brainc.ir import Attr, TensorType
 from brainc.ops import Case, ints, op
+from brainc.ops._samples import WINDOWS, floats
 
 
 def windows(
@@ -85,13 +86,8 @@ def _result(ins: Sequence[TensorType | None], attrs: Mapping[str, Attr]) -> tupl
 
 @conv2d.cases
 def _cases(rng: np.random.Generator) -> Iterator[Case]:
-    cases: list[tuple[tuple[int, ...], tuple[int, ...], dict[str, Attr]]] = [
-        ((1, 5, 7, 3), (4, 3, 3, 3), {"pads": (1, 1, 1, 1)}),
-        ((1, 6, 6, 4), (6, 2, 3, 2), {"group": 2, "strides": (2, 1), "pads": (0, 1, 1, 0), "lo": 0.0}),
-        ((2, 7, 5, 1), (3, 3, 2, 1), {"dilations": (2, 1), "hi": 1.5}),
-        ((1, 4, 4, 8), (5, 1, 1, 8), {"strides": (2, 2)}),
-    ]
-    for shape, filters, attrs in cases:
-        x, w = rng.standard_normal(shape), rng.standard_normal(filters)
-        bias = rng.standard_normal(filters[0]).astype(np.float32)
-        yield [x.astype(np.float32), w.astype(np.float32), bias], attrs
+    for (kh, kw), shape, geometry in WINDOWS:
+        w = floats(rng, (5, kh, kw, shape[3]))
+        yield [floats(rng, shape), w, floats(rng, (5,))], {**geometry, "hi": 4.0}
+    w, b = floats(rng, (6, 2, 3, 2)), floats(rng, (6,))
+    yield [floats(rng, (1, 6, 6, 4)), w, b], {"group": 2, "strides": (2, 1), "pads": (0, 1, 1, 0), "lo": 0.0}

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from brainc.dtypes import Array
-from brainc.ops import op
+from brainc.ops import Case, op
+from brainc.ops._samples import pairs
 
 
 @op("a[...] b[...2] -> y[...]")
 def div(a: Array, b: Array) -> Array:
     """y = a / b; b's shape is a's, or its last axes (repeated over the others)."""
     return np.asarray((a / b).astype(a.dtype))
+
+
+@div.cases
+def _cases(rng: np.random.Generator) -> Iterator[Case]:
+    for (a, b), attrs in pairs(rng, positive=True):
+        assert a is not None
+        yield [-a, b], attrs

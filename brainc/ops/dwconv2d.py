@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from brainc.dtypes import Array
 from brainc.ir import Attr, TensorType
-from brainc.ops import op
+from brainc.ops import Case, op
+from brainc.ops._samples import WINDOWS, floats
 from brainc.ops.conv2d import spatial_result, windows
 
 
@@ -35,3 +36,10 @@ def _result(ins: Sequence[TensorType | None], attrs: Mapping[str, Attr]) -> tupl
     w = ins[1]
     assert w is not None
     return spatial_result(ins, (w.shape[0], w.shape[1]), w.shape[2], attrs)
+
+
+@dwconv2d.cases
+def _cases(rng: np.random.Generator) -> Iterator[Case]:
+    for (kh, kw), shape, geometry in WINDOWS:
+        c = shape[3]
+        yield [floats(rng, shape), floats(rng, (kh, kw, c)), floats(rng, (c,))], {**geometry, "lo": 0.0}

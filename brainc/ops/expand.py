@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from brainc.dtypes import Array
 from brainc.ir import Attr, TensorType
-from brainc.ops import ints, op
+from brainc.ops import Case, ints, op
 
 
 @op("x[...] -> y[...2]")
@@ -22,3 +22,10 @@ def _result(ins: Sequence[TensorType | None], attrs: Mapping[str, Attr]) -> tupl
     x, shape = ins[0], ints(attrs["shape"])
     assert x is not None
     return (TensorType(x.dtype, shape),)
+
+
+@expand.cases
+def _cases(rng: np.random.Generator) -> Iterator[Case]:
+    for dtype in (np.int8, np.float32):
+        for shape, wide in (((1, 5), (3, 5)), ((2, 1, 3), (2, 4, 3)), ((1, 1), (2, 2)), ((3, 1), (3, 6))):
+            yield [(rng.standard_normal(shape) * 50).astype(dtype)], {"shape": wide}

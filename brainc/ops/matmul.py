@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from brainc.dtypes import Array
-from brainc.ops import op
+from brainc.ops import Case, op
+from brainc.ops._samples import floats
 
 
 @op("a[B,M,K] b[B,K,N] -> y[B,M,N]", macs="B*M*N*K")
 def matmul(a: Array, b: Array) -> Array:
     """y = a @ b, batch by batch."""
     return np.asarray(np.matmul(a, b))
+
+
+@matmul.cases
+def _cases(rng: np.random.Generator) -> Iterator[Case]:
+    for b, m, k, n in ((1, 1, 1, 1), (1, 4, 16, 8), (3, 2, 5, 7)):
+        yield [floats(rng, (b, m, k)), floats(rng, (b, k, n))], {}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from brainc.dtypes import Array
 from brainc.ir import Attr, TensorType
-from brainc.ops import ints, op
+from brainc.ops import Case, ints, op
+from brainc.ops._samples import WINDOWS, floats, int8s
 from brainc.ops.conv2d import spatial_result, windows
 
 
@@ -31,3 +32,10 @@ def _result(ins: Sequence[TensorType | None], attrs: Mapping[str, Attr]) -> tupl
     kernel = ints(attrs["kernel"])
     assert ins[0] is not None
     return spatial_result(ins, (kernel[0], kernel[1]), ins[0].shape[3], attrs)
+
+
+@maxpool2d.cases
+def _cases(rng: np.random.Generator) -> Iterator[Case]:
+    for kernel, shape, geometry in WINDOWS:
+        yield [floats(rng, shape)], {**geometry, "kernel": kernel}
+        yield [int8s(rng, shape)], {**geometry, "kernel": kernel}

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from brainc.dtypes import Array
-from brainc.ops import op
+from brainc.ops import Case, op
+from brainc.ops._samples import pairs
 
 
 @op("a[...] b[...2] -> y[...]")
 def minimum(a: Array, b: Array) -> Array:
     """y = min(a, b); b's shape is a's, or its last axes (repeated over the others)."""
     return np.asarray(np.minimum(a, b))
+
+
+@minimum.cases
+def _cases(rng: np.random.Generator) -> Iterator[Case]:
+    yield from pairs(rng)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from brainc.dtypes import Array
 from brainc.ir import Attr, TensorType
-from brainc.ops import op
+from brainc.ops import Case, ints, op
 
 
 @op("x[...] -> y[...2]")
@@ -25,3 +25,16 @@ def _result(ins: Sequence[TensorType | None], attrs: Mapping[str, Attr]) -> tupl
     assert x is not None
     shape = tuple(n + p + q for n, p, q in zip(x.shape, before, after, strict=True))
     return (TensorType(x.dtype, shape),)
+
+
+@pad.cases
+def _cases(rng: np.random.Generator) -> Iterator[Case]:
+    for dtype in (np.int8, np.uint8, np.float32):
+        x = rng.integers(0, 100, (1, 3, 4, 2)).astype(dtype)
+        for value in (0.0, 7.0, 100.0):
+            yield [x], {"before": (0, 1, 2, 0), "after": (0, 2, 0, 1), "value": value}
+        yield [x[0, 0, 0]], {"before": (2,), "after": (0,), "value": 0.0}
+    yield (
+        [rng.integers(-128, 128, (2, 3)).astype(np.int8)],
+        {"before": (1, 1), "after": (1, 1), "value": -128.0},
+    )

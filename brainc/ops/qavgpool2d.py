@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from brainc.dtypes import Array
 from brainc.ir import Attr, TensorType
-from brainc.numerics import requant
-from brainc.ops import ints, op
+from brainc.numerics import multiplier, requant
+from brainc.ops import Case, ints, op
+from brainc.ops._samples import WINDOWS, int8s, offsets
 from brainc.ops.avgpool2d import counts
 from brainc.ops.conv2d import spatial_result, windows
 
@@ -44,3 +45,12 @@ def _result(ins: Sequence[TensorType | None], attrs: Mapping[str, Attr]) -> tupl
     kernel = ints(attrs["kernel"])
     assert ins[0] is not None
     return spatial_result(ins, (kernel[0], kernel[1]), ins[0].shape[3], attrs)
+
+
+@qavgpool2d.cases
+def _cases(rng: np.random.Generator) -> Iterator[Case]:
+    for (kh, kw), shape, geometry in WINDOWS:
+        scale = [multiplier(0.8 / n) for n in range(1, kh * kw + 1)]
+        for kept in (scale, scale[-1:]):
+            mult, shift = np.array([m for m, _ in kept], np.int32), np.array([s for _, s in kept], np.int8)
+            yield [int8s(rng, shape), mult, shift], {**geometry, **offsets(rng), "kernel": (kh, kw)}

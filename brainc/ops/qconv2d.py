@@ -10,6 +10,7 @@ from brainc.dtypes import Array
 from brainc.ir import Attr, TensorType
 from brainc.numerics import requant
 from brainc.ops import Case, op
+from brainc.ops._samples import WINDOWS, Geometry, int8s, offsets, scales
 from brainc.ops.conv2d import grouped, spatial_result, windows
 
 
@@ -51,21 +52,30 @@ def _result(ins: Sequence[TensorType | None], attrs: Mapping[str, Attr]) -> tupl
 
 @qconv2d.cases
 def _cases(rng: np.random.Generator) -> Iterator[Case]:
-    cases: list[tuple[tuple[int, ...], tuple[int, ...], bool, dict[str, Attr]]] = [
-        ((1, 5, 7, 3), (4, 3, 3, 3), True, {"pads": (1, 1, 1, 1)}),
-        ((1, 6, 6, 4), (6, 2, 3, 2), False, {"group": 2, "strides": (2, 1), "pads": (0, 1, 1, 0), "lo": -20}),
-        ((2, 7, 5, 1), (3, 3, 2, 1), True, {"dilations": (2, 1), "hi": 90}),
-        ((1, 4, 4, 8), (5, 1, 1, 8), True, {"strides": (2, 2)}),
-        ((1, 6, 5, 16), (8, 3, 3, 16), True, {"pads": (1, 1, 1, 1)}),
-        ((1, 5, 3, 32), (12, 1, 1, 32), True, {}),
-        ((1, 9, 6, 1), (16, 4, 4, 1), True, {"strides": (2, 2), "pads": (1, 1, 2, 1)}),
-    ]
-    for shape, filters, per_channel, attrs in cases:
-        x = rng.integers(-128, 128, shape).astype(np.int8)
-        w = rng.integers(-127, 128, filters).astype(np.int8)
-        b = rng.integers(-20000, 20000, filters[0]).astype(np.int32)
-        n = filters[0] if per_channel else 1
-        mult = rng.integers(1 << 30, (1 << 31) - 1, n).astype(np.int32)
-        shift = rng.integers(37, 41, n).astype(np.int8)
-        zx, zy = int(rng.integers(-128, 128)), int(rng.integers(-30, 30))
-        yield [x, w, b, mult, shift], {**attrs, "zx": zx, "zy": zy}
+    for (kh, kw), shape, geometry in WINDOWS:
+        for filters, per_channel in ((5, True), (8, False)):
+            yield _one(rng, shape, (filters, kh, kw, shape[3]), per_channel, geometry)
+    yield _one(
+        rng,
+        (1, 6, 6, 4),
+        (6, 2, 3, 2),
+        True,
+        {"group": 2, "strides": (2, 1), "pads": (0, 1, 1, 0), "lo": -20},
+    )
+    yield _one(rng, (1, 6, 5, 16), (8, 3, 3, 16), True, {"pads": (1, 1, 1, 1), "hi": 90})
+    yield _one(rng, (1, 5, 3, 32), (12, 1, 1, 32), True, {})
+    yield _one(rng, (1, 9, 6, 1), (16, 4, 4, 1), True, {"strides": (2, 2), "pads": (1, 1, 2, 1)})
+    yield _one(rng, (1, 12, 9, 1), (8, 10, 4, 1), True, {"strides": (2, 2), "pads": (4, 1, 5, 1), "lo": -10})
+
+
+def _one(
+    rng: np.random.Generator,
+    shape: tuple[int, ...],
+    filters: tuple[int, ...],
+    per_channel: bool,
+    attrs: Geometry,
+) -> Case:
+    w = int8s(rng, filters, -127)
+    b = rng.integers(-20000, 20000, filters[0]).astype(np.int32)
+    mult, shift = scales(rng, filters[0] if per_channel else 1, w[0].size)
+    return [int8s(rng, shape), w, b, mult, shift], {**attrs, **offsets(rng)}

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import numpy as np
+
 from brainc.dtypes import Array
 from brainc.numerics import dot, requant
-from brainc.ops import op
+from brainc.ops import Case, op
+from brainc.ops._samples import int8s, scales
 
 
 @op("x[M,K] w[N,K]c b[N]c mult[S]c shift[S]c -> y[M,N]", macs="M*N*K")
@@ -25,3 +30,18 @@ def qdense(
     S is 1 (one scale) or N (one a row of w). Needs an accumulator within int32.
     """
     return requant(dot(x, w) + b, mult, shift, zy, lo, hi)
+
+
+@qdense.cases
+def _cases(rng: np.random.Generator) -> Iterator[Case]:
+    for m, k, n in ((1, 1, 1), (1, 16, 10), (3, 7, 5), (5, 64, 12), (2, 33, 8), (1, 600, 3), (4, 24, 64)):
+        for per_channel in (True, False):
+            x, w = int8s(rng, (m, k)), int8s(rng, (n, k), -127)
+            b = rng.integers(-20000, 20000, n).astype(np.int32)
+            mult, shift = scales(rng, n if per_channel else 1, k)
+            yield [x, w, b, mult, shift], {"zy": int(rng.integers(-40, 40)), "lo": -120, "hi": 110}
+    b = np.array([1 << 30, -(1 << 30), 0, 12345], np.int32)  # the whole accumulator, and every kind of shift
+    extreme = np.full((1, 64), -128, np.int8)
+    for size in (1, 2, 30, 31, 32, 33, 62):
+        mult, shift = scales(rng, 4, 64)
+        yield [extreme, int8s(rng, (4, 64)), b, mult, np.full_like(shift, size)], {"zy": -5}

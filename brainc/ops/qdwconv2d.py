@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from brainc.dtypes import Array
 from brainc.ir import Attr, TensorType
 from brainc.numerics import requant
-from brainc.ops import op
+from brainc.ops import Case, op
+from brainc.ops._samples import WINDOWS, int8s, offsets, scales
 from brainc.ops.conv2d import spatial_result, windows
 
 
@@ -41,3 +42,13 @@ def _result(ins: Sequence[TensorType | None], attrs: Mapping[str, Attr]) -> tupl
     w = ins[1]
     assert w is not None
     return spatial_result(ins, (w.shape[0], w.shape[1]), w.shape[2], attrs)
+
+
+@qdwconv2d.cases
+def _cases(rng: np.random.Generator) -> Iterator[Case]:
+    for (kh, kw), shape, geometry in WINDOWS:
+        for per_channel in (True, False):
+            c = shape[3]
+            w, b = int8s(rng, (kh, kw, c), -127), rng.integers(-9000, 9000, c).astype(np.int32)
+            mult, shift = scales(rng, c if per_channel else 1, kh * kw)
+            yield [int8s(rng, shape), w, b, mult, shift], {**geometry, **offsets(rng), "lo": -100}

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from brainc.dtypes import Array
-from brainc.ops import op
+from brainc.ops import Case, op
+from brainc.ops._samples import int8s
 
 
 @op("x[...] table[256]c -> y[...]")
 def qlut(x: Array, table: Array) -> Array:
     """y = table[x + 128]; the table is int8, in the order of x from -128 to 127."""
     return np.asarray(table[x.astype(np.int32) + 128])
+
+
+@qlut.cases
+def _cases(rng: np.random.Generator) -> Iterator[Case]:
+    table = rng.integers(-128, 128, 256).astype(np.int8)
+    for x in (np.arange(-128, 128).astype(np.int8), int8s(rng, (1, 3, 5, 7)), int8s(rng, (1,))):
+        yield [x, table], {}

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from brainc.dtypes import Array
+from brainc.ir import Attr
 from brainc.numerics import requant
-from brainc.ops import op
+from brainc.ops import Case, op
+from brainc.ops._samples import int8s, scales
 
 
 @op("a[B,M,K] b[B,K,N] -> y[B,M,N]", macs="B*M*N*K")
@@ -26,3 +30,11 @@ def qmatmul(
     """y = requant((a - za) @ (b - zb)), batch by batch."""
     acc = np.matmul(a.astype(np.float64) - za, b.astype(np.float64) - zb).astype(np.int64)
     return requant(acc, mult, shift, zy, lo, hi)
+
+
+@qmatmul.cases
+def _cases(rng: np.random.Generator) -> Iterator[Case]:
+    for b, m, k, n in ((1, 1, 1, 1), (1, 4, 16, 8), (3, 2, 5, 7)):
+        mult, shift = scales(rng, 1, k)
+        scale: dict[str, Attr] = {"mult": int(mult[0]), "shift": int(shift[0]), "zy": 3}
+        yield [int8s(rng, (b, m, k)), int8s(rng, (b, k, n))], {"za": -17, "zb": 90, **scale}

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from brainc.dtypes import Array
-from brainc.numerics import requant
-from brainc.ops import op
+from brainc.numerics import multiplier, requant
+from brainc.ops import Case, op
+from brainc.ops._samples import int8s
 
 
 @op("x[M,K,N] -> y[M,N]")
@@ -23,3 +26,10 @@ def qmean(
 ) -> Array:
     """y = requant(sum over K of (x - zx)); the division by K is in mult / 2^shift."""
     return requant((x.astype(np.int32) - zx).sum(axis=1), mult, shift, zy, lo, hi)
+
+
+@qmean.cases
+def _cases(rng: np.random.Generator) -> Iterator[Case]:
+    for m, k, n in ((1, 1, 1), (3, 7, 5), (1, 49, 64), (2, 4, 1)):
+        mult, shift = multiplier(0.9 / k)
+        yield [int8s(rng, (m, k, n))], {"zx": -30, "mult": mult, "shift": shift, "zy": 11, "hi": 100}

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from brainc.dtypes import Array
-from brainc.numerics import requant
-from brainc.ops import op
+from brainc.numerics import multiplier, requant
+from brainc.ops import Case, op
+from brainc.ops._samples import int8_pairs
 
 
 @op("a[...] b[...2] -> y[...]")
@@ -25,3 +28,11 @@ def qmul(
 ) -> Array:
     """y = requant((a - za) * (b - zb)); b's shape is a's, or its last axes."""
     return requant((a.astype(np.int32) - za) * (b.astype(np.int32) - zb), mult, shift, zy, lo, hi)
+
+
+@qmul.cases
+def _cases(rng: np.random.Generator) -> Iterator[Case]:
+    for a, b in int8_pairs(rng):
+        for real in (0.013, 0.4):
+            mult, shift = multiplier(real)
+            yield [a, b], {"za": -20, "zb": 33, "mult": mult, "shift": shift, "zy": -4, "lo": -100}

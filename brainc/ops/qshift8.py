@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
 
 from brainc.dtypes import I8, U8, Array
 from brainc.ir import Attr, TensorType
 from brainc.numerics import shift_u8
-from brainc.ops import op
+from brainc.ops import Case, op
 
 
 @op("x[...] -> y[...]")
@@ -20,3 +22,9 @@ def qshift8(x: Array) -> Array:
 def _result(ins: Sequence[TensorType | None], attrs: Mapping[str, Attr]) -> tuple[TensorType, ...]:
     assert ins[0] is not None
     return (TensorType(I8 if ins[0].dtype is U8 else U8, ins[0].shape),)
+
+
+@qshift8.cases
+def _cases(rng: np.random.Generator) -> Iterator[Case]:
+    yield [np.arange(-128, 128).astype(np.int8)], {}
+    yield [np.arange(256).astype(np.uint8).reshape(1, 4, 8, 8)], {}

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from brainc.dtypes import Array
-from brainc.numerics import requant, softmax_probability
-from brainc.ops import op
+from brainc.numerics import multiplier, requant, softmax_probability
+from brainc.ops import Case, op
+from brainc.ops._samples import int8s
 
 
 @op("x[M,N] table[256]c -> y[M,N]")
@@ -28,3 +31,12 @@ def qsoftmax(
     wide = x.astype(np.int32)
     weights = table[wide.max(axis=-1, keepdims=True) - wide]
     return requant(softmax_probability(weights).astype(np.int32), mult, shift, zy, lo, hi)
+
+
+@qsoftmax.cases
+def _cases(rng: np.random.Generator) -> Iterator[Case]:
+    for scale in (0.02, 0.4):
+        table = np.rint(np.exp(-np.arange(256) * scale) * 65536).astype(np.int32)
+        for shape in ((1, 1), (3, 7), (1, 12), (2, 100)):
+            mult, shift = multiplier(256 / 32768)
+            yield [int8s(rng, shape), table], {"mult": mult, "shift": shift, "zy": -128}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from brainc.dtypes import Array
-from brainc.ops import op
+from brainc.ops import Case, op
+from brainc.ops._samples import floats
 
 FUNCTIONS: dict[str, Callable[[Array], Array]] = {
     "mean": lambda x: x.mean(axis=1, dtype=np.float64),
@@ -25,3 +26,10 @@ FUNCTIONS: dict[str, Callable[[Array], Array]] = {
 def reduce(x: Array, *, fn: str) -> Array:
     """y = fn over K; other axes are reshaped (and transposed) into this form."""
     return FUNCTIONS[fn](x).astype(x.dtype)
+
+
+@reduce.cases
+def _cases(rng: np.random.Generator) -> Iterator[Case]:
+    for fn in FUNCTIONS:
+        for shape in ((1, 1, 1), (3, 7, 5), (2, 4, 1), (1, 30, 8)):
+            yield [floats(rng, shape)], {"fn": fn}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
 
 from brainc.dtypes import Array
 from brainc.ir import Attr, TensorType
-from brainc.ops import ints, op
+from brainc.ops import Case, ints, op
 
 
 @op("x[...] -> y[...]")
@@ -20,3 +22,8 @@ def _result(ins: Sequence[TensorType | None], attrs: Mapping[str, Attr]) -> tupl
     x, shape = ins[0], ints(attrs["shape"])
     assert x is not None
     return (TensorType(x.dtype, shape),)
+
+
+@reshape.cases
+def _cases(rng: np.random.Generator) -> Iterator[Case]:
+    yield [rng.standard_normal((2, 3, 4)).astype(np.float32)], {"shape": (6, 4)}

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 
 from brainc.dtypes import Array
-from brainc.ops import op
+from brainc.ops import Case, op
+from brainc.ops._samples import pairs
 
 
 @op("a[...] b[...2] -> y[...]")
 def sub(a: Array, b: Array, *, lo: float = -math.inf, hi: float = math.inf) -> Array:
     """y = a - b, clamped to lo..hi; b's shape is a's, or its last axes (repeated over the others)."""
     return np.asarray(np.clip(a - b, lo, hi).astype(a.dtype))
+
+
+@sub.cases
+def _cases(rng: np.random.Generator) -> Iterator[Case]:
+    yield from pairs(rng)
+    yield from pairs(rng, lo=0.0, hi=1.5)

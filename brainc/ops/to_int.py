@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
 
 from brainc import numerics
 from brainc.dtypes import DTYPES, Array, integer_range
 from brainc.ir import Attr, TensorType
-from brainc.ops import op
+from brainc.ops import Case, op
+from brainc.ops._samples import floats
 
 
 @op("x[...] -> y[...]")
@@ -21,3 +24,13 @@ def to_int(x: Array, *, scale: float, zero: int, dtype: str = "i8") -> Array:
 def _result(ins: Sequence[TensorType | None], attrs: Mapping[str, Attr]) -> tuple[TensorType, ...]:
     assert ins[0] is not None
     return (TensorType(DTYPES[str(attrs["dtype"])], ins[0].shape),)
+
+
+@to_int.cases
+def _cases(rng: np.random.Generator) -> Iterator[Case]:
+    half = (np.arange(-300, 301) / 2).astype(np.float32)  # every other one is a tie
+    for dtype, zero in (("i8", 0), ("i8", -128), ("u8", 128), ("i16", 5), ("u16", 40000)):
+        yield [half], {"scale": 1.0, "zero": zero, "dtype": dtype}
+        yield [floats(rng, (3, 17), 30.0)], {"scale": 0.037, "zero": zero, "dtype": dtype}
+        extremes = np.array([1e30, -1e30, np.inf, -np.inf, np.nan, 65536.0], np.float32)
+        yield [extremes], {"scale": 0.5, "zero": zero, "dtype": dtype}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from brainc.dtypes import Array
-from brainc.ops import op
+from brainc.ops import Case, op
+from brainc.ops._samples import floats
 
 _erf = np.vectorize(math.erf, otypes=[np.float32])
 
@@ -49,3 +50,12 @@ FUNCTIONS: dict[str, Callable[[Array, float, float], Array]] = {
 def unary(x: Array, *, fn: str, alpha: float = 0.0, beta: float = 0.0) -> Array:
     """y = fn(x); `alpha` and `beta` are the parameters of those functions that have some."""
     return FUNCTIONS[fn](x, alpha, beta).astype(x.dtype)
+
+
+@unary.cases
+def _cases(rng: np.random.Generator) -> Iterator[Case]:
+    ties = np.array([-2.5, -1.5, -0.5, 0.0, 0.5, 1.5, 2.5, 3.0, -3.0, 1e-4, -1e-4, 20.0, -20.0], np.float32)
+    for fn in FUNCTIONS:
+        x = np.concatenate([floats(rng, (50,), 3.0), ties])
+        positive = fn in ("log", "sqrt", "reciprocal")
+        yield [np.abs(x) + np.float32(1e-3) if positive else x], {"fn": fn, "alpha": 0.2, "beta": 0.5}

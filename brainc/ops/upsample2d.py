@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
 
 from brainc.dtypes import Array
 from brainc.ir import Attr, TensorType
-from brainc.ops import ints, op
+from brainc.ops import Case, ints, op
 
 
 @op("x[B,H,W,C] -> y[B,OH,OW,C]")
@@ -21,3 +23,10 @@ def _result(ins: Sequence[TensorType | None], attrs: Mapping[str, Attr]) -> tupl
     assert x is not None
     b, h, w, c = x.shape
     return (TensorType(x.dtype, (b, h * factors[0], w * factors[1], c)),)
+
+
+@upsample2d.cases
+def _cases(rng: np.random.Generator) -> Iterator[Case]:
+    for dtype in (np.int8, np.float32):
+        for shape, factors in (((1, 2, 3, 4), (2, 2)), ((2, 3, 1, 5), (1, 3)), ((1, 1, 4, 1), (3, 1))):
+            yield [(rng.standard_normal(shape) * 50).astype(dtype)], {"factors": factors}

@@ -42,20 +42,48 @@ def samples_of(graph: Graph, entry: Entry, samples: Mapping[str, Array]) -> dict
                 f"samples of port {port!r} have shape {list(array.shape)}",
                 fix=f"the first axis counts samples, each has {type_.size} numbers ({type_})",
             )
-        found[port] = array.reshape(array.shape[0], *type_.shape).astype(type_.dtype.numpy)
+        found[port] = _fitted(array, type_)
     if len({len(a) for a in found.values()}) > 1:
         raise ModelError("the ports have different numbers of samples", fix="give as many for each port")
     return found
 
 
+def _fitted(array: Array, type_: TensorType) -> Array:
+    """[n, *shape] of the port's type: channels last if the port now has them so, reals as its integers."""
+    shape = type_.shape
+    if len(shape) == 4 and array.shape[-3:] != shape[1:] == (*array.shape[-2:], array.shape[-3]):
+        array = np.moveaxis(array, -3, -1)
+    each = array.reshape(array.shape[0], *shape)
+    real = array.dtype.kind == "f" and type_.quant is not None
+    return interp.from_real(each, type_) if real else each.astype(type_.dtype.numpy)
+
+
 def runs(graph: Graph, entry: Entry, samples: Mapping[str, Array]) -> Iterator[dict[str, Array]]:
     """Every value of every sample, in chunks: name to [n * first axis, ...]."""
-    count = len(next(iter(samples.values())))
-    held = sum(graph.type(out).size for node in entry.nodes for out in node.outputs)
-    chunk = max(1, min(count, CHUNK // max(held, 1)))
-    for start in range(0, count, chunk):
-        part = {port: array[start : start + chunk] for port, array in samples.items()}
+    for part in _chunks(samples_of(graph, entry, samples), _held(entry, graph)):
         yield run_batch(graph, entry, part)
+
+
+def side_by_side(
+    one: Graph, two: Graph, samples: Mapping[str, Array], index: int = 0
+) -> Iterator[tuple[dict[str, Array], dict[str, Array]]]:
+    """The values of two graphs, chunk by chunk of the same samples through entry `index` of both."""
+    first, second = one.entries[index], two.entries[index]
+    samples_of(one, first, samples)
+    for part in _chunks(samples, _held(first, one) + _held(second, two)):
+        wants = run_batch(one, first, samples_of(one, first, part))
+        yield wants, run_batch(two, second, samples_of(two, second, part))
+
+
+def _held(entry: Entry, graph: Graph) -> int:
+    return sum(graph.type(out).size for node in entry.nodes for out in node.outputs)
+
+
+def _chunks(samples: Mapping[str, Array], held: int) -> Iterator[dict[str, Array]]:
+    count = len(next(iter(samples.values())))
+    size = max(1, min(count, CHUNK // max(held, 1)))
+    for start in range(0, count, size):
+        yield {port: array[start : start + size] for port, array in samples.items()}
 
 
 def run_batch(graph: Graph, entry: Entry, samples: Mapping[str, Array]) -> dict[str, Array]:

@@ -73,7 +73,7 @@ class Histogram:
 def observe(
     graph: Graph, entry: Entry, samples: Mapping[str, Array], names: Iterable[str]
 ) -> dict[str, Histogram]:
-    """Runs the samples (`batch.samples_of`) and counts the numbers of the values in `names`."""
+    """Runs the samples and counts the numbers of the values in `names`."""
     histograms = {name: Histogram() for name in names}
     for values in batch.runs(graph, entry, samples):
         for name, histogram in histograms.items():

@@ -7,13 +7,14 @@ same real ops with quantised types on their edges; the doors stay only where the
 from __future__ import annotations
 
 from dataclasses import replace
+from math import prod
 
 import numpy as np
 
 from brainc import interp
 from brainc.dtypes import I8, I32, Array, integer_range
 from brainc.errors import BraincError
-from brainc.ir import Attr, Graph, Node, Quant, Role, TensorType, Value, attrs, const_value
+from brainc.ir import Attr, Graph, Node, Quant, TensorType, Value, attrs, const_value
 from brainc.ops import ints
 from brainc.passes.context import Context
 from brainc.passes.doors import annotated
@@ -53,7 +54,8 @@ def constant_move(node: Node, view: View) -> Replacement | None:
     quant = view.type(source).quant
     if not view.is_const(source) or quant is None or out in view.ports:
         return None
-    moved = _moved_quant(quant, node, view.shape(source), view.shape(out))
+    perm = ints(node.attrs["perm"]) if node.op == "transpose" else None
+    moved = moved_quant(quant, perm, view.shape(source), view.shape(out))
     return _constant(view.values[source], out, view.shape(out), moved, node) if moved else None
 
 
@@ -66,15 +68,17 @@ def _constant(
     return Replacement(values=(const_value(name, array, source.type.dtype, quant, source.where),))
 
 
-def _moved_quant(quant: Quant, node: Node, before: tuple[int, ...], after: tuple[int, ...]) -> Quant | None:
-    """The quant behind a reshape or transposition; None if its axis does not survive."""
+def moved_quant(
+    quant: Quant, perm: tuple[int, ...] | None, before: tuple[int, ...], after: tuple[int, ...]
+) -> Quant | None:
+    """The quant behind a transposition (`perm`) or a reshape (None); None if its axis does not survive."""
     if quant.axis is None:
         return quant
-    if node.op == "transpose":
-        return replace(quant, axis=ints(node.attrs["perm"]).index(quant.axis))
-    head, size = np.prod(before[: quant.axis]), before[quant.axis]
+    if perm is not None:
+        return replace(quant, axis=perm.index(quant.axis))
+    head, size = prod(before[: quant.axis]), before[quant.axis]
     for axis in range(len(after)):
-        if after[axis] == size and np.prod(after[:axis]) == head:
+        if after[axis] == size and prod(after[:axis]) == head:
             return replace(quant, axis=axis)
     return None
 
@@ -269,19 +273,19 @@ def bias_quant(x: TensorType, w: TensorType) -> Quant:
 
 
 def quantised_bias(value: Value | None, size: int, wanted: Quant) -> Array:
-    """The bias [size] in int32 steps of `wanted`: as it is where only float rounding tells the scales apart."""
+    """The bias [size] in int32 steps of `wanted`: as it is if only float rounding tells the scales apart."""
     if value is None:
         return np.zeros(size, np.int32)
     array, quant = value.array(), value.type.quant
     scale = np.asarray(wanted.scale)
-    if quant is not None and not any(quant.zero) and len(quant.scale) in (1, len(wanted.scale)):
-        if np.allclose(quant.scale, scale, rtol=SAME_SCALE, atol=0):
-            return array.astype(np.int32)
+    same = quant is not None and not any(quant.zero) and len(quant.scale) in (1, len(wanted.scale))
+    if same and quant is not None and np.allclose(quant.scale, scale, rtol=SAME_SCALE, atol=0):
+        return np.asarray(array.astype(np.int32))
     real = array.astype(np.float64)
     if quant is not None:
         real = (real - np.asarray(quant.zero)) * np.asarray(quant.scale)
     limit = np.iinfo(np.int32)
-    return np.clip(np.rint(real / scale), limit.min, limit.max).astype(np.int32)
+    return np.asarray(np.clip(np.rint(real / scale), limit.min, limit.max).astype(np.int32))
 
 
 def centred(value: Value, view: View) -> Value:

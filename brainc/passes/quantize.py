@@ -122,8 +122,7 @@ def choose(
     for entry in graph.entries:
         own = {*entry.inputs, *(out for node in entry.nodes for out in node.outputs)}
         names = [n for _, sources in measured for n in sources if n in own]
-        fitted = batch.samples_of(graph, entry, samples)
-        histograms.update(calibrate.observe(graph, entry, fitted, names))
+        histograms.update(calibrate.observe(graph, entry, samples, names))
     for group, sources in measured:
         whole = calibrate.Histogram()
         for name in sources:

@@ -50,7 +50,7 @@ class Exhaustive:
             if (x, y) not in lent:
                 taken |= (1 << self.room[x][0]) - 1 << spot
         shared = [(spot, self.room[x][0], lent[x, y]) for x, spot in alive if (x, y) in lent]
-        for at in range(0, self.height - size + 1, align):
+        for at in range(0, self.height - size + 1 if size else 1, align):
             mine = (1 << size) - 1 << at
             if mine & taken:
                 continue
@@ -73,10 +73,9 @@ class Exhaustive:
                 if o.x not in wanted:
                     lent[o.x, o.y] = min(o.distance, lent.get((o.x, o.y), o.distance))
             scratch = (f"{step.name}#scratch",) if step.scratch else ()
-            after = {tuple(sorted(p for p in placed if p[0] in wanted))
-                     for placed in self.placings(alive, step.writes + scratch, lent)}
-            if any(self.completes(now, left) for left in after):
-                return True
+            for placed in self.placings(alive, step.writes + scratch, lent):
+                if self.completes(now, tuple(sorted(p for p in placed if p[0] in wanted))):
+                    return True
         return False
 
 

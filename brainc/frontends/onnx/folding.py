@@ -16,14 +16,16 @@ from onnx.reference import ReferenceEvaluator
 
 from brainc.dtypes import Array
 from brainc.errors import ModelError, UnsupportedError
+from brainc.frontends.onnx.reader import DAMAGED
 
 LIMIT = 2**26  # elements of a folded result
 SMALL = 4096  # operands up to here may decide a shape
 # Ops that compute shapes and indices; without a rule of their own they must fold.
-FOLDABLE = frozenset(
-    "And Cast CastLike CumSum Equal EyeLike Floor Gather GatherElements GatherND Greater GreaterOrEqual Less "
-    "LessOrEqual Mod Not OneHot Or Range ScatterElements ScatterND Trilu Where Xor".split()
-)
+FOLDABLE = frozenset({
+    "And", "CastLike", "ConstantOfShape", "CumSum", "Equal", "EyeLike", "GatherElements", "GatherND",
+    "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Mod", "Not", "OneHot", "Or", "Range",
+    "ScatterElements", "ScatterND", "Trilu", "Where", "Xor",
+})  # fmt: skip
 
 
 def fold(node: onnx.NodeProto, operands: Mapping[str, Array], opsets: Mapping[str, int]) -> dict[str, Array]:
@@ -53,7 +55,7 @@ def fold(node: onnx.NodeProto, operands: Mapping[str, Array], opsets: Mapping[st
     except Exception as error:  # a C++ checker and a numpy evaluator: anything may come
         raise ModelError(
             f"its constant operands do not fit it: {(str(error).splitlines() or [''])[0]}",
-            fix="the file is damaged; export the model again",
+            fix=DAMAGED,
         ) from error
     return {o.name: np.asarray(r) for o, r in zip(outputs, results, strict=True)}
 
@@ -62,4 +64,4 @@ def _size(port: onnx.ValueInfoProto) -> int | None:
     shape = port.type.tensor_type.shape
     if not port.type.tensor_type.HasField("shape") or any(not d.HasField("dim_value") for d in shape.dim):
         return None
-    return prod(d.dim_value for d in shape.dim)
+    return prod(int(d.dim_value) for d in shape.dim)

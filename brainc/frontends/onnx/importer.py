@@ -7,100 +7,24 @@ perhaps with a quantisation) or the name of a value that a node or port makes.
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
 from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 
 from brainc import ops
 from brainc.dtypes import DTYPES, F32, F64, I64, Array, DType, of_numpy
 from brainc.errors import ModelError, UnsupportedError, Where, at
 from brainc.frontends.onnx import folding, reader
+from brainc.frontends.onnx.rules import Call, Known, Rule, all_rules, refuse
 from brainc.ir import Attr, Const, Entry, Graph, Node, Quant, Role, TensorType, Value, attrs, fresh_name
 
 MOVES = ("transpose", "reshape", "expand", "to_int", "from_int")  # ops that serve the op a node is about
-DAMAGED = "the file is damaged or was written by a faulty tool; export the model again"
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One ONNX node as its rule sees it: names resolved, attributes decoded."""
-
-    op: str
-    name: str
-    inputs: tuple[str, ...]  # "" where left out
-    outputs: tuple[str, ...]
-    attrs: Mapping[str, Any]
-    opset: int  # version of the node's own domain
-
-    def input(self, index: int) -> str:
-        return self.inputs[index] if index < len(self.inputs) else ""
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """Numbers known now; with `quant` they stand for (q - zero) * scale."""
-
-    array: Array
-    quant: Quant | None = None
-
-    def real(self) -> Array:
-        """What the numbers stand for."""
-        if self.quant is None:
-            return self.array
-        shape = [1] * self.array.ndim
-        if self.quant.axis is not None:
-            shape[self.quant.axis] = -1
-        scale, zero = np.float32(self.quant.scale).reshape(shape), np.int32(self.quant.zero).reshape(shape)
-        return np.asarray((self.array.astype(np.int32) - zero).astype(np.float32) * scale)
-
-
-Result = str | tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """What an ONNX op means: a function that writes brainc's ops."""
-
-    apply: Callable[[Importer, Call], Result]
-    any_type: bool  # else all operands must be float32 (or constants that stand for reals)
-    constants: bool  # sees constant operands itself; else a node of constants is folded away
-
-
-_RULES: dict[str, Rule] = {}
-
-
-def rule(
-    *names: str, any_type: bool = False, constants: bool = False
-) -> Callable[[Callable[[Importer, Call], Result]], Callable[[Importer, Call], Result]]:
-    """Decorator: this function imports the ONNX ops `names` (`domain.Name` outside the standard domain)."""
-
-    def keep(apply: Callable[[Importer, Call], Result]) -> Callable[[Importer, Call], Result]:
-        _RULES.update({name: Rule(apply, any_type, constants) for name in names})
-        return apply
-
-    return keep
-
-
-@cache
-def all_rules() -> Mapping[str, Rule]:
-    """Every rule, found in the files `rules_*.py` of this folder."""
-    for info in pkgutil.iter_modules([str(Path(__file__).parent)]):
-        if info.name.startswith("rules_"):
-            importlib.import_module(f"{__package__}.{info.name}")
-    return _RULES
-
-
-def refuse(what: str, fix: str = "change the model before export, or cut it there") -> UnsupportedError:
-    """The error for a node that is right but out of reach."""
-    return UnsupportedError(what, fix=fix)
 
 
 @dataclass(slots=True)
@@ -113,6 +37,8 @@ class Importer:
     taken: set[str]  # names that the model uses: no invented name may be one
     known: dict[str, Known] = field(default_factory=dict)
     values: dict[str, Value] = field(default_factory=dict)
+    hints: dict[str, str] = field(default_factory=dict)  # made constant to the name it should have
+    labels: set[str] = field(default_factory=set)  # names of nodes
     nodes: list[Node] = field(default_factory=list)
     alias: dict[str, str] = field(default_factory=dict)  # ONNX name to ours
     missing: dict[str, str] = field(default_factory=dict)  # ONNX name to the reason why it is not there
@@ -141,10 +67,12 @@ class Importer:
 
     # what rules may write
 
-    def constant(self, array: Array, hint: str = "c", quant: Quant | None = None) -> str:
-        """A constant made by a rule."""
-        name = self._fresh(hint)
-        self.known[name] = Known(array, quant)
+    def constant(self, array: npt.ArrayLike, hint: str = "c", quant: Quant | None = None) -> str:
+        """A constant made by a rule, or the result of one."""
+        mine = self.call is not None and hint in self.call.outputs and hint not in self.known
+        name = hint if mine else self._fresh(hint)
+        self.hints[name] = self.hints.get(hint, hint)
+        self.known[name] = Known(np.asanyarray(array), quant)
         return name
 
     def emit(self, op: str, *inputs: str, **attributes: Attr) -> str:
@@ -156,16 +84,17 @@ class Importer:
         (type_,) = ops.get(op).infer(types, attributes)
         _check_size(type_, f"the result of {op}")
         out = self._fresh(f"{self.call.outputs[0]}/{op}")
+        label = self._label(f"{self.call.name}/{op}")
         where = Where(self.file, node=self.call.name, op=self.call.op)
         self.values[out] = Value(out, type_, where=where)
-        self.nodes.append(Node(f"{self.call.name}/{op}", op, inputs, (out,), attrs(**attributes), where))
+        self.nodes.append(Node(label, op, inputs, (out,), attrs(**attributes), where))
         return out
 
     def reshape(self, x: str, shape: Iterable[int]) -> str:
         """x under another shape (sizes given); a constant is reshaped at once, with its quantisation."""
         new = tuple(shape)
         if prod(new) != prod(self.shape(x)):
-            raise ModelError(f"{list(self.shape(x))} cannot take the shape {list(new)}", fix=DAMAGED)
+            raise ModelError(f"{list(self.shape(x))} cannot take the shape {list(new)}", fix=reader.DAMAGED)
         if new == self.shape(x):
             return x
         if x not in self.known:
@@ -215,7 +144,7 @@ class Importer:
             if reason := next(filter(None, absent), ""):
                 raise refuse(reason)
             return
-        inputs = tuple(self._resolve(i) for i in node.input)
+        inputs = tuple(self.resolve(i) for i in node.input)
         call = Call(
             node.op_type,
             name,
@@ -231,15 +160,19 @@ class Importer:
         else:
             self._apply(found, call)
 
-    def _resolve(self, name: str) -> str:
+    def resolve(self, name: str) -> str:
+        """Our name for an ONNX name."""
+        if self.missing.get(name):
+            raise refuse(self.missing[name])
         if name and name not in self.alias:
-            raise ModelError(f"nothing produces its operand {name!r}", fix=DAMAGED)
+            raise ModelError(f"nothing produces its operand {name!r}", fix=reader.DAMAGED)
         return self.alias[name] if name else ""
 
     def _fold(self, node: onnx.NodeProto, call: Call) -> None:
         operands = {o: self.known[n].real() for o, n in zip(node.input, call.inputs, strict=True) if n}
         for name, array in folding.fold(node, operands, self.opsets).items():
-            self.known[name], self.alias[name] = Known(array), name
+            self.known[name] = Known(array)
+            self._define(name)
 
     def _apply(self, found: Rule, call: Call) -> None:
         if not found.any_type:
@@ -254,7 +187,7 @@ class Importer:
             result = found.apply(self, call)
         except (ArithmeticError, AttributeError, AssertionError, LookupError, TypeError, ValueError) as error:
             what = f"its operands or attributes are not those of {call.op}: {error or type(error).__name__}"
-            raise ModelError(what, fix=DAMAGED) from error
+            raise ModelError(what, fix=reader.DAMAGED) from error
         self._settle(call, (result,) if isinstance(result, str) else result, first)
 
     def _settle(self, call: Call, results: tuple[str, ...], first: int) -> None:
@@ -265,25 +198,42 @@ class Importer:
             if index is not None and wanted:
                 self._rename(result, wanted, first)
                 result = wanted
-            self.alias[wanted] = result
+            if wanted:
+                self._define(wanted)
+                self.alias[wanted] = result
         for wanted in filter(None, call.outputs[len(results) :]):
-            self.missing[wanted] = f"its input {wanted!r}, a further output of {call.op}, is not computed"
+            reason = f"its operand {wanted!r} is a further output of {call.op}, which brainc leaves out"
+            self.missing.setdefault(wanted, reason)
         mine = range(first, len(self.nodes))
-        main = next((i for i in mine if self.nodes[i].op not in MOVES), mine[-1] if mine else None)
+        own = [i for i in mine if self.nodes[i].name.startswith(f"{call.name}/")]
+        main = next((i for i in own if self.nodes[i].op not in MOVES), own[-1] if own else None)
         if main is not None:
-            self.nodes[main] = replace(self.nodes[main], name=call.name)
+            self.nodes[main] = replace(self.nodes[main], name=self._label(call.name))
 
     def _rename(self, old: str, new: str, first: int) -> None:
         self.values[new] = replace(self.values.pop(old), name=new)
         self.taken.discard(old)
         for index in range(first, len(self.nodes)):
             node = self.nodes[index]
-            ins, outs = (tuple(new if n == old else n for n in names) for names in (node.inputs, node.outputs))
+            ins = tuple(new if n == old else n for n in node.inputs)
+            outs = tuple(new if n == old else n for n in node.outputs)
             self.nodes[index] = replace(node, inputs=ins, outputs=outs)
+
+    def restore_names(self) -> None:
+        """Constants that replace one of the model's (turned, requantised …) take its name if it is free."""
+        for name, wanted in self.hints.items():
+            if name in self.values and wanted not in self.values:
+                self._rename(name, wanted, 0)
 
     def _fresh(self, wanted: str) -> str:
         name = fresh_name(wanted, self.taken)
         self.taken.add(name)
+        return name
+
+    def _label(self, wanted: str) -> str:
+        """A node's name; ONNX does not promise that they differ."""
+        name = fresh_name(wanted, self.labels)
+        self.labels.add(name)
         return name
 
     def _materialise(self, name: str) -> None:
@@ -291,31 +241,40 @@ class Importer:
         if not name or name in self.values:
             return
         known, where = self.known[name], Where(self.file)
-        array = known.array if known.array.dtype not in (np.float64, np.float16) else np.float32(known.array)
+        array = known.array.astype(np.float32) if known.array.dtype == np.float64 else known.array
         dtype = of_numpy(array.dtype)
         type_ = TensorType(_computable(dtype, f"constant {name!r}"), tuple(array.shape), known.quant)
         _check_size(type_, f"constant {name!r}")
         self.values[name] = Value(name, type_, Role.CONST, _const(array), where)
 
-    # ports
+    # ports and initializers
+
+    def add_known(self, proto: onnx.TensorProto) -> None:
+        self._define(proto.name)
+        self.known[proto.name] = Known(reader.tensor(proto, self.folder))
+
+    def _define(self, name: str) -> None:
+        if name in self.alias:
+            raise ModelError(f"the name {name!r} is made twice", fix=reader.DAMAGED)
+        self.alias[name] = name
 
     def add_input(self, name: str, elem_type: int, shape: tuple[int, ...]) -> None:
+        self._define(name)
         dtype = of_numpy(np.dtype(onnx.helper.tensor_dtype_to_np_dtype(elem_type)))
         type_ = TensorType(_computable(dtype, f"input {name!r}"), shape)
         _check_size(type_, f"input {name!r}")
         self.values[name] = Value(name, type_, Role.INPUT, where=Where(self.file))
-        self.alias[name] = name
 
     def add_output(self, name: str) -> None:
         """Makes the model's output a value of exactly that name; one that is not its own gets a node."""
         if self.alias.get(name) == name and name in self.values and self.values[name].role is Role.TEMP:
             self.values[name] = replace(self.values[name], role=Role.OUTPUT)
             return
-        source = self._resolve(name)
+        source = self.resolve(name)
         self.call = Call("Identity", name, (source,), (name,), {}, 13)
         shape = self.shape(source)
         out = self.emit("reshape", source, shape=shape)
-        self.alias[name] = ""
+        self.alias.pop(name)
         self._settle(self.call, (out,), len(self.nodes) - 1)
         self.values[name] = replace(self.values[name], role=Role.OUTPUT)
 
@@ -358,29 +317,37 @@ def import_model(model: onnx.ModelProto, path: Path, name: str, shapes: Mapping[
     taken |= {o for n in graph.node for o in n.output}
     importer = Importer(str(path), path.parent, reader.opsets(model), taken)
     for proto in graph.initializer:
-        importer.known[proto.name] = Known(reader.tensor(proto, path.parent))
-        importer.alias[proto.name] = proto.name
+        importer.add_known(proto)
     ports = {p.name: p for p in graph.input if p.name not in importer.known}
-    for port, shape in reader.settle_shapes({n: reader.port_axes(p) for n, p in ports.items()}, shapes):
+    axes = {name: reader.port_axes(port) for name, port in ports.items()}
+    for port, shape in reader.settle_shapes(axes, shapes).items():
         importer.add_input(port, ports[port].type.tensor_type.elem_type, shape)
-    importer.walk(_in_order(graph))
+    importer.walk(in_order(graph))
     _raise_refused(importer)
     outputs = tuple(o.name for o in graph.output)
     for output in outputs:
         importer.add_output(output)
     if not outputs or len(set(outputs)) < len(outputs):
-        raise ModelError("the model has no outputs, or two of one name", fix=DAMAGED)
+        raise ModelError("the model has no outputs, or two of one name", fix=reader.DAMAGED)
+    importer.restore_names()
     entry = Entry("step", tuple(ports), outputs, tuple(importer.nodes))
-    return Graph(name, importer.values, ()).replaced(entries=(entry,))
+    return Graph(name, importer.values, (entry,))
 
 
-def _in_order(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
-    """The nodes, each after those that make its operands; every name made once."""
-    made = [p.name for p in graph.input] + [o for n in graph.node for o in n.output if o]
-    made += [t.name for t in graph.initializer if t.name not in {p.name for p in graph.input}]
-    twice = {n for n in made if made.count(n) > 1} if len(set(made)) < len(made) else set()
-    if twice:
-        raise ModelError(f"the name {min(twice)!r} is made twice", fix=DAMAGED)
+def import_branch(g: Importer, c: Call, branch: onnx.GraphProto) -> tuple[str, ...]:
+    """The nodes of a subgraph in place of the node that holds it; its results."""
+    g.taken.update(o for n in branch.node for o in n.output)
+    for proto in branch.initializer:
+        g.add_known(proto)
+    g.walk(in_order(branch))
+    if any(o.name in g.missing for o in branch.output):
+        g.missing.update(dict.fromkeys(c.outputs, ""))
+        return ()
+    return tuple(g.resolve(o.name) for o in branch.output)
+
+
+def in_order(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
+    """The nodes, each after those that make its operands."""
     producer = {o: i for i, n in enumerate(graph.node) for o in n.output if o}
     waiting = [{producer[i] for i in n.input if i in producer} for n in graph.node]
     users: list[list[int]] = [[] for _ in graph.node]
@@ -395,7 +362,9 @@ def _in_order(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
                 order.append(user)
     if len(order) < len(graph.node):
         stuck = next(n for i, n in enumerate(graph.node) if waiting[i])
-        raise ModelError(f"node {stuck.name or stuck.output[0]!r} waits for its own result", fix=DAMAGED)
+        raise ModelError(
+            f"node {stuck.name or stuck.output[0]!r} waits for its own result", fix=reader.DAMAGED
+        )
     return [graph.node[i] for i in order]
 
 

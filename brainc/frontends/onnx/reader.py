@@ -8,14 +8,15 @@ from the model's own folder.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError
+import onnx.inliner
+import onnx.version_converter
 from onnx import helper, numpy_helper
 
 from brainc.dtypes import Array
@@ -23,16 +24,17 @@ from brainc.errors import ModelError, UnsupportedError
 
 OLDEST = 7  # older opsets are converted up first; the rules read this one and all later ones
 MAX_ELEMENTS = 2**31 - 1  # of one tensor
+DAMAGED = "the file is damaged or was written by a faulty tool; export the model again"
 _SYMBOL = re.compile(r"\w[\w.\-/:]*$")
+_PLACE = re.compile(r".*\.\d+$")
 Axis = int | str  # a size, or the name of a symbolic axis
 
 
 def read_model(path: Path) -> onnx.ModelProto:
     """The parsed file, functions inlined, opset raised to at least 7."""
-    model = onnx.ModelProto()
     try:
-        model.ParseFromString(path.read_bytes())
-    except (DecodeError, ValueError) as error:
+        model = onnx.load_model_from_string(path.read_bytes())
+    except Exception as error:  # protobuf's own errors, by its implementation
         raise _not_onnx(path) from error
     if not model.ir_version or not model.opset_import or not model.HasField("graph"):
         raise _not_onnx(path)
@@ -69,7 +71,7 @@ def attributes(node: onnx.NodeProto, folder: Path) -> dict[str, Any]:
         try:
             value = helper.get_attribute_value(attribute)
         except ValueError as error:
-            raise ModelError(f"attribute {attribute.name!r}: {error}", fix="export the model again") from error
+            raise ModelError(f"attribute {attribute.name!r}: {error}", fix=DAMAGED) from error
         if isinstance(value, onnx.TensorProto):
             value = tensor(value, folder)
         elif isinstance(value, bytes):
@@ -82,7 +84,7 @@ def tensor(proto: onnx.TensorProto, folder: Path) -> Array:
     """The numbers of a tensor; 4-bit integers as int8 or uint8, half and bfloat16 floats as float32."""
     shape = tuple(proto.dims)
     if any(n < 0 for n in shape) or prod(shape) > MAX_ELEMENTS:
-        raise ModelError(f"tensor {proto.name!r} has shape {list(shape)}", fix="export the model again")
+        raise ModelError(f"tensor {proto.name!r} has shape {list(shape)}", fix=DAMAGED)
     try:
         dtype = np.dtype(helper.tensor_dtype_to_np_dtype(proto.data_type))
         if proto.data_location == onnx.TensorProto.EXTERNAL:
@@ -91,7 +93,7 @@ def tensor(proto: onnx.TensorProto, folder: Path) -> Array:
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(
             f"tensor {proto.name!r} does not hold its {prod(shape)} numbers: {_first_line(error)}",
-            fix="the file is damaged; export the model again",
+            fix=DAMAGED,
         ) from error
 
 
@@ -108,11 +110,12 @@ def _external(proto: onnx.TensorProto, folder: Path, dtype: np.dtype[Any], shape
     """Numbers of a file beside the model, memory-mapped."""
     info = {entry.key: entry.value for entry in proto.external_data}
     location = info.get("location", "")
-    file, home = (folder / location).resolve(), folder.resolve()
-    if not location or Path(location).is_absolute() or ".." in Path(location).parts or home not in file.parents:
+    file = (folder / location).resolve()
+    inside = location and not Path(location).is_absolute() and ".." not in Path(location).parts
+    if not inside or folder.resolve() not in file.parents:
         raise ModelError(
             f"tensor {proto.name!r} keeps its numbers in {location!r}, outside the model's folder",
-            fix="put the data file beside the model and name it without a path",
+            fix="put the data file into the model's folder, and no link to elsewhere",
         )
     if not file.is_file():
         raise ModelError(f"the model's data file {location!r} is missing", fix=f"put it into {folder}")
@@ -141,28 +144,33 @@ def port_axes(port: onnx.ValueInfoProto) -> list[Axis]:
 
 def settle_shapes(
     ports: Mapping[str, Sequence[Axis]], given: Mapping[str, int]
-) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """(port, shape) with every axis a number: a port's first axis is the batch, 1 unless given otherwise."""
+) -> dict[str, tuple[int, ...]]:
+    """Every port's shape in numbers: its first axis is the batch, 1 unless given otherwise.
+
+    `given` may also hold sizes of fixed axes as PORT.INDEX, which the linker compares with the model's.
+    """
     symbols = {a for axes in ports.values() for a in axes if isinstance(a, str)}
-    places = {f"{p}.{i}" for p, axes in ports.items() for i, a in enumerate(axes) if isinstance(a, str)}
-    if wrong := set(given) - symbols - places:
+    if wrong := {name for name in given if name not in symbols and not _PLACE.match(name)}:
         raise ModelError(
             f"the model has no symbolic axis {', '.join(sorted(wrong))}",
             fix=f"its symbolic axes: {', '.join(sorted(symbols)) or 'none'}",
         )
-    if bad := [f"{name}={size}" for name, size in given.items() if size < 1]:
-        raise ModelError(f"axis sizes must be at least 1, not {', '.join(bad)}", fix="give another size")
-    batch = {axes[0] for axes in ports.values() if axes and isinstance(axes[0], str)}
+    sizes = {axes[0]: 1 for axes in ports.values() if axes and isinstance(axes[0], str)} | dict(given)
+    shapes, open_ = {}, []
     for port, axes in ports.items():
         shape = []
         for index, axis in enumerate(axes):
-            size = given.get(f"{port}.{index}", given.get(str(axis), 1 if axis in batch else None))
-            if isinstance(axis, int):
-                size = axis
-            if size is None:
-                raise UnsupportedError(
-                    f"axis {index} of input {port!r} has no fixed size: it is called {axis!r}",
-                    fix=f"give it one: --shape {axis}=N",
-                )
-            shape.append(size)
-        yield port, tuple(shape)
+            known = axis if isinstance(axis, int) else given.get(f"{port}.{index}", sizes.get(axis))
+            if known is None:
+                open_.append((f"axis {index} of input {port!r} ({axis})", f"--shape {axis}=N"))
+            elif known < 1:
+                raise ModelError(f"axis {index} of input {port!r} cannot be {known}", fix="give at least 1")
+            shape.append(known or 0)
+        shapes[port] = tuple(shape)
+    if open_:
+        places, flags = zip(*open_, strict=True)
+        raise UnsupportedError(
+            f"the model leaves sizes open: {', '.join(places)}",
+            fix=f"fix them: {' '.join(dict.fromkeys(flags))}",
+        )
+    return shapes

@@ -7,12 +7,14 @@ passes settle them). A sequence [N,C,L] is a picture of one row.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from brainc.dtypes import Array
-from brainc.frontends.onnx.importer import Call, Importer, refuse, rule
+from brainc.frontends.onnx.importer import Importer
+from brainc.frontends.onnx.rules import Call, refuse, rule
 from brainc.frontends.onnx.rules_math import binary
 from brainc.frontends.onnx.rules_shape import take
 
@@ -66,8 +68,8 @@ def window(c: Call, kernel: tuple[int, ...], spatial: tuple[int, ...]) -> Window
         reach = (k - 1) * d + 1
         if auto.startswith("SAME"):
             total = max((-(-n // s) - 1) * s + reach - n, 0)
-            small = total // 2
-            pads[i], pads[axes + i] = (small, total - small) if auto == "SAME_UPPER" else (total - small, small)
+            pads[i] = total // 2 if auto == "SAME_UPPER" else -(-total // 2)
+            pads[axes + i] = total - pads[i]
         elif auto == "VALID":
             pads[i] = pads[axes + i] = 0
         padded = n + pads[i] + pads[axes + i]
@@ -76,10 +78,15 @@ def window(c: Call, kernel: tuple[int, ...], spatial: tuple[int, ...]) -> Window
             count -= (count - 1) * s >= n + pads[i]  # a window that starts behind the picture does not count
             extra[i] = max((count - 1) * s + reach - padded, 0)
     if axes == 1:
-        k, s, d = (1, kernel[0]), (1, strides[0]), (1, dilations[0])
-        return Window(k, s, (0, pads[0], 0, pads[1]), d, (0, extra[0]))
-    k, s, d = (kernel[0], kernel[1]), (strides[0], strides[1]), (dilations[0], dilations[1])
-    return Window(k, s, (pads[0], pads[1], pads[2], pads[3]), d, (extra[0], extra[1]))
+        kernel, strides, dilations = (1, *kernel), [1, *strides], [1, *dilations]
+        pads, extra = [0, pads[0], 0, pads[1]], [0, *extra]
+    top, left, bottom, right = pads
+    return Window(_pair(kernel), _pair(strides), (top, left, bottom, right), _pair(dilations), _pair(extra))
+
+
+def _pair(numbers: Sequence[int]) -> Pair:
+    high, wide = numbers
+    return int(high), int(wide)
 
 
 @rule("Conv")
@@ -210,7 +217,8 @@ def _nearest(c: Call, old: int, new: int, scale: float) -> Array:
     legacy = c.op == "Upsample" or c.opset < 11
     how = "asymmetric" if legacy else c.attrs.get("coordinate_transformation_mode", "half_pixel")
     rounding = "floor" if legacy else c.attrs.get("nearest_mode", "round_prefer_floor")
-    i = np.arange(new)
+    i: Array = np.arange(new)
+    place: Array
     if how == "asymmetric":
         place = i / scale
     elif how == "align_corners":
@@ -219,8 +227,6 @@ def _nearest(c: Call, old: int, new: int, scale: float) -> Array:
         place = (i + 0.5) / scale - 0.5 if how == "half_pixel" or new > 1 else i * 0.0
     else:
         raise refuse(f"its coordinates are {how}")
-    nearest = {
-        "floor": np.floor, "ceil": np.ceil,
-        "round_prefer_floor": lambda p: np.ceil(p - 0.5), "round_prefer_ceil": lambda p: np.floor(p + 0.5),
-    }[rounding](place)  # fmt: skip
-    return np.clip(nearest, 0, old - 1).astype(np.int64)
+    if rounding.startswith("round"):
+        place = np.ceil(place - 0.5) if rounding == "round_prefer_floor" else np.floor(place + 0.5)
+    return np.clip(np.ceil(place) if rounding == "ceil" else np.floor(place), 0, old - 1).astype(np.int64)

@@ -12,7 +12,8 @@ import numpy as np
 import onnx
 
 from brainc.dtypes import of_numpy
-from brainc.frontends.onnx.importer import Call, Importer, refuse, rule
+from brainc.frontends.onnx.importer import Importer
+from brainc.frontends.onnx.rules import Call, refuse, rule
 
 # ONNX name to (brainc's op, is it commutative)
 BINARY = {

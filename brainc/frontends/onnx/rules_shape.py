@@ -10,7 +10,8 @@ from math import prod
 
 import numpy as np
 
-from brainc.frontends.onnx.importer import Call, Importer, import_branch, refuse, rule
+from brainc.frontends.onnx.importer import Importer, import_branch
+from brainc.frontends.onnx.rules import Call, refuse, rule
 from brainc.frontends.onnx.rules_math import broadcast
 
 PIECES = 64  # a selection of more runs than this is not made of slices
@@ -80,15 +81,16 @@ def dropout(g: Importer, c: Call) -> str:
 @rule("Constant", any_type=True, constants=True)
 def constant(g: Importer, c: Call) -> str:
     (key,) = c.attrs
-    kinds = {"value_float": np.float32, "value_floats": np.float32, "value_int": np.int64, "value_ints": np.int64}
-    if key != "value" and key not in kinds:
-        raise refuse(f"its kind is {key}")
-    return g.constant(np.asarray(c.attrs[key], kinds.get(key)), c.outputs[0])
+    if key == "value":
+        return g.constant(c.attrs[key], c.outputs[0])
+    if key.rstrip("s") not in ("value_float", "value_int"):
+        raise refuse(f"it is a {key}")
+    return g.constant(np.asarray(c.attrs[key], np.float32 if "float" in key else np.int64), c.outputs[0])
 
 
 @rule("Shape", any_type=True, constants=True)
 def shape(g: Importer, c: Call) -> str:
-    sizes = np.int64(g.shape(c.inputs[0]))
+    sizes = np.array(g.shape(c.inputs[0]), np.int64)
     return g.constant(sizes[c.attrs.get("start", 0) : c.attrs.get("end")], c.outputs[0])
 
 
@@ -135,7 +137,9 @@ def flatten(g: Importer, c: Call) -> str:
 @rule("Squeeze", any_type=True, constants=True)
 def squeeze(g: Importer, c: Call) -> str:
     old, axes = g.shape(c.inputs[0]), listed(g, c, "axes", 1)
-    gone = {positive(a, len(old)) for a in axes} if axes is not None else {i for i, n in enumerate(old) if n == 1}
+    if axes is None:
+        axes = [i for i, n in enumerate(old) if n == 1]
+    gone = {positive(a, len(old)) for a in axes}
     return g.reshape(c.inputs[0], [n for i, n in enumerate(old) if i not in gone])
 
 

@@ -1,0 +1,243 @@
+"""What each verb does, in terms of the library: a request in, (data for JSON, lines for people) out.
+
+Called by `cli.py` and by scripts that want a verb without a shell. `note` takes messages on the way.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from brainc import bench as benches
+from brainc import check as proofs
+from brainc import emit, fit, passes, quality, report, samples, skeletons, toolchain
+from brainc.compiler import RANDOM, Job, Request, compile_job, ports, prepare
+from brainc.dtypes import Array
+from brainc.errors import UserError
+from brainc.ir import Stage
+from brainc.kernels import KernelTable
+from brainc.program import Program
+from brainc.target import all_targets, load_target
+
+Note = Callable[[str], None]
+Lines = Iterable[str | Table]
+Result = tuple[dict[str, Any], Lines]
+CHECK_SAMPLES, BENCH_SAMPLES = 20, 5
+
+
+def _compile(request: Request, target: str, note: Note) -> tuple[Job, Program]:
+    job = prepare(request, target)
+    for remark in job.remarks:
+        note(remark)
+    if request.calibrate == RANDOM:
+        note("calibrated with random numbers: sizes and speed are right, answers are not")
+    return job, compile_job(job)
+
+
+def build(request: Request, target: str, output: Path, form: str, note: Note) -> Result:
+    """Compiles and writes the files; a brain that does not fit writes nothing."""
+    job, program = _compile(request, target, note)
+    fit.require(job, program)
+    weights = fit.constant_bytes(program)
+    data = {
+        "brain": program.name,
+        "target": target,
+        "arena": program.plan.arena,
+        "lower_bound": program.plan.lower_bound,
+        "optimal": program.plan.optimal,
+        "state": program.plan.state,
+        "weights": weights,
+        "random_calibration": request.calibrate == RANDOM,
+        "notes": list(program.notes),
+    }
+    bundle = emit.emit_project(program, data) if form == "project" else emit.emit_library(program, data)
+    toolchain.write(output, bundle)
+    data = {**data, "files": sorted(bundle)}
+    return data, [*report.plan_lines(program, weights), f"  files    {output}: {', '.join(sorted(bundle))}"]
+
+
+def _vectors(job: Job, program: Program, path: Path | None, limit: int | None, note: Note) -> samples.Samples:
+    """Samples of the user, else the brain's own, else random numbers (told)."""
+    found = path or job.brain.samples
+    wanted = ports(program.graph)
+    if found is None:
+        note("no samples given: using random inputs")
+        return samples.random(wanted, limit or BENCH_SAMPLES, 1)
+    loaded = samples.load(found, wanted)
+    if limit is None:
+        return loaded
+    labels = None if loaded.labels is None else loaded.labels[:limit]
+    return samples.Samples({k: v[:limit] for k, v in loaded.arrays.items()}, labels, min(limit, loaded.count))
+
+
+def run(request: Request, target: str, inputs: Path, output: Path | None, note: Note) -> Result:
+    """Runs every sample of a file on the target; prints the outputs or writes them."""
+    job, program = _compile(request, target, note)
+    vectors = _vectors(job, program, inputs, None, note)
+    raw = proofs.execute(program, vectors.arrays).outputs
+    rows = proofs.from_bytes(program.graph, raw, vectors.count)
+    arrays = {p: np.stack([row[p] for row in rows]) for p in program.graph.entries[0].outputs}
+    data = {"brain": program.name, "target": target, "samples": vectors.count}
+    if output is None:
+        data["outputs"] = {p: a.tolist() for p, a in arrays.items()}
+        return data, _output_lines(arrays)
+    toolchain.write(output.parent, {output.name: _output_file(output, arrays)})
+    return data, [f"wrote {vectors.count} answers to {output}"]
+
+
+def _output_lines(arrays: Mapping[str, Array]) -> Iterator[str]:
+    for port, array in arrays.items():
+        for index, row in enumerate(array):
+            flat = row.reshape(-1)
+            shown = " ".join(f"{v:.6g}" for v in flat[:32]) + (" …" if flat.size > 32 else "")
+            yield f"{port}[{index}]  {shown}"
+
+
+def _output_file(path: Path, arrays: Mapping[str, Array]) -> bytes:
+    if path.suffix == ".npz":
+        stream = io.BytesIO()
+        np.savez(stream, **arrays)  # type: ignore[arg-type]
+        return stream.getvalue()
+    if path.suffix == ".csv" and len(arrays) == 1:
+        text = io.StringIO()
+        for row in next(iter(arrays.values())):
+            csv.writer(text).writerow(row.reshape(-1).tolist())
+        return text.getvalue().encode()
+    raise UserError(f"cannot write outputs to {path.name}", fix="use .npz, or .csv for a brain of one output")
+
+
+def check(
+    request: Request,
+    targets: Sequence[str],
+    path: Path | None,
+    limit: int | None,
+    with_quality: bool,
+    metric: str | None,
+    note: Note,
+) -> Result:
+    """The ladder on each target; with quality also what was lost against the float model."""
+    data: dict[str, Any] = {"brain": "", "targets": {}}
+    lines: list[str | Table] = []
+    for target in targets:
+        job, program = _compile(request, target, note)
+        vectors = _vectors(job, program, path, limit or CHECK_SAMPLES, note)
+        rungs = [proofs.prove(host, vectors.arrays, sanitize=True) for host in _host(job, program)]
+        if program.target.sims[0].kind != "host":
+            rungs.append(proofs.prove(program, vectors.arrays))
+        wrong = next((r for r in rungs if not r.equal), None)
+        data["brain"] = program.name
+        data["targets"][target] = {
+            "samples": vectors.count,
+            "equal": wrong is None,
+            "first_difference": wrong.first_difference if wrong else None,
+            "rungs": [{"name": r.name, "equal": r.equal} for r in rungs],
+        }
+        verdict = "the same" if proofs.is_exact(program.graph) else "equal within tolerance"
+        names = ", ".join(["reference", *(r.name for r in rungs)])
+        lines += (
+            [f"{program.name}  {vectors.count} samples: {names}: {verdict}"]
+            if wrong is None
+            else [f"{program.name}  {wrong.name} DIFFERS: {wrong.first_difference}"]
+        )
+    if with_quality:
+        found = _quality(request, targets[0], path, metric, note)
+        data["quality"] = report.quality_data(found)
+        lines += list(report.quality_lines(found))
+    return data, lines
+
+
+def _host(job: Job, program: Program) -> list[Program]:
+    """The rung before the target: the brain for plain C on this machine (the target itself if it is that)."""
+    if program.target.sims[0].kind == "host":
+        return [program]
+    return [compile_job(replace(job, target=load_target("c99")))]
+
+
+def _quality(
+    request: Request, target: str, path: Path | None, metric: str | None, note: Note
+) -> quality.Quality:
+    job, program = _compile(request, target, note)
+    vectors = _vectors(job, program, path, None, note)
+    floats = passes.run(job.graph, job.context, until=Stage.CANONICAL)
+    return quality.compare(floats, program.graph, vectors.arrays, vectors.labels, metric or job.brain.metric)
+
+
+def bench(request: Request, targets: Sequence[str], path: Path | None, sim: str | None, note: Note) -> Result:
+    """Measures on each target; several targets give a list under `results`."""
+    results: list[dict[str, Any]] = []
+    lines: list[str | Table] = []
+    for target in targets:
+        job, program = _compile(request, target, note)
+        vectors = _vectors(job, program, path, BENCH_SAMPLES, note)
+        figures = benches.measure(program, vectors.arrays, sim=sim)
+        results.append({**figures, "random_calibration": request.calibrate == RANDOM})
+        lines += [*report.bench_lines(figures), report.layer_table(figures)]
+    data = results[0] if len(results) == 1 else {"results": results}
+    return dict(data), lines
+
+
+def show(
+    request: Request,
+    target: str,
+    stage: str | None,
+    memory: bool,
+    kernels: bool,
+    cost: bool,
+    note: Note,
+) -> Result:
+    """The graph at a stage (default READY), and the pictures asked for."""
+    if stage is not None and stage != "ready":
+        job = prepare(request, target)
+        graph = passes.run(job.graph, job.context, until=Stage[stage.upper()])
+        return {"graph": graph.text()}, [graph.text()]
+    job, program = _compile(request, target, note)
+    lines: list[str | Table] = []
+    lines += list(report.picture(program)) if memory else []
+    lines += list(report.kernel_lines(program, KernelTable(program.target))) if kernels else []
+    lines += [report.cost_table(program)] if cost else []
+    if not lines:
+        lines = [program.graph.text()]
+    kernels_of = {n: c.kernel.name for n, c in program.choices.items()}
+    data = {"graph": program.graph.text(), "kernels": kernels_of, "arena": program.plan.arena}
+    return data, lines
+
+
+def targets() -> Result:
+    """What can be compiled for."""
+    table = Table("target", "machine", "ram", "flash", "simulator", box=None)
+    rows = []
+    for t in all_targets():
+        ram, flash = t.spaces["ram"].bytes, t.spaces["flash"].bytes
+        sims = [s.kind for s in t.sims]
+        rows.append({"name": t.name, "title": t.title, "ram": ram, "flash": flash, "simulators": sims})
+        cells = ("-", "-") if t.word == 64 else (f"{ram:,}", f"{flash:,}")
+        table.add_row(t.name, t.title, *cells, ", ".join(sims))
+    return {"targets": rows}, [table]
+
+
+def doctor() -> Result:
+    """Which tools are here."""
+    table = Table("tool", "version", "needed for", "how to get it", box=None)
+    rows = []
+    for tool in toolchain.doctor():
+        rows.append({"name": tool.name, "path": tool.path, "version": tool.version, "install": tool.install})
+        found = tool.version or "here" if tool.path else "missing"
+        table.add_row(tool.name, found, ", ".join(tool.targets), "" if tool.path else tool.install)
+    return {"tools": rows}, [table]
+
+
+def new(kind: str, name: str, folder: Path) -> list[Path]:
+    """Writes a skeleton; never over a file that exists."""
+    files = skeletons.make(kind, name)
+    taken = [p for p in files if (folder / p).exists()]
+    if taken:
+        raise UserError(f"{taken[0]} exists already", fix="choose another name, or remove it")
+    toolchain.write(folder, files)
+    return [folder / p for p in files]

@@ -1,0 +1,264 @@
+"""The door: what a user types. Each verb reads its words, calls the library, prints; nothing else.
+
+Results go to standard output (one JSON object with `--json`), messages to standard error. Exit codes:
+0 done, 2 the user's input, 3 a tool or device, 4 a proof failed, 70 a bug of ours.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from brainc import __version__, actions
+from brainc.compiler import Request
+from brainc.errors import BraincError, BugError, UserError
+
+F = TypeVar("F", bound=Callable[..., Any])
+_out = Console(soft_wrap=True, highlight=False, markup=False)
+_err = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Show:
+    """How results are told: to people, or as one JSON object."""
+
+    json: bool
+
+    def result(self, data: Mapping[str, Any], lines: Iterable[str | Table]) -> None:
+        if self.json:
+            click.echo(json.dumps(data, indent=2))
+            return
+        for line in lines:
+            _out.print(line)
+
+
+def note(line: str) -> None:
+    """A message beside the result."""
+    _err.print(line, style="dim")
+
+
+def _shapes(pairs: Sequence[str]) -> dict[str, int]:
+    shapes = {}
+    for pair in pairs:
+        name, _, size = pair.rpartition("=")
+        if not name or not size.isdigit() or int(size) < 1:
+            raise UserError(f"--shape {pair} is not NAME=N", fix="write it like --shape time=49")
+        shapes[name] = int(size)
+    return shapes
+
+
+def _request(source: Path, options: Mapping[str, Any]) -> Request:
+    return Request(
+        source,
+        quantize=options["quantize"],
+        calibrate=options["calibrate"],
+        calibration=options["calibration"],
+        io=options["io"],
+        layout=options["layout"],
+        shapes=_shapes(options["shape"]),
+        portable=options["isa"] == "portable",
+        optimize=options["optimize"],
+    )
+
+
+def shared(function: F) -> F:
+    """The options that every verb which compiles takes."""
+    choice = click.Choice
+    for decorate in reversed(
+        (
+            click.argument("source", type=click.Path(path_type=Path)),
+            click.option("--quantize", type=choice(["int8", "none"]), help="Default: as the model is."),
+            click.option(
+                "--calibrate", metavar="FILE", help="Samples (.npz, .csv) for quantising, or 'random'."
+            ),
+            click.option(
+                "--calibration", type=choice(["minmax", "percentile", "mse"]), help="How ranges are found."
+            ),
+            click.option(
+                "--io", type=choice(["native", "int8"]), default="native", help="Types of the ports."
+            ),
+            click.option(
+                "--layout", type=choice(["native", "nhwc"]), default="native", help="Order of image ports."
+            ),
+            click.option("--shape", multiple=True, metavar="NAME=N", help="Size of a symbolic axis."),
+            click.option(
+                "--optimize",
+                type=choice(["speed", "ram", "flash"]),
+                default="speed",
+                help="What matters most.",
+            ),
+            click.option("--isa", type=choice(["portable"]), help="Leave the target's own kernels out."),
+            click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output."),
+        )
+    ):
+        function = decorate(function)
+    return function
+
+
+_target = click.option("-t", "--target", required=True, help="A machine; see `brainc targets`.")
+_targets = click.option("-t", "--target", "targets", multiple=True, required=True, help="May be repeated.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="brainc")
+def cli() -> None:
+    """Compiles brains (modular neural models) to C for Arduino, Cortex-M and the desktop.
+
+    SOURCE is a folder with brain.toml, that file itself, or a model file.
+    """
+
+
+@cli.command()
+@shared
+@_target
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Where the files go.")
+@click.option("--format", "form", type=click.Choice(["project", "library"]), default="project")
+def build(source: Path, target: str, output: Path, form: str, as_json: bool, **options: Any) -> None:
+    """Write the C library and, for a board, the PlatformIO project."""
+    data, lines = actions.build(_request(source, options), target, output, form, note)
+    Show(as_json).result(data, lines)
+
+
+@cli.command()
+@shared
+@_target
+@click.option(
+    "--input", "inputs", type=click.Path(path_type=Path), required=True, help="Samples, .npz or .csv."
+)
+@click.option("--output", type=click.Path(path_type=Path), help="Where the outputs go, .npz or .csv.")
+def run(source: Path, target: str, inputs: Path, output: Path | None, as_json: bool, **options: Any) -> None:
+    """Run the brain on inputs, on this machine or in the target's simulator."""
+    data, lines = actions.run(_request(source, options), target, inputs, output, note)
+    Show(as_json).result(data, lines)
+
+
+@cli.command()
+@shared
+@_targets
+@click.option(
+    "--samples", type=click.Path(path_type=Path), help="Vectors to prove with (default: the brain's)."
+)
+@click.option("--limit", type=click.IntRange(1), help="At most so many samples on each rung (default 20).")
+@click.option(
+    "--quality", is_flag=True, help="Also compare with the float model, per layer and by the metric."
+)
+@click.option("--metric", help="top1, auc_error, mse or FILE.py:function.")
+def check(
+    source: Path,
+    targets: Sequence[str],
+    samples: Path | None,
+    limit: int | None,
+    quality: bool,
+    metric: str | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Prove it: numpy reference, host C with sanitizers, target; the same bytes."""
+    request = _request(source, options)
+    data, lines = actions.check(request, targets, samples, limit, quality, metric, note)
+    Show(as_json).result(data, lines)
+    if not all(t["equal"] for t in data["targets"].values()):
+        sys.exit(4)
+
+
+@cli.command()
+@shared
+@_targets
+@click.option(
+    "--samples", type=click.Path(path_type=Path), help="Inputs to measure with (default: the brain's)."
+)
+@click.option("--sim", help="One of the target's simulators, where it has several.")
+def bench(
+    source: Path, targets: Sequence[str], samples: Path | None, sim: str | None, as_json: bool, **options: Any
+) -> None:
+    """Measure: cycles or instructions, RAM, flash and stack, per layer and in all."""
+    data, lines = actions.bench(_request(source, options), targets, samples, sim, note)
+    Show(as_json).result(data, lines)
+
+
+@cli.command()
+@shared
+@click.option("-t", "--target", default="c99", show_default=True)
+@click.option("--at", "stage", type=click.Choice(["imported", "canonical", "quantized", "integer", "ready"]))
+@click.option("--memory", is_flag=True, help="Who lives where, when.")
+@click.option("--kernels", is_flag=True, help="Why each kernel was chosen.")
+@click.option("--cost", is_flag=True, help="Work and memory of each step.")
+def show(
+    source: Path,
+    target: str,
+    stage: str | None,
+    memory: bool,
+    kernels: bool,
+    cost: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Show the graph, the memory picture, the choice of kernels."""
+    data, lines = actions.show(_request(source, options), target, stage, memory, kernels, cost, note)
+    Show(as_json).result(data, lines)
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True)
+def targets(as_json: bool) -> None:
+    """List the machines to compile for."""
+    Show(as_json).result(*actions.targets())
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True)
+def doctor(as_json: bool) -> None:
+    """Tell which tools are here, which are missing and how to get them."""
+    Show(as_json).result(*actions.doctor())
+
+
+@cli.command()
+@click.argument("kind", type=click.Choice(["brain", "op", "kernel", "target"]))
+@click.argument("name")
+def new(kind: str, name: str) -> None:
+    """Write a working skeleton of a brain, op, kernel or target named NAME in this folder."""
+    for path in actions.new(kind, name, Path.cwd()):
+        _out.print(f"wrote {path}")
+
+
+def main() -> None:
+    """Runs a verb; an error of ours becomes its text and exit code, never a traceback."""
+    try:
+        cli(standalone_mode=False)
+    except BraincError as error:
+        if os.environ.get("BRAINC_DEBUG", "0") != "0":
+            raise
+        _err.print(f"{type(error).__name__}  {error}", style="bold" if sys.stderr.isatty() else None)
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except (click.Abort, KeyboardInterrupt):
+        _err.print("stopped")
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        _err.print(f"WorldError  {error.strerror or error}\n  where  {error.filename or 'the system'}")
+        sys.exit(3)
+    except (AssertionError, LookupError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:
+        if os.environ.get("BRAINC_DEBUG", "0") != "0":
+            raise
+        bug = BugError(
+            f"brainc broke: {type(error).__name__}: {error}", fix="please report it, with BRAINC_DEBUG=1"
+        )
+        _err.print(f"BugError  {bug}")
+        sys.exit(bug.exit_code)
+
+
+if __name__ == "__main__":
+    main()

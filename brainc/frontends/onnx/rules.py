@@ -1,0 +1,98 @@
+"""What a rule is: the small language between the importer and the files `rules_*.py`.
+
+Rules register here by the ONNX ops' names; the importer looks them up and hands each a `Call`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from brainc.dtypes import Array
+from brainc.errors import UnsupportedError
+from brainc.ir import Quant
+
+if TYPE_CHECKING:
+    from brainc.frontends.onnx.importer import Importer
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One ONNX node as its rule sees it: names resolved, attributes decoded."""
+
+    op: str
+    name: str
+    inputs: tuple[str, ...]  # "" where left out
+    outputs: tuple[str, ...]
+    attrs: Mapping[str, Any]
+    opset: int  # version of the node's own domain
+
+    def input(self, index: int) -> str:
+        return self.inputs[index] if index < len(self.inputs) else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Numbers known now; with `quant` they stand for (q - zero) * scale."""
+
+    array: Array
+    quant: Quant | None = None
+
+    def real(self) -> Array:
+        """What the numbers stand for."""
+        if self.quant is None:
+            return self.array
+        shape = [1] * self.array.ndim
+        if self.quant.axis is not None:
+            shape[self.quant.axis] = -1
+        scale = np.array(self.quant.scale, np.float32).reshape(shape)
+        zero = np.array(self.quant.zero, np.int32).reshape(shape)
+        return np.asarray((self.array.astype(np.int32) - zero).astype(np.float32) * scale)
+
+
+Result = str | tuple[str, ...]  # the names of the results
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What an ONNX op means: a function that writes brainc's ops."""
+
+    apply: Callable[[Importer, Call], Result]
+    any_type: bool  # else all operands must be float32 (or constants that stand for reals)
+    constants: bool  # sees constant operands itself; else a node of constants is folded away
+
+
+_RULES: dict[str, Rule] = {}
+
+
+def rule(
+    *names: str, any_type: bool = False, constants: bool = False
+) -> Callable[[Callable[[Importer, Call], Result]], Callable[[Importer, Call], Result]]:
+    """Decorator: this function imports the ONNX ops `names` (`domain.Name` outside the standard domain)."""
+
+    def keep(apply: Callable[[Importer, Call], Result]) -> Callable[[Importer, Call], Result]:
+        _RULES.update({name: Rule(apply, any_type, constants) for name in names})
+        return apply
+
+    return keep
+
+
+@cache
+def all_rules() -> Mapping[str, Rule]:
+    """Every rule, found in the files `rules_*.py` of this folder."""
+    for info in pkgutil.iter_modules([str(Path(__file__).parent)]):
+        if info.name.startswith("rules_"):
+            importlib.import_module(f"{__package__}.{info.name}")
+    return _RULES
+
+
+def refuse(what: str, fix: str = "change the model before export, or cut it there") -> UnsupportedError:
+    """The error for a node that is right but out of reach."""
+    return UnsupportedError(what, fix=fix)

@@ -1,0 +1,85 @@
+"""Numbers for the ops' sample cases: small and odd sizes, extremes, everything that saturates.
+
+Called by the `cases` of the files beside this one; what leaves are arrays and attributes that every kernel
+of an op is tested on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from brainc.dtypes import Array
+from brainc.ir import Attr
+from brainc.ops import Case
+
+Rng = np.random.Generator
+Geometry = dict[str, Attr]
+
+# kernel, shape of x [B,H,W,C], and the rest of what a sliding window has
+WINDOWS: tuple[tuple[tuple[int, int], tuple[int, int, int, int], Geometry], ...] = (
+    ((3, 3), (1, 5, 7, 3), {"pads": (1, 1, 1, 1)}),
+    ((3, 3), (1, 6, 5, 8), {"pads": (1, 1, 1, 1), "strides": (2, 2)}),
+    ((2, 2), (1, 6, 8, 4), {"strides": (2, 2)}),
+    ((2, 3), (1, 6, 6, 5), {"pads": (0, 1, 1, 0), "strides": (2, 1)}),
+    ((3, 2), (2, 7, 5, 1), {"dilations": (2, 1), "pads": (2, 1, 1, 0)}),
+    ((3, 3), (1, 9, 9, 2), {"dilations": (2, 3), "pads": (2, 3, 2, 3)}),
+    ((5, 4), (1, 5, 4, 6), {}),
+    ((1, 1), (1, 3, 4, 7), {"strides": (2, 3)}),
+    ((4, 1), (1, 8, 1, 2), {"pads": (3, 0, 0, 0), "strides": (3, 1)}),
+    ((3, 3), (1, 4, 5, 64), {"pads": (1, 1, 1, 1)}),
+)
+
+
+def floats(rng: Rng, shape: Sequence[int], spread: float = 1.0) -> Array:
+    """float32 numbers around zero, one of them exactly zero."""
+    x = (rng.standard_normal(tuple(shape)) * spread).astype(np.float32)
+    x.reshape(-1)[:1] = 0.0
+    return x
+
+
+def int8s(rng: Rng, shape: Sequence[int], lo: int = -128) -> Array:
+    """int8 numbers over the whole range, with both ends in it."""
+    x = rng.integers(lo, 128, tuple(shape)).astype(np.int8)
+    flat = x.reshape(-1)
+    flat[:1], flat[-1:] = lo, 127
+    return x
+
+
+def scales(rng: Rng, count: int, terms: int) -> tuple[Array, Array]:
+    """(mult, shift) of `count` channels for sums of `terms` products: most fit int8, some saturate."""
+    typical = 60.0 / (5500.0 * np.sqrt(terms))
+    mult = rng.integers(1 << 30, (1 << 31) - 1, count).astype(np.int32)
+    mult[:1] = (1 << 31) - 1
+    shift = np.full(count, round(-np.log2(typical)) + 31) + rng.integers(-1, 2, count)
+    return mult, np.clip(shift, 1, 62).astype(np.int8)
+
+
+def offsets(rng: Rng) -> Geometry:
+    """Zero points of input and output."""
+    return {"zx": int(rng.integers(-128, 128)), "zy": int(rng.integers(-40, 40))}
+
+
+def pairs(rng: Rng, *, positive: bool = False, **attrs: Attr) -> Iterator[Case]:
+    """float32 a and b of the same shape, and b repeated over a's leading axes."""
+    shapes: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...] = (
+        ((7,), (7,)),
+        ((1, 3, 5, 4), (1, 3, 5, 4)),
+        ((2, 3, 5), (5,)),
+        ((2, 3, 4), (3, 4)),
+        ((2, 9), (1,)),
+    )
+    for a_shape, b_shape in shapes:
+        a, b = floats(rng, a_shape, 2.0), floats(rng, b_shape, 2.0)
+        yield [np.abs(a) + 0.1, np.abs(b) + 0.1] if positive else [a, b], dict(attrs)
+
+
+def int8_pairs(rng: Rng) -> Iterator[tuple[Array, Array]]:
+    """int8 a and b of the same shape, and b repeated over a's leading axes."""
+    same = np.arange(-128, 128).astype(np.int8)
+    yield same.repeat(4).reshape(256, 4), np.array([-128, -1, 0, 127], np.int8)
+    yield same, same[::-1].copy()
+    yield int8s(rng, (1, 3, 5, 4)), int8s(rng, (1, 3, 5, 4))
+    yield int8s(rng, (1, 3, 5, 16)), int8s(rng, (16,))
+    yield int8s(rng, (2, 3, 7)), int8s(rng, (3, 7))

@@ -1,0 +1,170 @@
+"""Cross-layer equalisation: channels of one tensor brought to like ranges, so that one int8 scale suits all.
+
+Knocks: the pipeline, with a CANONICAL float graph and samples, before any range is measured. Leaves: a graph
+that computes the same reals (a channel is divided by a positive factor where it is made, and the weights
+that read it multiplied), or the old one where that quantises no better on the samples.
+Source: Nagel et al., Data-Free Quantization Through Weight Equalization and Bias Correction, 2019,
+section 4.1; with per-channel weights the ranges that matter are those of the activations.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from brainc import interp
+from brainc.dtypes import F32, Array
+from brainc.ir import Entry, Graph, Node, Role, const_value
+from brainc.passes import batch
+from brainc.passes.context import Context
+from brainc.passes.integer_forms import CHANNEL
+from brainc.passes.quantize import assign_types, needed_samples
+from brainc.spec import WEIGHTED
+
+THROUGH = frozenset({"reshape", "maxpool2d", "avgpool2d", "upsample2d", "reduce"})
+STEPS = 4  # factors are powers of the STEPS-th root of two: the same on every machine
+LIMIT = 5.0  # log2 of the largest factor
+TRIED = 32  # samples that decide
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """`maker` writes channels that, after views and pools, only `reader` reads."""
+
+    maker: Node
+    reader: Node
+    repeats: int  # how often the channels come by in the reader's input axis (a picture flattened)
+
+
+def equalise(graph: Graph, context: Context) -> Graph:
+    """The equalised graph if it loses less when quantised; else `graph` itself."""
+    if context.options.quantize != "int8":
+        return graph
+    found = [pair for entry in graph.entries for pair in pairs(graph, entry)]
+    if not found:
+        return graph
+    samples = {port: array[:TRIED] for port, array in needed_samples(graph, context).items()}
+    trial = replace(context, samples=samples)
+    candidate = equalised(graph, found, samples)
+    before, after = (loss(g, assign_types(g, trial), samples) for g in (graph, candidate))
+    gain = 10 * math.log10(before / after) if before > 0 and after > 0 else 0.0
+    if gain <= 0:
+        return graph
+    context.note(f"equalised {len(found)} pairs of layers: {gain:.1f} dB less noise")
+    return candidate
+
+
+def pairs(graph: Graph, entry: Entry) -> Iterator[Pair]:
+    """The pairs of layers between which a channel may be scaled."""
+    users = graph.consumers()
+    for node in entry.nodes:
+        if not _scalable(graph, node, users):
+            continue
+        name = node.outputs[0]
+        channels = graph.type(name).shape[-1]
+        while len(users.get(name, ())) == 1 and graph.values[name].role is Role.TEMP:
+            reader = users[name][0]
+            if reader.op in WEIGHTED and reader.inputs[0] == name:
+                if (repeats := _repeats(graph, reader, channels, users)) is not None:
+                    yield Pair(node, reader, repeats)
+                break
+            if not _passes(graph, reader, channels):
+                break
+            name = reader.outputs[0]
+
+
+def _scalable(graph: Graph, node: Node, users: Mapping[str, list[Node]]) -> bool:
+    """A layer with its own float weights, and no clamp but at zero."""
+    if node.op not in WEIGHTED or not _own_weights(graph, node, users):
+        return False
+    return node.attrs.get("lo", -math.inf) in (0.0, -math.inf) and node.attrs.get("hi", math.inf) == math.inf
+
+
+def _own_weights(graph: Graph, node: Node, users: Mapping[str, list[Node]]) -> bool:
+    constants = node.inputs[1:]
+    return all(graph.is_const(n) and graph.type(n).dtype is F32 and len(users[n]) == 1 for n in constants)
+
+
+def _repeats(graph: Graph, reader: Node, channels: int, users: Mapping[str, list[Node]]) -> int | None:
+    if not _own_weights(graph, reader, users) or reader.attrs.get("group", 1) != 1:
+        return None
+    wide = graph.type(reader.inputs[0]).shape[-1]
+    return wide // channels if wide % channels == 0 and (wide == channels or reader.op == "dense") else None
+
+
+def _passes(graph: Graph, node: Node, channels: int) -> bool:
+    """Does a positive factor per channel pass through, the channels staying last?"""
+    if node.op == "reduce" and node.attrs["fn"] not in ("mean", "sum", "max", "min"):
+        return False
+    shape = graph.type(node.outputs[0]).shape
+    return node.op in THROUGH and bool(shape) and shape[-1] % channels == 0
+
+
+def equalised(graph: Graph, found: list[Pair], samples: Mapping[str, Array]) -> Graph:
+    """The graph with the channels of every pair scaled to like ranges."""
+    peaks = _peaks(graph, [pair.maker.outputs[0] for pair in found], samples)
+    constants = {name for p in found for node in (p.maker, p.reader) for name in node.inputs[1:]}
+    arrays: dict[str, Array] = {name: graph.array(name).astype(np.float64) for name in sorted(constants)}
+    for pair in found:
+        _scale(pair, peaks[pair.maker.outputs[0]], arrays)
+    new = {n: const_value(n, array, F32, where=graph.values[n].where) for n, array in arrays.items()}
+    return graph.replaced(values={**graph.values, **new})
+
+
+def _peaks(graph: Graph, names: list[str], samples: Mapping[str, Array]) -> dict[str, Array]:
+    """The largest magnitude of each channel of these values, float64."""
+    peaks: dict[str, Array] = {}
+    for entry in graph.entries:
+        for values in batch.runs(graph, entry, samples):
+            for name in values.keys() & set(names):
+                channels = np.abs(values[name].reshape(-1, values[name].shape[-1])).max(axis=0)
+                peaks[name] = np.maximum(peaks.get(name, 0.0), channels.astype(np.float64))
+    return peaks
+
+
+def _scale(pair: Pair, peak: Array, arrays: dict[str, Array]) -> None:
+    """Divides the channels of the maker and multiplies what reads them, in `arrays`."""
+    maker, reader = pair.maker, pair.reader
+    w, b = maker.inputs[1:]
+    read = arrays[reader.inputs[1]]
+    last = read.ndim - 1  # the axis that the channels are in the reader's weights
+    alive = peak > peak.max() * 1e-3
+    logs = np.log2(np.where(alive, peak, peak.max()))
+    if reader.op != "dwconv2d":  # its scales per channel take up any factor; others share a row's scale
+        weight = np.abs(read).max(axis=tuple(range(last))).reshape(pair.repeats, -1).max(axis=0)
+        logs = 0.5 * (logs - np.log2(np.maximum(weight, weight.max() * 1e-3)))
+    logs = np.clip(logs - np.median(logs), -LIMIT, LIMIT)
+    factor = 2.0 ** (np.rint(logs * STEPS) / STEPS)
+    arrays[w] = arrays[w] / _along(factor, CHANNEL[maker.op], arrays[w].ndim)
+    arrays[b] = arrays[b] / factor
+    arrays[reader.inputs[1]] = read * np.tile(factor, pair.repeats)
+
+
+def _along(factor: Array, axis: int, rank: int) -> Array:
+    return factor.reshape([-1 if i == axis else 1 for i in range(rank)])
+
+
+def loss(real: Graph, typed: Graph, samples: Mapping[str, Array]) -> float:
+    """Noise over signal (powers) before the softmax of every output port, summed over the ports."""
+    noise: dict[str, float] = {}
+    signal: dict[str, float] = {}
+    for index, entry in enumerate(real.entries):
+        for want, got in batch.side_by_side(real, typed, samples, index):
+            for port in entry.outputs:
+                a, b = _logits(real, port), _logits(typed, port)
+                gap = interp.to_real(got[b], typed.type(b)) - want[a]
+                noise[port] = noise.get(port, 0.0) + float(np.square(gap, dtype=np.float64).sum())
+                signal[port] = signal.get(port, 0.0) + float(np.square(want[a], dtype=np.float64).sum())
+    return sum(noise[port] / max(signal[port], 1e-30) for port in noise)
+
+
+def _logits(graph: Graph, port: str) -> str:
+    """The value behind the doors, views and softmax at an output."""
+    producers = graph.producers()
+    name = port
+    while name in producers and producers[name].op in ("softmax", "reshape", "from_int"):
+        name = producers[name].inputs[0]
+    return name

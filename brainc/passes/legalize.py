@@ -1,0 +1,49 @@
+"""The last room: what the target cannot run is said with what it can, and what nobody needs goes.
+
+Knocks: an INTEGER graph. Leaves: a READY one, every node of which has a kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from brainc import ops
+from brainc.errors import UnsupportedError, at
+from brainc.ir import Graph, Node
+from brainc.passes.context import Context
+from brainc.passes.rewrite import Replacement, View, apply
+
+
+def legalize(graph: Graph, context: Context) -> Graph:
+    """Nodes without a kernel are said otherwise; UnsupportedError names those for which there is no way."""
+    for node in graph.nodes():
+        if not context.has_kernel(graph, node):
+            with at(node=node.name, op=node.op):
+                types = ", ".join(str(graph.type(n)) for n in (*node.operands, *node.outputs))
+                raise UnsupportedError(
+                    f"the target has no kernel for {node.op} ({types})",
+                    fix="choose another target, or quantise the model (--quantize int8) if the op is float",
+                )
+    return graph
+
+
+def drop_dead(graph: Graph, context: Context) -> Graph:
+    """Nodes whose results nobody reads are dropped."""
+    entries = []
+    for entry in graph.entries:
+        wanted, kept = set(entry.outputs), []
+        for node in reversed(entry.nodes):
+            if wanted & set(node.outputs) or _changes_state(node):
+                wanted |= set(node.operands)
+                kept.append(node)
+        same = len(kept) == len(entry.nodes)
+        entries.append(entry if same else replace(entry, nodes=tuple(reversed(kept))))
+    if all(new is old for new, old in zip(entries, graph.entries, strict=True)):
+        return graph
+    return graph.replaced(entries=tuple(entries))
+
+
+def _changes_state(node: Node) -> bool:
+    op = ops.get(node.op)
+    return any(op.operand_at(i).mutated for i, name in enumerate(node.inputs) if name)

@@ -1,0 +1,197 @@
+"""Is the quantised brain still good? Statistics against the float stage, never mixed with the proof of the C.
+
+Knocks: `brainc check --quality`, with the float graph, the brain's graph and samples. Leaves: a `Quality`:
+signal-to-noise of every value that both graphs know by the same name, and the user's own metric of both.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, cast
+
+import numpy as np
+
+from brainc import interp
+from brainc.dtypes import Array
+from brainc.errors import ModelError, UnsupportedError, at
+from brainc.ir import Graph
+from brainc.passes import batch
+from brainc.spec import MOVES
+
+Arrays = Mapping[str, Array]
+Metric = Callable[
+    [Arrays, Arrays, Array | None], float
+]  # (inputs, outputs, labels), reals, first axis samples
+
+
+@dataclass(frozen=True, slots=True)
+class LayerNoise:
+    """One value of the brain beside its float twin."""
+
+    name: str
+    op: str
+    snr_db: float  # 10 log10(signal power / noise power); infinite where they are equal
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """What quantising cost. `metric` is None (and its figures too) where samples carry no labels for it."""
+
+    layers: tuple[LayerNoise, ...]
+    metric: str | None = None
+    float_value: float | None = None
+    brain_value: float | None = None
+
+
+@dataclass(slots=True)
+class _Power:
+    signal: float = 0.0
+    noise: float = 0.0
+
+    def add(self, want: Array, got: Array) -> None:
+        self.signal += float(np.square(want, dtype=np.float64).sum())
+        self.noise += float(np.square(want.astype(np.float64) - got).sum())
+
+    def snr_db(self) -> float:
+        if self.noise == 0.0:
+            return math.inf
+        return 10 * math.log10(self.signal / self.noise) if self.signal > 0 else -math.inf
+
+
+def compare(
+    float_graph: Graph, brain_graph: Graph, samples: Arrays, labels: Array | None, metric: str | None
+) -> Quality:
+    """Both graphs (their first entries) on the same samples.
+
+    samples: an array [n, ...] per input port, in reals or in the port's own integers. labels: what the metric
+    says. metric: `top1`, `auc_error`, `mse`, `FILE.py:function`, or None for the layers alone.
+    """
+    score = metric_function(metric) if metric else None
+    powers: dict[str, _Power] = {}
+    kept: dict[str, list[Array]] = {}
+    for want, got in batch.side_by_side(float_graph, brain_graph, samples):
+        wants, gots = _reals(float_graph, want), _reals(brain_graph, got)
+        for name in _shared(brain_graph, wants, gots):
+            powers.setdefault(name, _Power()).add(wants[name], gots[name])
+        for side, values in (("float", wants), ("brain", gots)):
+            for port in (*float_graph.entries[0].inputs, *float_graph.entries[0].outputs):
+                kept.setdefault(f"{side} {port}", []).append(values[port])
+    ops = {out: node.op for node in brain_graph.entries[0].nodes for out in node.outputs}
+    layers = tuple(LayerNoise(name, ops[name], power.snr_db()) for name, power in powers.items())
+    if score is None or metric is None:
+        return Quality(layers)
+    with at(op=metric):
+        figures = [_score(score, float_graph, kept, side, samples, labels) for side in ("float", "brain")]
+    return Quality(layers, metric, *figures)
+
+
+def _score(
+    score: Metric,
+    graph: Graph,
+    kept: Mapping[str, list[Array]],
+    side: str,
+    samples: Arrays,
+    labels: Array | None,
+) -> float:
+    """The metric of one side; its inputs are the float side's, whatever the brain made of them."""
+    count, entry = len(next(iter(samples.values()))), graph.entries[0]
+    inputs = {p: np.concatenate(kept[f"float {p}"]).reshape(count, -1) for p in entry.inputs}
+    outputs = {p: np.concatenate(kept[f"{side} {p}"]).reshape(count, -1) for p in entry.outputs}
+    return float(score(inputs, outputs, labels))
+
+
+def _reals(graph: Graph, values: Arrays) -> dict[str, Array]:
+    return {name: interp.to_real(array, graph.type(name)) for name, array in values.items()}
+
+
+def _shared(brain: Graph, wants: Arrays, gots: Arrays) -> list[str]:
+    """The values that both sides computed (not only moved), in the brain's order."""
+    names = [out for node in brain.entries[0].nodes if node.op not in MOVES for out in node.outputs]
+    return [n for n in names if n in wants and n in gots and wants[n].shape == gots[n].shape]
+
+
+def metric_function(metric: str) -> Metric:
+    """The function behind a metric's name; UserError where there is none."""
+    if metric in METRICS:
+        return METRICS[metric]
+    file, colon, name = metric.rpartition(":")
+    if not colon or not file.endswith(".py"):
+        known = ", ".join(METRICS)
+        raise UnsupportedError(f"there is no metric {metric!r}", fix=f"choose {known}, or FILE.py:function")
+    return _from_file(Path(file), name)
+
+
+def _from_file(path: Path, name: str) -> Metric:
+    with at(file=str(path)):
+        if not path.is_file():
+            raise ModelError(f"there is no metric file {path}", fix="check the path")
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        try:
+            spec.loader.exec_module(module)
+        except Exception as error:
+            raise ModelError(
+                f"{path.name} cannot be run: {error}", fix="run it with python and mend it"
+            ) from error
+        function = getattr(module, name, None)
+        if not callable(function):
+            raise ModelError(
+                f"{path.name} has no function {name!r}",
+                fix=f"define {name}(inputs, outputs, labels) -> float; inputs and outputs map port names to [n, size]",
+            )
+        return cast(Metric, function)
+
+
+def top1(inputs: Arrays, outputs: Arrays, labels: Array | None) -> float:
+    """Share of samples whose largest output (first port) is the one that labels [n] name."""
+    y = next(iter(outputs.values()))
+    wanted = _labels(labels, len(y), "the index of each sample's class")
+    return float(np.mean(np.argmax(y, axis=1) == wanted))
+
+
+def auc_error(inputs: Arrays, outputs: Arrays, labels: Array | None) -> float:
+    """Area under the ROC curve of the squared error between first input and output as a sign of label 1.
+
+    labels [m], n a multiple of m: n / m consecutive samples are the windows of one recording, whose score is
+    their mean. Ties count half.
+    """
+    x, y = next(iter(inputs.values())), next(iter(outputs.values()))
+    if x.shape != y.shape:
+        raise ModelError(
+            "auc_error compares an input with an output of its size", fix="choose another metric"
+        )
+    wanted = _labels(labels, None, "1 for an anomaly, 0 for none")
+    if len(x) % max(len(wanted), 1):
+        raise ModelError(
+            f"{len(x)} samples are no multiple of {len(wanted)} labels", fix="give whole recordings"
+        )
+    errors = np.square(x.astype(np.float64) - y).mean(axis=1).reshape(len(wanted), -1).mean(axis=1)
+    odd, normal = errors[wanted == 1], errors[wanted != 1]
+    if not odd.size or not normal.size:
+        raise ModelError("auc_error needs labels of both kinds", fix="label anomalies 1, others 0")
+    wins = (odd[:, None] > normal).sum() + 0.5 * (odd[:, None] == normal).sum()
+    return float(wins / (odd.size * normal.size))
+
+
+def mse(inputs: Arrays, outputs: Arrays, labels: Array | None) -> float:
+    """Mean squared difference of the first output port and labels [n, ...]."""
+    y = next(iter(outputs.values()))
+    return float(np.square(y.astype(np.float64) - _labels(labels, len(y), "targets").reshape(y.shape)).mean())
+
+
+def _labels(labels: Array | None, count: int | None, what: str) -> Array:
+    if labels is None:
+        raise ModelError("the samples carry no labels", fix=f"add an array y to the samples file: {what}")
+    if count is not None and len(labels) != count:
+        raise ModelError(
+            f"there are {len(labels)} labels for {count} samples", fix=f"give one per sample: {what}"
+        )
+    return np.asarray(labels)
+
+
+METRICS: Final[dict[str, Metric]] = {"top1": top1, "auc_error": auc_error, "mse": mse}

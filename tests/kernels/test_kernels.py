@@ -1,0 +1,133 @@
+"""Every kernel that this machine can run, on every sample case of its op.
+
+Proves that the result is the op's numpy meaning (to the bit for integers), that nothing but the result and
+the scratch is written, and that what the head claims about overlapping memory (rows, reads, inplace) holds:
+each case runs again with the result laid as close over its operand as the planner may put it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from pathlib import Path
+
+import numpy as np
+import pytest
+from kernel_rig import Job, Rig, jobs_of
+
+from brainc.kernels import KernelTable
+from brainc.resources import templates_dir
+from brainc.target import load_target
+
+TARGETS = {"c99": "", "x86-avx2": "avx2"}
+CANARY, ROOM = 0xA5, 64
+
+
+def _has(flag: str) -> bool:
+    info = Path("/proc/cpuinfo")
+    return not flag or (info.is_file() and flag in info.read_text().split())
+
+
+def _kernels() -> list[tuple[str, str]]:
+    """(target, kernel) for all, a portable kernel under c99 only."""
+    found = []
+    for name in TARGETS:
+        table = KernelTable(load_target(name))
+        ops = {p.name for p in templates_dir().iterdir()} | {"load"}
+        kernels = {k.name for op in sorted(ops) for k in table.candidates(op)}
+        found += [(name, k) for k in sorted(kernels) if name == "c99" or not k.startswith("c/")]
+    return found
+
+
+@pytest.fixture(scope="session")
+def rigs(cc):  # type: ignore[no-untyped-def]
+    """`rigs(target)`: its jobs, and the library that holds them."""
+    made: dict[str, tuple[Rig, ctypes.CDLL]] = {}
+
+    def get(name: str) -> tuple[Rig, ctypes.CDLL]:
+        if not _has(TARGETS[name]):
+            pytest.skip(f"this processor has no {TARGETS[name]}")
+        if name not in made:
+            rig = jobs_of(load_target(name))
+            chain = rig.target.toolchain
+            flags = ("-O1", "-fsanitize=undefined", "-fno-sanitize-recover=all") if name == "c99" else ()
+            made[name] = rig, cc(rig.source, *chain.flags, *flags, std=chain.std)
+        return made[name]
+
+    return get
+
+
+class Memory:
+    """One block of memory for a job: constants, operands, result and scratch, each between canaries."""
+
+    def __init__(self, job: Job, overlap: tuple[int, int] | None = None) -> None:
+        sizes = [o.nbytes for o in job.operands]
+        y_bytes, scratch = job.expected.nbytes, job.choice.scratch
+        reach = abs(overlap[1]) if overlap else 0
+        self.block = np.full(sum(sizes) + y_bytes + scratch + (len(sizes) + 6) * ROOM + 3 * reach, CANARY, np.uint8)
+        self.at: list[int] = []
+        self.free = ROOM - self.block.ctypes.data % ROOM
+        for index, operand in enumerate(job.operands):
+            place = self._take(operand.nbytes + reach, reach if overlap and overlap[0] == index else 0)
+            self.at.append(place)
+            self.block[place : place + operand.nbytes] = np.frombuffer(operand.tobytes(), np.uint8)
+        y = self.at[overlap[0]] - overlap[1] if overlap else self._take(y_bytes)
+        if overlap:
+            self.free = max(self.free, self._round(y + y_bytes))
+        self.at += [y, self._take(scratch)]
+        self.written = np.zeros(self.block.size, bool)
+        for start, size in ((y, y_bytes), (self.at[-1], scratch)):
+            self.written[start : start + size] = True
+        if "assign" in job.node.op:
+            self.written[self.at[0] : self.at[0] + sizes[0]] = True
+
+    @staticmethod
+    def _round(n: int) -> int:
+        return -(-n // ROOM) * ROOM + ROOM
+
+    def _take(self, nbytes: int, before: int = 0) -> int:
+        start = self.free + -(-before // ROOM) * ROOM
+        offset = (start + self.block.ctypes.data) % ROOM
+        start += (ROOM - offset) % ROOM
+        self.free = start + self._round(nbytes)
+        return start
+
+    def run(self, job: Job, library: ctypes.CDLL) -> np.ndarray:
+        before = self.block.copy()
+        pointers = (ctypes.c_void_p * len(self.at))(*(self.block.ctypes.data + a for a in self.at))
+        getattr(library, job.name)(pointers)
+        strayed = np.flatnonzero((before != self.block) & ~self.written)
+        assert strayed.size == 0, f"{job.name} wrote outside its result, at {strayed[:8] - self.at[-2]}"
+        y = self.at[0] if job.node.op == "assign" else self.at[-2]
+        return self.block[y : y + job.expected.nbytes].view(job.expected.dtype).reshape(job.expected.shape)
+
+
+def _compare(job: Job, y: np.ndarray, note: str) -> None:
+    told = f"{job.kernel.name} {dict(job.node.attrs)} {[o.shape for o in job.operands]} {note}"
+    if job.exact:
+        np.testing.assert_array_equal(y, job.expected, err_msg=told)
+    else:
+        np.testing.assert_allclose(y, job.expected, rtol=1e-4, atol=2e-6, err_msg=told)
+
+
+@pytest.mark.parametrize(("target", "kernel"), _kernels())
+def test_kernel_means_what_its_op_means(target: str, kernel: str, rigs) -> None:  # type: ignore[no-untyped-def]
+    rig, library = rigs(target)
+    jobs = [j for j in rig.jobs if j.kernel.name == kernel]
+    assert jobs, f"no sample case of its op fits {kernel}"
+    for job in jobs:
+        _compare(job, Memory(job).run(job, library), "apart")
+
+
+@pytest.mark.parametrize(("target", "kernel"), _kernels())
+def test_memory_may_overlap_as_the_head_says(target: str, kernel: str, rigs) -> None:  # type: ignore[no-untyped-def]
+    rig, library = rigs(target)
+    jobs = [j for j in rig.jobs if j.kernel.name == kernel and j.overlaps]
+    if not jobs:
+        pytest.skip("claims no overlap")
+    for job in jobs:
+        for operand, distance in job.overlaps:
+            step = max(job.operands[operand].itemsize, job.expected.itemsize)
+            least = -(-distance // step) * step
+            for further in (0, 1, 2, 3, 4, 7, 16):
+                place = (operand, least + further * step)
+                _compare(job, Memory(job, place).run(job, library), f"distance {place}")
