@@ -142,7 +142,7 @@ def _from_file(path: Path, name: str) -> Metric:
         if not callable(function):
             raise ModelError(
                 f"{path.name} has no function {name!r}",
-                fix=f"define {name}(inputs, outputs, labels) -> float; inputs and outputs map port names to [n, size]",
+                fix=f"define {name}(inputs, outputs, labels) -> float; the first two map ports to [n, size]",
             )
         return cast(Metric, function)
 

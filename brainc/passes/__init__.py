@@ -23,14 +23,33 @@ from brainc import spec
 from brainc.errors import BugError
 from brainc.ir import Graph, Stage
 from brainc.passes.agree import check_agreement
+from brainc.passes.canonical import fuse_affine, fuse_clamp, settle_forms
 from brainc.passes.context import Context, Options
+from brainc.passes.equalise import equalise
+from brainc.passes.flash import load_constants
+from brainc.passes.fold import fold_constants, fold_qdq
+from brainc.passes.integer import lower_to_integers
+from brainc.passes.layout import to_rows
+from brainc.passes.legalize import drop_dead, legalize
+from brainc.passes.ports import port_layout, port_types
+from brainc.passes.quantize import assign_types
+from brainc.passes.signs import u8_to_i8
+from brainc.passes.widths import prove_widths
 
 __all__ = ["PIPELINE", "Context", "Options", "Pass", "Watch", "run"]
 
 Pass = Callable[[Graph, Context], Graph]
 Watch = Callable[[str, Graph, Graph], None]  # (pass, before, after)
 
-PIPELINE: tuple[tuple[Stage, tuple[Pass, ...]], ...] = ()
+PIPELINE: tuple[tuple[Stage, tuple[Pass, ...]], ...] = (
+    (
+        Stage.CANONICAL,
+        (fold_constants, port_layout, to_rows, fuse_affine, fuse_clamp, fold_qdq, u8_to_i8, settle_forms),
+    ),
+    (Stage.QUANTIZED, (equalise, assign_types, port_types)),
+    (Stage.INTEGER, (lower_to_integers, prove_widths)),
+    (Stage.READY, (drop_dead, load_constants, legalize)),
+)
 ROUNDS = 20  # a chain of canonical passes that needs more chases its own tail
 
 

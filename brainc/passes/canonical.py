@@ -6,13 +6,12 @@ Knocks: an imported graph with rows settled or not. Leaves: fewer and plainer no
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 
 from brainc.dtypes import F32, Array
-from brainc.ir import Attr, Attrs, Graph, Node, Quant, TensorType, Value, attrs, const_value
+from brainc.ir import Attr, Attrs, Graph, Node, TensorType, Value, attrs, const_value
 from brainc.ops import ints
 from brainc.passes.context import Context
 from brainc.passes.fold import CHANNEL, moved_quant, number
@@ -36,7 +35,7 @@ def fuse_clamp(graph: Graph, context: Context) -> Graph:
 
 def settle_forms(graph: Graph, context: Context) -> Graph:
     """Every op in its plainest form."""
-    rules = (explicit_bias, depthwise, constant_matmul, window_is_dense, settle_operands)
+    rules = (explicit_bias, border_into_window, depthwise, constant_matmul, window_is_dense, settle_operands)
     return apply(graph, rules, context.note)
 
 
@@ -92,7 +91,9 @@ def bias_after(node: Node, view: View) -> Replacement | None:
     if view.type(c).quant is None or (old and np.any(view.array(old))):
         return None
     bias = _reshaped(view.values[c], (size,), view)
-    made = replace(maker, inputs=(*maker.inputs[:2], bias.name), outputs=node.outputs, attrs=_bounds(maker, node))
+    made = replace(
+        maker, inputs=(*maker.inputs[:2], bias.name), outputs=node.outputs, attrs=_bounds(maker, node)
+    )
     return Replacement((made,), (bias,))
 
 
@@ -196,6 +197,24 @@ def explicit_bias(node: Node, view: View) -> Replacement | None:
     return Replacement((replace(node, inputs=(*node.inputs[:2], bias.name)),), (bias,))
 
 
+@rule("conv2d", "dwconv2d")
+def border_into_window(node: Node, view: View) -> Replacement | None:
+    """A border of (real) zeros around a picture is the convolution's own."""
+    pad = view.producer(node.inputs[0], "pad")
+    if pad is None:
+        return None
+    quant = view.type(pad.inputs[0]).quant
+    zero = quant.zero[0] if quant else 0
+    before, after = ints(pad.attrs["before"]), ints(pad.attrs["after"])
+    moved = before[0] or before[3] or after[0] or after[3]
+    if moved or _get(pad, "value", 0.0) != zero or quant != view.type(pad.outputs[0]).quant:
+        return None
+    own = ints(node.attrs.get("pads", (0,) * 4))
+    pads = tuple(a + b for a, b in zip(own, (*before[1:3], *after[1:3]), strict=True))
+    given = attrs(**{**node.attrs, "pads": pads})
+    return Replacement((replace(node, inputs=(*pad.inputs, *node.inputs[1:]), attrs=given),))
+
+
 @rule("conv2d")
 def depthwise(node: Node, view: View) -> Replacement | None:
     """One input channel a group, as many filters as groups."""
@@ -253,7 +272,14 @@ def _as_dense(
     given = attrs(**{k: v for k, v in node.attrs.items() if k in ("lo", "hi")})
     nodes = (
         view.make(f"{node.name}/in", "reshape", node.inputs[:1], attrs(shape=rows), before),
-        Node(node.name, "dense", (before.name, weights.name, *node.inputs[2:]), (after.name,), given, node.where),
+        Node(
+            node.name,
+            "dense",
+            (before.name, weights.name, *node.inputs[2:]),
+            (after.name,),
+            given,
+            node.where,
+        ),
         view.make(f"{node.name}/out", "reshape", (after.name,), attrs(shape=out.shape), node.outputs[0]),
     )
     return Replacement(nodes, (before, after, weights))

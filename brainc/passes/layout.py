@@ -144,7 +144,9 @@ def _all_back(view: View, names: Sequence[str], perm: Perm) -> tuple[list[str], 
             nodes.append(view.make(f"{name}/ranked", "reshape", (name,), attrs(shape=shape), values[-1]))
             name = values[-1].name
         back = inverse(perm)
-        type_ = TensorType(values[-1].type.dtype if nodes and values[-1].name == name else view.type(name).dtype, ())
+        type_ = TensorType(
+            values[-1].type.dtype if nodes and values[-1].name == name else view.type(name).dtype, ()
+        )
         quant = (values[-1].type if values and values[-1].name == name else view.type(name)).quant
         values.append(view.temp(f"{name}/rows", replace(type_, shape=permuted(shape, back), quant=quant)))
         nodes.append(view.make(f"{name}/rows", "transpose", (name,), attrs(perm=back), values[-1]))
@@ -198,9 +200,7 @@ def _regrouped(source: Perm, perm: Perm, target: Perm) -> Perm | None:
     return tuple(order)
 
 
-def _groups(
-    axes: list[int], source: Perm, target: Perm
-) -> list[tuple[list[int], list[int]]] | None:
+def _groups(axes: list[int], source: Perm, target: Perm) -> list[tuple[list[int], list[int]]] | None:
     """The smallest runs of (source axes, target axes) with equally many elements; sizes of one left out."""
     made = [k for k, size in enumerate(target) if size > 1]
     groups: list[tuple[list[int], list[int]]] = []

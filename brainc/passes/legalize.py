@@ -1,22 +1,20 @@
-"""The last room: what the target cannot run is said with what it can, and what nobody needs goes.
+"""The last room: what the target cannot run is refused by name, and what nobody needs goes.
 
 Knocks: an INTEGER graph. Leaves: a READY one, every node of which has a kernel.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 from brainc import ops
 from brainc.errors import UnsupportedError, at
 from brainc.ir import Graph, Node
 from brainc.passes.context import Context
-from brainc.passes.rewrite import Replacement, View, apply
 
 
 def legalize(graph: Graph, context: Context) -> Graph:
-    """Nodes without a kernel are said otherwise; UnsupportedError names those for which there is no way."""
+    """UnsupportedError naming the first node that the target has no kernel for."""
     for node in graph.nodes():
         if not context.has_kernel(graph, node):
             with at(node=node.name, op=node.op):

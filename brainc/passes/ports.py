@@ -110,7 +110,5 @@ def _integer_port(graph: Graph, name: str, context: Context) -> Graph:
     values = {**graph.values, name: replace(graph.values[name], type=type_)}
     for old in inner:
         graph = _behind(graph, old, name)
-    entries = tuple(
-        replace(e, nodes=tuple(n for n in e.nodes if n.name not in gone)) for e in graph.entries
-    )
+    entries = tuple(replace(e, nodes=tuple(n for n in e.nodes if n.name not in gone)) for e in graph.entries)
     return graph.replaced(values=values, entries=entries)

@@ -2,7 +2,7 @@
 
 Knocks: a CANONICAL graph and, for `quantize = int8`, samples. Leaves: a QUANTIZED graph; ops keep their
 real meaning. Weights are symmetric per output channel, activations affine per tensor, biases int32; moves
-of data share one quantisation; ports stay as the model has them unless `io = int8`.
+of data share one quantisation; ports stay as the model has them, with a door behind them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from brainc.passes import batch, bias, calibrate
 from brainc.passes.context import Context
 from brainc.passes.integer_build import quantise
 from brainc.passes.integer_forms import CHANNEL
-from brainc.passes.ports import integer_ports
 from brainc.spec import MOVES, WEIGHTED
 
 ALWAYS: Final = frozenset(
@@ -37,14 +36,8 @@ BIAS_LIMIT = 1 << 30  # steps; a channel of tiny weights gets a scale at which i
 
 
 def assign_types(graph: Graph, context: Context) -> Graph:
-    """Integer types on the edges (`quantize`) and on the ports (`io`); the same graph if neither asks."""
-    if context.options.quantize == "int8":
-        graph = _quantised(graph, context)
-    return integer_ports(graph) if context.options.io == "int8" else graph
-
-
-def _quantised(graph: Graph, context: Context) -> Graph:
-    groups = shared(graph)
+    """Integer types on every edge that an integer op will touch; the same graph if nobody asked for them."""
+    groups = shared(graph) if context.options.quantize == "int8" else []
     if not groups:
         return graph
     samples = needed_samples(graph, context)

@@ -7,10 +7,21 @@ uint8 port, which keeps its type.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from brainc.dtypes import I8, U8
-from brainc.ir import Attrs, Entry, Graph, Node, Quant, Role, TensorType, Value, attrs, const_value, fresh_name
+from brainc.ir import (
+    Attrs,
+    Entry,
+    Graph,
+    Node,
+    Role,
+    TensorType,
+    Value,
+    attrs,
+    const_value,
+    fresh_name,
+)
 from brainc.numerics import shift_u8
 from brainc.passes.context import Context
 

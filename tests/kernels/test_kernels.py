@@ -63,7 +63,8 @@ class Memory:
         sizes = [o.nbytes for o in job.operands]
         y_bytes, scratch = job.expected.nbytes, job.choice.scratch
         reach = abs(overlap[1]) if overlap else 0
-        self.block = np.full(sum(sizes) + y_bytes + scratch + (len(sizes) + 6) * ROOM + 3 * reach, CANARY, np.uint8)
+        total = sum(sizes) + y_bytes + scratch + 4 * reach + 4 * (len(sizes) + 3) * ROOM
+        self.block = np.full(total, CANARY, np.uint8)
         self.at: list[int] = []
         self.free = ROOM - self.block.ctypes.data % ROOM
         for index, operand in enumerate(job.operands):
@@ -74,6 +75,7 @@ class Memory:
         if overlap:
             self.free = max(self.free, self._round(y + y_bytes))
         self.at += [y, self._take(scratch)]
+        assert min(self.at) >= 0 and self.free <= total
         self.written = np.zeros(self.block.size, bool)
         for start, size in ((y, y_bytes), (self.at[-1], scratch)):
             self.written[start : start + size] = True

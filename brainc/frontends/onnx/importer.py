@@ -271,9 +271,11 @@ class Importer:
             self.values[name] = replace(self.values[name], role=Role.OUTPUT)
             return
         source = self.resolve(name)
+        if name == source and name in self.values:
+            raise refuse(f"output {name!r} is an input or an output already", "name every port once")
         self.call = Call("Identity", name, (source,), (name,), {}, 13)
-        shape = self.shape(source)
-        out = self.emit("reshape", source, shape=shape)
+        source = self.constant(self.known[source].real(), name) if source in self.known else source
+        out = self.emit("reshape", source, shape=self.shape(source))
         self.alias.pop(name)
         self._settle(self.call, (out,), len(self.nodes) - 1)
         self.values[name] = replace(self.values[name], role=Role.OUTPUT)

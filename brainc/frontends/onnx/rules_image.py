@@ -96,12 +96,13 @@ def conv(g: Importer, c: Call) -> str:
         raise refuse("its weights depend on the input: they must be constant")
     if len(g.shape(w)) != len(g.shape(x)):
         raise ValueError(f"weights {list(g.shape(w))} over {list(g.shape(x))}")
+    x_rows = rows(g, x)
     at = window(c, g.shape(w)[2:], g.shape(x)[2:])
     group = int(c.attrs.get("group", 1))
     if g.shape(w)[1] * group != g.shape(x)[1] or g.shape(w)[0] % group:
         raise ValueError(f"weights {list(g.shape(w))} for {g.shape(x)[1]} channels in {group} groups")
     y = g.emit(
-        "conv2d", rows(g, x), rows(g, w), c.input(2),
+        "conv2d", x_rows, rows(g, w), c.input(2),
         strides=at.strides, pads=at.pads, dilations=at.dilations, group=group,
     )  # fmt: skip
     return channels_first(g, y, len(g.shape(x)))
@@ -109,10 +110,10 @@ def conv(g: Importer, c: Call) -> str:
 
 @rule("MaxPool", any_type=True)
 def max_pool(g: Importer, c: Call) -> str:
-    x = c.inputs[0]
+    x, x_rows = c.inputs[0], rows(g, c.inputs[0])
     at = window(c, tuple(c.attrs["kernel_shape"]), g.shape(x)[2:])
     y = g.emit(
-        "maxpool2d", rows(g, x),
+        "maxpool2d", x_rows,
         kernel=at.kernel, strides=at.strides, pads=at.with_extra(), dilations=at.dilations,
     )  # fmt: skip
     return channels_first(g, y, len(g.shape(x)))
@@ -120,9 +121,9 @@ def max_pool(g: Importer, c: Call) -> str:
 
 @rule("AveragePool")
 def average_pool(g: Importer, c: Call) -> str:
-    x, count = c.inputs[0], int(c.attrs.get("count_include_pad", 0))
+    x, x_rows = c.inputs[0], rows(g, c.inputs[0])
     at = window(c, tuple(c.attrs["kernel_shape"]), g.shape(x)[2:])
-    x_rows, pads = rows(g, x), at.with_extra()
+    pads, count = at.with_extra(), int(c.attrs.get("count_include_pad", 0))
     if count and any(at.extra):  # the pads count, the extra cells of ceil_mode do not
         t, l, b, r = at.pads  # noqa: E741
         x_rows = g.emit("pad", x_rows, before=(0, t, l, 0), after=(0, b, r, 0))

@@ -72,13 +72,13 @@ def arithmetic(g: Importer, c: Call) -> str:
 def power(g: Importer, c: Call) -> str:
     """Squares and roots are not left to `powf`."""
     x, exponent = c.inputs
-    if g.is_known(exponent) and g.array(exponent, "exponent").size == 1:
-        value = float(g.array(exponent, "exponent").reshape(()))
-        if value == 2.0:
+    if g.is_known(exponent):
+        values = np.float32(g.array(exponent, "exponent"))
+        if values.ndim <= len(g.shape(x)) and np.all(values == 2.0) and values.size == 1:
             return binary(g, "mul", x, x)
-        if value == 0.5:
+        if values.ndim <= len(g.shape(x)) and np.all(values == 0.5) and values.size == 1:
             return g.emit("unary", x, fn="sqrt")
-        exponent = g.constant(np.float32(g.array(exponent, "exponent")), exponent)
+        exponent = g.constant(values, exponent)
     return binary(g, "power", x, exponent, commutative=False)
 
 
@@ -142,6 +142,8 @@ def prelu(g: Importer, c: Call) -> str:
     x, slope = c.inputs
     if g.is_known(slope) and g.array(slope, "slope").size == 1:
         return g.emit("unary", x, fn="leaky_relu", alpha=float(g.array(slope, "slope").reshape(())))
+    if len(g.shape(slope)) == 1 and g.shape(slope) == g.shape(x)[1:2]:  # of old: one a channel
+        slope = g.reshape(slope, (*g.shape(slope), *(1 for _ in g.shape(x)[2:])))
     below = binary(g, "mul", g.emit("clamp", x, hi=0.0), slope)
     return binary(g, "add", g.emit("clamp", x, lo=0.0), below)
 

@@ -239,12 +239,13 @@ def blocks(g: Importer, c: Call) -> str:
     """Channels to squares of pixels and back: an axis is split, moved and joined."""
     x, size = c.inputs[0], int(c.attrs["blocksize"])
     n, ch, h, w = g.shape(x)
+    depth_first = c.attrs.get("mode", "DCR") == "DCR"
     if c.op == "SpaceToDepth":
         apart = g.reshape(x, (n, ch, h // size, size, w // size, size))
-        turned = g.transpose(apart, (0, 3, 5, 1, 2, 4))
+        turned = g.transpose(apart, (0, 3, 5, 1, 2, 4) if depth_first else (0, 1, 3, 5, 2, 4))
         return g.reshape(turned, (n, ch * size * size, h // size, w // size))
     deep = ch // (size * size)
-    if c.attrs.get("mode", "DCR") == "DCR":
+    if depth_first:
         turned = g.transpose(g.reshape(x, (n, size, size, deep, h, w)), (0, 3, 4, 1, 5, 2))
     else:
         turned = g.transpose(g.reshape(x, (n, deep, size, size, h, w)), (0, 1, 4, 2, 5, 3))
