@@ -8,7 +8,6 @@ integer port are quantised with its scale, integers for a float port are numbers
 
 from __future__ import annotations
 
-import csv
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -111,11 +110,11 @@ def _read_csv(path: Path, ports: Ports) -> dict[str, Array]:
         raise ModelError(f"a .csv holds one port, the brain has {len(ports)}", fix="save a .npz instead")
     ((name, type_),) = ports
     rows: list[list[float]] = []
-    with path.open(newline="", encoding="utf-8", errors="replace") as stream:
-        for number, row in enumerate(csv.reader(stream), 1):
+    with path.open(encoding="utf-8", errors="replace") as stream:
+        for number, line in enumerate(stream, 1):
             with at(line=number):
-                if row:
-                    rows.append(_read_row(row, type_))
+                if line.strip():
+                    rows.append(_read_row(line.strip().split(","), type_))
     array = np.array(rows, np.float64).reshape(len(rows), *type_.shape)
     return {name: _plain_integers(array, type_)}
 

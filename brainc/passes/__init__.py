@@ -22,6 +22,7 @@ from pathlib import Path
 from brainc import spec
 from brainc.errors import BugError
 from brainc.ir import Graph, Stage
+from brainc.passes.activations import name_activations
 from brainc.passes.agree import check_agreement
 from brainc.passes.canonical import fuse_affine, fuse_clamp, settle_forms
 from brainc.passes.context import Context, Options
@@ -44,7 +45,17 @@ Watch = Callable[[str, Graph, Graph], None]  # (pass, before, after)
 PIPELINE: tuple[tuple[Stage, tuple[Pass, ...]], ...] = (
     (
         Stage.CANONICAL,
-        (fold_constants, port_layout, to_rows, fuse_affine, fuse_clamp, fold_qdq, u8_to_i8, settle_forms),
+        (
+            fold_constants,
+            port_layout,
+            to_rows,
+            fuse_affine,
+            fuse_clamp,
+            name_activations,
+            fold_qdq,
+            u8_to_i8,
+            settle_forms,
+        ),
     ),
     (Stage.QUANTIZED, (equalise, assign_types, port_types)),
     (Stage.INTEGER, (lower_to_integers, prove_widths)),

@@ -51,21 +51,33 @@ def constant_second(node: Node, view: View) -> Replacement | None:
 @rule("clamp", "add", "sub", "mul", "div")
 def lift_over_reshape(node: Node, view: View) -> Replacement | None:
     """op(reshape(dense)) is reshape(op(dense)), so that the two meet."""
-    shape_of, out = view.producer(node.inputs[0], "reshape"), node.outputs[0]
-    source = shape_of.inputs[0] if shape_of else ""
-    if not shape_of or not view.producer(source, *CLAMPED) or not view.private(source):
+    shaper, out = view.producer(node.inputs[0], "reshape"), node.outputs[0]
+    source = shaper.inputs[0] if shaper else ""
+    if not shaper or not view.producer(source, *CLAMPED) or not view.private(source):
         return None
     if not view.private(node.inputs[0]) or view.shape(out) != view.shape(node.inputs[0]):
         return None
-    if any(_channels(n, view, view.shape(source)[-1]) is None for n in node.inputs[1:]):
+    constants = [_per_channel(name, view, view.shape(out), view.shape(source)) for name in node.inputs[1:]]
+    if not all(constants):
         return None
-    if node.inputs[1:] and view.shape(source)[-1] != view.shape(out)[-1]:
+    moved = view.temp(f"{out}/rows", replace(view.type(out), shape=view.shape(source)))
+    inputs = (source, *(c.name for c in constants if c))
+    first = replace(node, inputs=inputs, outputs=(moved.name,))
+    back = replace(shaper, inputs=(moved.name,), outputs=(out,), attrs=attrs(shape=view.shape(out)))
+    return Replacement((first, back), (moved, *(c for c in constants if c)))
+
+
+def _per_channel(name: str, view: View, shape: tuple[int, ...], rows: tuple[int, ...]) -> Value | None:
+    """A constant beside `shape` as the one beside that tensor reshaped to `rows`: a number, or [N]."""
+    if not view.is_const(name):
         return None
-    type_ = replace(view.type(out), shape=view.shape(source))
-    moved = view.temp(f"{out}/rows", type_)
-    first = replace(node, inputs=(source, *node.inputs[1:]), outputs=(moved.name,))
-    back = replace(shape_of, inputs=(moved.name,), outputs=(out,))
-    return Replacement((first, back), (moved,))
+    value = view.values[name]
+    if value.type.size == 1:
+        return value
+    full = np.broadcast_to(value.array(), shape).reshape(-1, rows[-1])
+    return (
+        _reshaped(value, rows[-1:], view) if value.type.size == rows[-1] and np.all(full == full[0]) else None
+    )
 
 
 def _channels(name: str, view: View, size: int) -> Array | None:

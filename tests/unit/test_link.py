@@ -94,8 +94,8 @@ def test_two_modules_compute_what_each_computes_alone() -> None:
 def test_call_order_follows_the_wires_and_ports_the_manifest() -> None:
     """Modules listed backwards are called forwards; ports stand in the order of the wires."""
     parts = {"b": summed("b"), "a": summed("a")}
-    wires = ("b.h < in.second", "out.late < b.y", "a.x < in.first", "a.h < in.second", "b.x < a.y", "out.early < a.y")
-    linked = link.link(brain(*wires, modules="b a"), parts)
+    wires = ("b.h < in.second", "out.late < b.y", "a.x < in.first", "a.h < in.second", "b.x < a.y")
+    linked = link.link(brain(*wires, "out.early < a.y", modules="b a"), parts)
     spec.verify(linked)
     assert [n.name for n in linked.nodes()] == ["a/n", "b/n"]
     assert linked.entries[0].inputs == ("second", "first") and linked.entries[0].outputs == ("late", "early")
@@ -221,9 +221,9 @@ def test_assign_writes_in_place_and_returns_nothing() -> None:
         assign.assign.infer([TensorType(F32, (4,)), TensorType(I32, (4,))], {})
 
 
-def write_model(path: Path, columns: int | str, factor: float) -> None:
-    """y = x * factor over f32[batch,columns]."""
-    shape = ["batch", columns]
+def write_model(path: Path, rows: int | str, factor: float) -> None:
+    """y = x * factor over f32[rows,n], n a symbolic axis."""
+    shape = [rows, "n"]
     ports = [helper.make_tensor_value_info(n, TensorProto.FLOAT, shape) for n in ("x", "y")]
     scale = helper.make_tensor("f", TensorProto.FLOAT, [], [factor])
     node = helper.make_node("Mul", ["x", "f"], ["y"], name="scale")
@@ -233,8 +233,8 @@ def write_model(path: Path, columns: int | str, factor: float) -> None:
 
 def test_models_are_loaded_as_target_and_shapes_say(tmp_path: Path) -> None:
     """Variant by target; a symbolic axis fixed by the manifest's port, or by --shape."""
-    write_model(tmp_path / "big.onnx", "n", 3.0)
-    write_model(tmp_path / "small.onnx", "n", 2.0)
+    write_model(tmp_path / "big.onnx", "batch", 3.0)
+    write_model(tmp_path / "small.onnx", 1, 2.0)
     text = '[modules.m]\nfile = "big.onnx"\n{}[modules.m.variants.small]\nfile = "small.onnx"\n'
     target = '[target.uno]\nuse = { m = "small" }\n'
     (tmp_path / "brain.toml").write_text(text.format('in = { x = "f32[1,6]" }\n') + target)

@@ -142,8 +142,9 @@ def test_port_types(text: str, type_: TensorType) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "f32", "f32[1", "f32[0]", "f32[-1]", "f32[1,,2]", "f32[99999999999]", "f32[1] scale=1", "i8[1] zero=3",
-     "i8[1] scale=nan", "i8[1] scale=inf", "i8[1] scale=0.1 zero=1.5", "i8[1] unit=m", "q8[1]", "f32[٣]"],
+    ["", "f32", "f32[1", "f32[0]", "f32[-1]", "f32[1,,2]", "f32[99999999999]", "f32[1] scale=1",
+     "i8[1] zero=3", "i8[1] scale=nan", "i8[1] scale=inf", "i8[1] scale=0.1 zero=1.5",
+     "i8[1] unit=m", "q8[1]", "f32[٣]"],
 )
 def test_bad_port_types(text: str) -> None:
     with pytest.raises(ManifestError):
@@ -167,7 +168,9 @@ def test_lines_of_all_kinds_of_keys() -> None:
     assert key_lines(text.replace("\n", "\r\n")) == lines
 
 
-@pytest.mark.parametrize("text", ["[brain", "x = [1,\n\n", '[brain]\nname = "', "a = 1\na = 2", "x = " + "[" * 9999])
+@pytest.mark.parametrize(
+    "text", ["[brain", "x = [1,\n\n", '[brain]\nname = "', "a = 1\na = 2", "x = " + "[" * 9999]
+)
 def test_broken_toml_is_a_manifest_error(folder: Path, text: str) -> None:
     with pytest.raises(ManifestError) as caught:
         manifest.load(write(folder, text))
@@ -176,8 +179,8 @@ def test_broken_toml_is_a_manifest_error(folder: Path, text: str) -> None:
 
 def test_hostile_paths_are_refused(folder: Path) -> None:
     """No spelling of a path leads out of the folder, and odd ones do not crash."""
-    for path in ("/etc/passwd", "models/../../x", "..", "C:\\\\x", "..\\\\x", "\\\\\\\\host\\\\x", "a\\u0000b",
-                 "models", "", "n" * 5000):
+    for path in ("/etc/passwd", "models/../../x", "..", "C:\\\\x", "..\\\\x", "\\\\\\\\host\\\\x",
+                 "a\\u0000b", "models", "", "n" * 5000):
         with pytest.raises(ManifestError):
             manifest.load(write(folder, f'[modules.m]\nkind = "onnx"\nfile = "{path}"'))
     (folder / "loop.onnx").symlink_to(folder / "loop.onnx")

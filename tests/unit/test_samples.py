@@ -1,4 +1,4 @@
-"""Samples arrive as the ports' own types, by the contract's conversions; what does not fit is told exactly."""
+"""Samples arrive as the ports' own types, by the contract's conversions; what does not fit is told."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ LIMIT = 2**26  # elements of a folded result
 SMALL = 4096  # operands up to here may decide a shape
 # Ops that compute shapes and indices; without a rule of their own they must fold.
 FOLDABLE = frozenset({
-    "And", "CastLike", "ConstantOfShape", "CumSum", "Equal", "EyeLike", "GatherElements", "GatherND",
+    "And", "ConstantOfShape", "CumSum", "Equal", "EyeLike", "GatherElements", "GatherND",
     "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Mod", "Not", "OneHot", "Or", "Range",
     "ScatterElements", "ScatterND", "Trilu", "Where", "Xor",
 })  # fmt: skip

@@ -7,7 +7,7 @@ perhaps with a quantisation) or the name of a value that a node or port makes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
@@ -42,7 +42,7 @@ class Importer:
     nodes: list[Node] = field(default_factory=list)
     alias: dict[str, str] = field(default_factory=dict)  # ONNX name to ours
     missing: dict[str, str] = field(default_factory=dict)  # ONNX name to the reason why it is not there
-    refused: dict[tuple[str, str], list[str]] = field(default_factory=dict)  # (op, why) to node names
+    refused: dict[tuple[str, str, str], list[str]] = field(default_factory=dict)  # (op, why, fix) to nodes
     call: Call | None = None
 
     # what rules may ask
@@ -63,7 +63,11 @@ class Importer:
         return self.known[name].real()
 
     def ints(self, name: str, what: str) -> list[int]:
-        return [int(n) for n in self.array(name, what).reshape(-1)]
+        """A short list of integers (axes, sizes) that is constant."""
+        numbers = self.array(name, what).reshape(-1)
+        if numbers.size > 1024:
+            raise ValueError(f"{what} has {numbers.size} numbers")
+        return [int(n) for n in numbers]
 
     # what rules may write
 
@@ -129,7 +133,7 @@ class Importer:
                 try:
                     self._step(node, name)
                 except UnsupportedError as error:
-                    self.refused.setdefault((node.op_type, error.what), []).append(name)
+                    self.refused.setdefault((node.op_type, error.what, error.fix), []).append(name)
                     self.missing.update(dict.fromkeys(node.output, ""))
 
     def _step(self, node: onnx.NodeProto, name: str) -> None:
@@ -254,13 +258,13 @@ class Importer:
         self.known[proto.name] = Known(reader.tensor(proto, self.folder))
 
     def _define(self, name: str) -> None:
-        if name in self.alias:
-            raise ModelError(f"the name {name!r} is made twice", fix=reader.DAMAGED)
+        if name in self.alias or not name:
+            raise ModelError(f"the name {name!r} is made twice, or empty", fix=reader.DAMAGED)
         self.alias[name] = name
 
     def add_input(self, name: str, elem_type: int, shape: tuple[int, ...]) -> None:
         self._define(name)
-        dtype = of_numpy(np.dtype(onnx.helper.tensor_dtype_to_np_dtype(elem_type)))
+        dtype = of_numpy(reader.element_type(elem_type))
         type_ = TensorType(_computable(dtype, f"input {name!r}"), shape)
         _check_size(type_, f"input {name!r}")
         self.values[name] = Value(name, type_, Role.INPUT, where=Where(self.file))
@@ -329,8 +333,8 @@ def import_model(model: onnx.ModelProto, path: Path, name: str, shapes: Mapping[
     outputs = tuple(o.name for o in graph.output)
     for output in outputs:
         importer.add_output(output)
-    if not outputs or len(set(outputs)) < len(outputs):
-        raise ModelError("the model has no outputs, or two of one name", fix=reader.DAMAGED)
+    if not outputs:
+        raise ModelError("the model has no outputs", fix=reader.DAMAGED)
     importer.restore_names()
     entry = Entry("step", tuple(ports), outputs, tuple(importer.nodes))
     return Graph(name, importer.values, (entry,))
@@ -349,9 +353,9 @@ def import_branch(g: Importer, c: Call, branch: onnx.GraphProto) -> tuple[str, .
 
 
 def in_order(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
-    """The nodes, each after those that make its operands."""
+    """The nodes that the outputs need, each after those that make its operands."""
     producer = {o: i for i, n in enumerate(graph.node) for o in n.output if o}
-    waiting = [{producer[i] for i in n.input if i in producer} for n in graph.node]
+    waiting = [{producer[i] for i in _reads(n) if i in producer} for n in graph.node]
     users: list[list[int]] = [[] for _ in graph.node]
     for index, needs in enumerate(waiting):
         for need in needs:
@@ -367,19 +371,31 @@ def in_order(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
         raise ModelError(
             f"node {stuck.name or stuck.output[0]!r} waits for its own result", fix=reader.DAMAGED
         )
-    return [graph.node[i] for i in order]
+    needed, kept = {o.name for o in graph.output}, []
+    for node in (graph.node[i] for i in reversed(order)):
+        if not needed.isdisjoint(node.output):
+            needed.update(_reads(node))
+            kept.append(node)
+    return kept[::-1]
+
+
+def _reads(node: onnx.NodeProto) -> Iterator[str]:
+    """A node's operands, and what its subgraphs take from outside."""
+    yield from filter(None, node.input)
+    for attribute in node.attribute:
+        for inner in attribute.g.node:
+            yield from _reads(inner)
 
 
 def _raise_refused(importer: Importer) -> None:
     """One error for all that cannot be compiled."""
-    if not importer.refused:
-        return
     lines = []
-    for (op, why), names in importer.refused.items():
+    for (op, why, _), names in importer.refused.items():
         count = f"{len(names)} node" + ("s" if len(names) > 1 else "")
         lines.append(f"{op}: {count} ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})")
         lines[-1] += f": {why}" if why else ""
-    raise UnsupportedError(
-        "brainc cannot compile these ops of the model:\n  " + "\n  ".join(lines),
-        fix="express them by other ops before export, or cut the model there and do the rest outside",
-    )
+    if lines:
+        raise UnsupportedError(
+            "brainc cannot compile these nodes of the model:\n  " + "\n  ".join(lines),
+            fix="\n".join(dict.fromkeys(fix for _, _, fix in importer.refused)),
+        )

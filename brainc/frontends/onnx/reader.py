@@ -80,17 +80,25 @@ def attributes(node: onnx.NodeProto, folder: Path) -> dict[str, Any]:
     return found
 
 
+def element_type(number: int) -> np.dtype[Any]:
+    """The numpy type of an ONNX element type."""
+    try:
+        return np.dtype(helper.tensor_dtype_to_np_dtype(number))
+    except KeyError as error:
+        raise ModelError(f"there is no element type {number}", fix=DAMAGED) from error
+
+
 def tensor(proto: onnx.TensorProto, folder: Path) -> Array:
     """The numbers of a tensor; 4-bit integers as int8 or uint8, half and bfloat16 floats as float32."""
     shape = tuple(proto.dims)
     if any(n < 0 for n in shape) or prod(shape) > MAX_ELEMENTS:
         raise ModelError(f"tensor {proto.name!r} has shape {list(shape)}", fix=DAMAGED)
     try:
-        dtype = np.dtype(helper.tensor_dtype_to_np_dtype(proto.data_type))
+        dtype = element_type(proto.data_type)
         if proto.data_location == onnx.TensorProto.EXTERNAL:
             return _external(proto, folder, dtype, shape)
         return _plain(np.asarray(numpy_helper.to_array(proto)), proto.data_type)
-    except (KeyError, TypeError, ValueError) as error:
+    except (TypeError, ValueError) as error:
         raise ModelError(
             f"tensor {proto.name!r} does not hold its {prod(shape)} numbers: {_first_line(error)}",
             fix=DAMAGED,
@@ -108,6 +116,10 @@ def _plain(array: Array, data_type: int) -> Array:
 
 def _external(proto: onnx.TensorProto, folder: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Array:
     """Numbers of a file beside the model, memory-mapped."""
+    if dtype.kind not in "fiub":
+        raise UnsupportedError(
+            f"tensor {proto.name!r} in another file is {dtype}", fix="keep it in the model file, or widen it"
+        )
     info = {entry.key: entry.value for entry in proto.external_data}
     location = info.get("location", "")
     file = (folder / location).resolve()

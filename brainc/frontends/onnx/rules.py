@@ -93,6 +93,9 @@ def all_rules() -> Mapping[str, Rule]:
     return _RULES
 
 
-def refuse(what: str, fix: str = "change the model before export, or cut it there") -> UnsupportedError:
+def refuse(
+    what: str,
+    fix: str = "express it by other ops before export, or cut the model there and do the rest outside",
+) -> UnsupportedError:
     """The error for a node that is right but out of reach."""
     return UnsupportedError(what, fix=fix)

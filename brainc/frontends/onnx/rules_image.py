@@ -16,7 +16,7 @@ from brainc.dtypes import Array
 from brainc.frontends.onnx.importer import Importer
 from brainc.frontends.onnx.rules import Call, refuse, rule
 from brainc.frontends.onnx.rules_math import binary
-from brainc.frontends.onnx.rules_shape import take
+from brainc.frontends.onnx.rules_shape import LONGEST, take
 
 Pair = tuple[int, int]
 
@@ -200,6 +200,8 @@ def resize(g: Importer, c: Call) -> str:
         by_size = len(c.inputs) > 3
         new[axis] = int(number) if by_size else math.floor(old[axis] * float(number))
         scales[axis] = int(number) / old[axis] if by_size else float(number)
+    if max(new) > LONGEST:
+        raise refuse(f"it resizes to {new}")
     picks = [_nearest(c, n, m, s) for n, m, s in zip(old, new, scales, strict=True)]
     factors = [m // n if np.array_equal(p, np.arange(m) // max(m // n, 1)) else 0
                for n, m, p in zip(old, new, picks, strict=True)]  # fmt: skip

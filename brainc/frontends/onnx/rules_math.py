@@ -13,6 +13,7 @@ import onnx
 
 from brainc.dtypes import of_numpy
 from brainc.frontends.onnx.importer import Importer
+from brainc.frontends.onnx.reader import element_type
 from brainc.frontends.onnx.rules import Call, refuse, rule
 
 # ONNX name to (brainc's op, is it commutative)
@@ -39,10 +40,6 @@ WIDER = (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16, onnx.TensorProto.D
 
 def broadcast(g: Importer, x: str, shape: tuple[int, ...]) -> str:
     """x repeated up to `shape`."""
-    if g.shape(x) == shape:
-        return x
-    if g.is_known(x):
-        return g.constant(np.broadcast_to(g.array(x, "it"), shape), x)
     aligned = g.reshape(x, (1,) * (len(shape) - len(g.shape(x))) + g.shape(x))
     return aligned if g.shape(aligned) == shape else g.emit("expand", aligned, shape=shape)
 
@@ -152,8 +149,16 @@ def prelu(g: Importer, c: Call) -> str:
 def cast(g: Importer, c: Call) -> str:
     """Wider and half floats stay float32, int64 becomes int32: that is all there is at run time."""
     x, to = c.inputs[0], int(c.attrs["to"])
-    dtype = np.dtype(np.float32) if to in WIDER else np.dtype(onnx.helper.tensor_dtype_to_np_dtype(to))
+    dtype = np.dtype(np.float32) if to in WIDER else element_type(to)
     ours = of_numpy(np.dtype(np.int32) if dtype == np.int64 else dtype)
     if ours is None:
         raise refuse(f"brainc has no type {onnx.TensorProto.DataType.Name(to)}")
     return x if ours.numpy == g.dtype(x) else g.emit("cast", x, to=ours.name)
+
+
+@rule("CastLike", any_type=True, constants=True)
+def cast_like(g: Importer, c: Call) -> str:
+    x, dtype = c.inputs[0], g.dtype(c.inputs[1])
+    if g.is_known(x):
+        return g.constant(g.array(x, "it").astype(dtype), c.outputs[0])
+    return g.run("Cast", x, to=onnx.helper.np_dtype_to_tensor_dtype(dtype))

@@ -11,10 +11,10 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import onnx
 
 from brainc.dtypes import of_numpy
 from brainc.frontends.onnx.importer import Importer
+from brainc.frontends.onnx.reader import element_type
 from brainc.frontends.onnx.rules import Call, all_rules, refuse, rule
 from brainc.frontends.onnx.rules_shape import positive
 from brainc.ir import Quant
@@ -75,7 +75,7 @@ def dequantize(g: Importer, c: Call) -> str:
 @rule("QuantizeLinear", "com.microsoft.QuantizeLinear")
 def quantize(g: Importer, c: Call) -> str:
     wanted = c.attrs.get("output_dtype", 0)
-    dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(wanted)) if wanted else None
+    dtype = element_type(wanted) if wanted else None
     return integer(g, c.inputs, dtype)
 
 

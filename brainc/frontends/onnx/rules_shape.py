@@ -15,6 +15,7 @@ from brainc.frontends.onnx.rules import Call, refuse, rule
 from brainc.frontends.onnx.rules_math import broadcast
 
 PIECES = 64  # a selection of more runs than this is not made of slices
+LONGEST = 2**20  # cells along an axis that are picked one by one
 
 
 def positive(axis: int, rank: int) -> int:
@@ -52,6 +53,8 @@ def _steps(rank: int, axis: int, step: int) -> list[int]:
 def take(g: Importer, x: str, axis: int, indices: Sequence[int]) -> str:
     """x[indices] along an axis, as slices of equal step, joined."""
     size = g.shape(x)[axis]
+    if len(indices) > LONGEST:
+        raise refuse(f"it selects more than {LONGEST} cells of an axis")
     picks = [positive(i, size) for i in indices]
     parts: list[str] = []
     while picks:
@@ -192,7 +195,7 @@ def slice_(g: Importer, c: Call) -> str:
 def gather(g: Importer, c: Call) -> str:
     x, indices = c.inputs[0], g.array(c.inputs[1], "its index")
     axis = positive(c.attrs.get("axis", 0), len(g.shape(x)))
-    taken = take(g, x, axis, [int(i) for i in indices.reshape(-1)])
+    taken = take(g, x, axis, indices.reshape(-1)[: LONGEST + 1].tolist())
     return g.reshape(taken, (*g.shape(x)[:axis], *indices.shape, *g.shape(x)[axis + 1 :]))
 
 
@@ -206,6 +209,8 @@ def pad(g: Importer, c: Call) -> str:
         before[axis], after[axis] = first, last
     if mode != "constant":
         for axis in axes:
+            if max(before[axis], after[axis]) > g.shape(x)[axis] * PIECES:
+                raise refuse(f"it pads by more than {PIECES} times the axis")
             picks = np.pad(np.arange(g.shape(x)[axis]), (before[axis], after[axis]), mode=mode)
             x = take(g, x, axis, picks.tolist())
         return x
