@@ -73,13 +73,14 @@ def find_entry(graph: Graph, name: str | None) -> Entry:
 def run_node(graph: Types, node: Node, operands: list[Array | None]) -> tuple[Array, ...]:
     """One node on numbers, quantised edges read as the reals they stand for (unless the op works raw)."""
     op = ops.get(node.op)
+    left_out = [None for operand in op.inputs[len(operands) :] if operand.optional]
     if is_raw(graph, node):
-        return op.run(operands, node.attrs)
+        return op.run([*operands, *left_out], node.attrs)
     reals = [
         None if x is None else to_real(x, graph.type(name))
         for name, x in zip(node.inputs, operands, strict=True)
     ]
-    results = op.run(reals, node.attrs)
+    results = op.run([*reals, *left_out], node.attrs)
     return tuple(from_real(y, graph.type(n)) for n, y in zip(node.outputs, results, strict=True))
 
 

@@ -35,7 +35,7 @@ def int8_samples(models: Path, name: str, count: int) -> Array:
     if name.startswith("vww"):
         return (np.load(data / "vww01.npz")["x"][:count].astype(np.int16) - 128).astype(np.int8)
     if name.startswith("sww"):
-        return quantised(np.load(data / "sww_calibration_samples.npz")["x"][:count], SWW_SCALE, SWW_ZERO)
+        return quantised(np.load(data / "sww_calibration_samples.npz")["specs"][:count], SWW_SCALE, SWW_ZERO)
     frames = np.load(data / "ad01.npz")["x"]
     every = windows(frames[0])[:: max(1, 196 // count)]
     return quantised(every[:count], AD_SCALE, AD_ZERO)

@@ -1,0 +1,131 @@
+"""The generated C as a product: compiles without a warning anywhere, the same bytes every time, safe names."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from brainc import emit
+from brainc.c_names import Names, c_identifier
+from brainc.compiler import Request, compile_job, prepare
+from brainc.resources import examples_dir
+
+FLAGS = [
+    "-Wall",
+    "-Wextra",
+    "-Wshadow",
+    "-Wconversion",
+    "-Wstrict-prototypes",
+    "-Wmissing-prototypes",
+    "-Werror",
+]
+DIGITS = examples_dir() / "digits"
+
+
+def write(target: str, folder: Path, **options: str) -> Path:
+    """The digits example as a C library in `folder`."""
+    program = compile_job(prepare(Request(DIGITS, quantize="int8", **options), target))  # type: ignore[arg-type]
+    for name, data in emit.emit(program).items():
+        (folder / name).write_bytes(data)
+    return folder
+
+
+def compiles(command: list[str]) -> None:
+    if shutil.which(command[0]) is None:
+        pytest.skip(f"{command[0]} is not installed")
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[:3000]
+
+
+@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+@pytest.mark.parametrize("level", ["-O0", "-O2", "-Os"])
+def test_no_compiler_warns(compiler: str, level: str, tmp_path: Path) -> None:
+    write("c99", tmp_path)
+    compiles(
+        [compiler, "-std=c99", level, *FLAGS, "-c", str(tmp_path / "digits.c"), "-o", str(tmp_path / "o")]
+    )
+
+
+@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+def test_floats_do_not_warn_either(compiler: str, tmp_path: Path) -> None:
+    program = compile_job(prepare(Request(DIGITS, quantize="none"), "c99"))
+    for name, data in emit.emit(program).items():
+        (tmp_path / name).write_bytes(data)
+    compiles(
+        [compiler, "-std=c99", "-O2", *FLAGS, "-c", str(tmp_path / "digits.c"), "-o", str(tmp_path / "o")]
+    )
+
+
+def test_the_header_is_cplusplus_too(tmp_path: Path) -> None:
+    write("c99", tmp_path)
+    user = tmp_path / "user.cpp"
+    user.write_text('#include "digits.h"\nstatic_assert(sizeof(digits_t) == DIGITS_RAM_BYTES, "");\n')
+    compiles(["g++", "-std=c++11", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", str(user)])
+
+
+def test_two_brains_and_two_instances_in_one_program(tmp_path: Path) -> None:
+    """Every symbol is static or starts with the brain's name; instances share nothing."""
+    write("c99", tmp_path, io="int8")
+    second = compile_job(prepare(Request(examples_dir() / "sorter", quantize="int8", io="int8"), "c99"))
+    for name, data in emit.emit(second).items():
+        (tmp_path / name).write_bytes(data)
+    (tmp_path / "main.c").write_text(
+        '#include <string.h>\n#include "digits.h"\n#include "sorter.h"\n'
+        "static digits_t one, two;\nstatic sorter_t other;\n"
+        "int main(void)\n{\n"
+        "    int8_t a[DIGITS_IMAGE_LEN], b[DIGITS_IMAGE_LEN], x[10], y[10], z[10];\n"
+        "    for (int i = 0; i < DIGITS_IMAGE_LEN; i++) { a[i] = (int8_t)(i - 30); b[i] = (int8_t)(i * 7 % 90); }\n"
+        "    digits_init(&one); digits_init(&two); sorter_init(&other);\n"
+        "    digits_step(&one, a, x); digits_step(&two, b, y);\n"
+        "    memcpy(digits_image(&one), a, sizeof a);\n"
+        "    sorter_step(&other, a, NULL);\n"
+        "    digits_step(&one, digits_image(&one), z);\n"
+        "    return memcmp(x, z, 10) != 0 || memcmp(x, y, 10) == 0;\n}\n"
+    )
+    out = tmp_path / "a.out"
+    sources = [str(tmp_path / f) for f in ("main.c", "digits.c", "sorter.c")]
+    compiles(["gcc", "-std=c99", "-fsanitize=address,undefined", *FLAGS, *sources, "-o", str(out)])
+    assert subprocess.run([str(out)]).returncode == 0
+
+
+def test_the_same_bytes_whatever_the_hash_seed_and_locale(tmp_path: Path) -> None:
+    script = (
+        "import sys, hashlib; from pathlib import Path\n"
+        "from brainc import emit; from brainc.compiler import Request, compile_job, prepare\n"
+        f"for t in ('c99', 'cortex-m4', 'mega'):\n"
+        f"    p = compile_job(prepare(Request(Path({str(DIGITS)!r}), quantize='int8'), t))\n"
+        "    for n, d in sorted(emit.emit_project(p, {}).items()): print(n, hashlib.sha256(d).hexdigest())\n"
+    )
+    outputs = []
+    for seed, locale in (("1", "C"), ("2", "de_DE.UTF-8")):
+        env = {**os.environ, "PYTHONHASHSEED": seed, "LC_ALL": locale, "LANG": locale}
+        done = subprocess.run(
+            [sys.executable, "-c", script], env=env, capture_output=True, text=True, cwd=tmp_path
+        )
+        assert done.returncode == 0, done.stderr
+        outputs.append(done.stdout)
+    assert outputs[0] == outputs[1]
+    assert "digits.c" in outputs[0]
+
+
+def test_names_are_c_identifiers_and_never_collide() -> None:
+    names = Names(["init"])
+    given = [names.of(t) for t in ("init", "a/b", "a.b", "A_B", "int", "9lives", "é", "*/ evil", "x" * 300)]
+    assert len({g.lower() for g in given}) == len(given)
+    assert all(g.isidentifier() and g.isascii() and not g[0].isdigit() for g in given)
+    assert names.of("a/b") == given[1]
+    assert c_identifier("serving_default_input_1:0") == "serving_default_input_1_0"
+
+
+def test_floats_read_back_to_the_same_bits() -> None:
+    from brainc.weights import c_float
+
+    values = np.random.default_rng(0).integers(0, 1 << 32, 2000, dtype=np.uint32).view(np.float32)
+    for value in values[np.isfinite(values)]:
+        assert np.float32(c_float(value).rstrip("f")) == value
