@@ -25,8 +25,27 @@ from brainc.frontends.onnx.rules import all_rules
 
 FLOOR = {"node": 1, "pytorch-converted": 1, "pytorch-operator": 1, "simple": 1}  # cases that are right
 # Ops of several activations; of the others only the first input is one, the rest are parameters.
-SEVERAL = {"Add", "Concat", "Div", "Gemm", "MatMul", "Max", "Mean", "Min", "Mul", "PRelu", "Pow", "Sub", "Sum"}
-FIRST_ONLY = {"BatchNormalization", "Dropout", "LayerNormalization", "MaxPool"}  # further outputs are left out
+SEVERAL = {
+    "Add",
+    "Concat",
+    "Div",
+    "Gemm",
+    "MatMul",
+    "Max",
+    "Mean",
+    "Min",
+    "Mul",
+    "PRelu",
+    "Pow",
+    "Sub",
+    "Sum",
+}
+FIRST_ONLY = {
+    "BatchNormalization",
+    "Dropout",
+    "LayerNormalization",
+    "MaxPool",
+}  # further outputs are left out
 NO_ELEMENTS = re.compile(r"would have the shape .*\b0\b")
 TYPES = {onnx.TensorProto.FLOAT, onnx.TensorProto.INT8, onnx.TensorProto.UINT8}
 

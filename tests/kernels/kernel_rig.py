@@ -6,7 +6,7 @@ and for each job its operands, its expected result and what its head claims abou
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -15,13 +15,17 @@ import numpy as np
 from brainc import memory, ops
 from brainc.dtypes import Array, of_numpy
 from brainc.emit import render_kernel
-from brainc.ir import Entry, Graph, Node, Role, TensorType, Value, attrs, const_value
+from brainc.ir import Attr, Attrs, Entry, Graph, Node, Role, TensorType, Value, attrs, const_value
 from brainc.kernels import Choice, Kernel, KernelTable
+from brainc.ops import Case
 from brainc.program import Program
 from brainc.resources import templates_dir
 from brainc.target import Target
 from brainc.views import Viewer
 from brainc.weights import c_float
+
+Bound = tuple[Node, Choice, list[Value]]
+Pick = Callable[[Kernel], bool]
 
 
 @dataclass(frozen=True)
@@ -29,13 +33,17 @@ class Job:
     """One kernel on one case: C wrapper `name`, operands as the kernel wants them, expected result."""
 
     name: str
-    kernel: Kernel
+    fn: str
     node: Node
     choice: Choice
     operands: tuple[Array, ...]
     constant: tuple[bool, ...]
     expected: Array
     overlaps: tuple[tuple[int, int], ...]  # (operand, least distance from y's start to its own, in bytes)
+
+    @property
+    def kernel(self) -> Kernel:
+        return self.choice.kernel
 
     @property
     def exact(self) -> bool:
@@ -51,26 +59,60 @@ class Rig:
     source: str
 
 
-def jobs_of(target: Target, *, seed: int = 0) -> Rig:
-    """Binds every kernel that the target may use to every case of its op."""
-    nodes = list(_nodes(KernelTable(target), seed))
-    values = {v.name: v for *_, vs in nodes for v in vs}
+def jobs_of(target: Target, *, seed: int = 0, portable: bool = False, only: Pick = lambda kernel: True) -> Rig:
+    """Binds every kernel that the target may use (and `only` picks) to every case of its op."""
+    table = KernelTable(target, portable=portable)
+    cases = ((op, *case) for op in ops.all_ops().values() for case in _cases(op, seed))
+    return rig_of(table, [n for op, arrays, given in cases for n in _bound(table, op, arrays, given, only)])
+
+
+def rig_of(table: KernelTable, nodes: list[Bound]) -> Rig:
+    """The C of all these nodes, every kernel function rendered once."""
+    renamed = [_renamed(f"job_{i}_{node.op}", node, choice, vs) for i, (node, choice, vs) in enumerate(nodes)]
+    values = {v.name: v for *_, vs in renamed for v in vs}
     inputs = tuple(n for n, v in values.items() if v.role is Role.INPUT)
-    entry = Entry("step", inputs, (), tuple(node for _, node, _, _ in nodes))
+    entry = Entry("step", inputs, (), tuple(node for node, _, _ in renamed))
     graph = Graph("rig", values, (entry,))
-    choices = {node.name: choice for _, node, choice, _ in nodes}
-    align = min(target.word // 8, 4)
+    choices = {node.name: choice for node, choice, _ in renamed}
+    target = table.target
     viewer = Viewer(Program(graph, target, choices, cast(memory.Plan, None)))
+    align = min(target.word // 8, 4)
     steps = {s.name: s for s in memory.problem_of(graph, entry, choices, align).steps}
-    jobs, wrappers = [], []
-    for kernel, node, choice, _ in nodes:
-        fn = viewer.function(node, choice)
-        operands = tuple(_operand(viewer, node, choice, i) for i in range(len(node.inputs)))
+    jobs = []
+    for node, choice, _ in renamed:
         overlaps = tuple((node.inputs.index(o.x), o.distance) for o in steps[node.name].overlaps)
-        jobs.append(_job(graph, kernel, node, choice, operands, overlaps))
-        wrappers.append(_wrapper(node, choice, fn))
+        jobs.append(_job(viewer, node, choice, overlaps))
     texts = [render_kernel(f.kernel, f.env, f.fn, f.params) for f in viewer.functions.values()]
-    return Rig(target, tuple(jobs), "\n".join([headers(target), *texts, *wrappers]))
+    return Rig(target, tuple(jobs), "\n".join([headers(target), *texts]))
+
+
+def wrappers(rig: Rig) -> str:
+    """`void JOB(void *const *at)` for each job: at[i] is operand i, then come the result and the scratch."""
+    texts = []
+    for job in rig.jobs:
+        places = [f"at[{i}]" for i in range(len(job.operands) + 2)]
+        head = f"void {job.name}(void *const *at)"
+        texts.append(f"{head};\n{head}\n{{\n    {call(job, places)};\n}}\n")
+    return "\n".join(texts)
+
+
+def call(job: Job, places: list[str]) -> str:
+    """The C call of a job with its operands, result and scratch at these places."""
+    op, kernel = ops.get(job.node.op), job.choice.kernel
+    count = len(job.operands)
+    words = []
+    for arg in (a for a in kernel.args if a not in kernel.bake):
+        if arg == "scratch":
+            words.append(places[count + 1])
+        elif arg in [o.name for o in op.outputs]:
+            words.append(places[count])
+        elif arg in [o.name for o in op.inputs]:
+            first = [o.name for o in op.inputs].index(arg)
+            words += places[first : count if op.inputs[first].variadic else first + 1]
+        else:
+            value = job.choice.env[arg]
+            words.append(c_float(value) if isinstance(value, float) else str(value))
+    return f"{job.fn}({', '.join(words)})"
 
 
 def headers(target: Target) -> str:
@@ -81,25 +123,26 @@ def headers(target: Target) -> str:
     return "\n".join(p.read_text(encoding="utf-8") for p in (port, *own))
 
 
-def _nodes(table: KernelTable, seed: int) -> Iterator[tuple[Kernel, Node, Choice, list[Value]]]:
-    """(kernel, node, choice, values) for every case that a kernel accepts."""
-    for name, op in ops.all_ops().items():
-        if op.make_cases is None:
-            continue
-        for case, (arrays, given) in enumerate(op.make_cases(np.random.default_rng(seed))):
-            node, values = _one_node(op, f"{name}_{case}", arrays, attrs(**given))
-            graph = Graph("case", {v.name: v for v in values}, (Entry("step", (), (), (node,)),))
-            for index, verdict in enumerate(table.explain(graph, node)):
-                if not verdict.failed:
-                    chosen = KernelTable(table.target, {node.name: verdict.kernel.name}).choose(graph, node)
-                    prefix = f"job_{name}_{case}_{index}"
-                    yield verdict.kernel, *_renamed(prefix, node, chosen, values)
+def _cases(op: ops.Op, seed: int) -> Iterator[Case]:
+    if op.make_cases is not None:
+        yield from op.make_cases(np.random.default_rng(seed))
 
 
-def _one_node(
-    op: ops.Op, name: str, arrays: list[Array | None], given: ops.Attrs
-) -> tuple[Node, list[Value]]:
-    values = []
+def _bound(
+    table: KernelTable, op: ops.Op, arrays: list[Array | None], given: Mapping[str, Attr], only: Pick
+) -> Iterator[Bound]:
+    """The case as a node, once for each kernel that accepts it."""
+    node, values = one_node(op, arrays, attrs(**given))
+    graph = Graph("case", {v.name: v for v in values}, (Entry("step", (), (), (node,)),))
+    for verdict in table.explain(graph, node):
+        if not verdict.failed and only(verdict.kernel):
+            pinned = KernelTable(table.target, {node.name: verdict.kernel.name})
+            yield node, pinned.choose(graph, node), values
+
+
+def one_node(op: ops.Op, arrays: list[Array | None], given: Attrs) -> tuple[Node, list[Value]]:
+    """A case as a node and the values around it."""
+    name, values = op.name, []
     for index, array in enumerate(arrays):
         assert array is not None, "canonical graphs leave no operand out"
         dtype = of_numpy(array.dtype)
@@ -113,61 +156,22 @@ def _one_node(
     return node, [*values, *outs]
 
 
-def _renamed(
-    prefix: str, node: Node, choice: Choice, values: list[Value]
-) -> tuple[Node, Choice, list[Value]]:
+def _renamed(prefix: str, node: Node, choice: Choice, values: list[Value]) -> Bound:
     """The same under names of its own, so that all jobs fit into one graph."""
     fresh = {v.name: f"{prefix}/{v.name}" for v in values}
     ins, outs = (tuple(fresh[n] for n in names) for names in (node.inputs, node.outputs))
-    return (
-        replace(node, name=prefix, inputs=ins, outputs=outs),
-        choice,
-        [replace(v, name=fresh[v.name]) for v in values],
-    )
+    renamed = replace(node, name=prefix, inputs=ins, outputs=outs)
+    return renamed, choice, [replace(v, name=fresh[v.name]) for v in values]
 
 
-def _operand(viewer: Viewer, node: Node, choice: Choice, index: int) -> Array:
-    operand = ops.get(node.op).operand_at(index)
-    if operand.constant:
-        return viewer.constant(node, choice, operand.name, node.inputs[index]).array
-    return viewer.graph.array(node.inputs[index])
-
-
-def _job(
-    graph: Graph,
-    kernel: Kernel,
-    node: Node,
-    choice: Choice,
-    operands: tuple[Array, ...],
-    overlaps: tuple[tuple[int, int], ...],
-) -> Job:
+def _job(viewer: Viewer, node: Node, choice: Choice, overlaps: tuple[tuple[int, int], ...]) -> Job:
     op = ops.get(node.op)
-    given = [graph.array(i).copy() for i in node.inputs]
+    given = [viewer.graph.array(i).copy() for i in node.inputs]
+    constant = tuple(op.operand_at(i).constant for i in range(len(node.inputs)))
+    operands = tuple(
+        viewer.constant(node, choice, op.operand_at(i).name, name).array if constant[i] else viewer.graph.array(name)
+        for i, name in enumerate(node.inputs)
+    )
     results = op.run(given, node.attrs)
     expected = results[0] if results else given[0]
-    constant = tuple(op.operand_at(i).constant for i in range(len(node.inputs)))
-    return Job(node.name, kernel, node, choice, operands, constant, expected, overlaps)
-
-
-def _wrapper(node: Node, choice: Choice, fn: str) -> str:
-    """`void JOB(void *const *at)`: at[i] is operand i, then come the result and the scratch."""
-    op, kernel = ops.get(node.op), choice.kernel
-    words = []
-    for arg in kernel.args:
-        if arg in kernel.bake:
-            continue
-        if arg == "scratch":
-            words.append(f"at[{len(node.inputs) + 1}]")
-        elif arg in [o.name for o in op.outputs]:
-            words.append(f"at[{len(node.inputs)}]")
-        elif arg in [o.name for o in op.inputs]:
-            first = [o.name for o in op.inputs].index(arg)
-            last = len(node.inputs) if op.inputs[first].variadic else first + 1
-            words += [f"at[{i}]" for i in range(first, last)]
-        else:
-            value = choice.env[arg]
-            words.append(c_float(value) if isinstance(value, float) else str(value))
-    return (
-        f"void {node.name}(void *const *at);\n"
-        f"void {node.name}(void *const *at)\n{{\n    {fn}({', '.join(words)});\n}}\n"
-    )
+    return Job(node.name, viewer.function(node, choice), node, choice, operands, constant, expected, overlaps)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from kernel_rig import Job, Rig, jobs_of
+from kernel_rig import Job, Rig, jobs_of, wrappers
 
 from brainc.kernels import KernelTable
 from brainc.resources import templates_dir
@@ -50,7 +50,7 @@ def rigs(cc):  # type: ignore[no-untyped-def]
             rig = jobs_of(load_target(name))
             chain = rig.target.toolchain
             flags = ("-O1", "-fsanitize=undefined", "-fno-sanitize-recover=all") if name == "c99" else ()
-            made[name] = rig, cc(rig.source, *chain.flags, *flags, std=chain.std)
+            made[name] = rig, cc(rig.source + wrappers(rig), *chain.flags, *flags, std=chain.std)
         return made[name]
 
     return get

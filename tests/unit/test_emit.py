@@ -1,4 +1,4 @@
-"""The generated C as a product: compiles without a warning anywhere, the same bytes every time, safe names."""
+"""The generated C as a product: compiles without a warning, the same bytes every time, safe names."""
 
 from __future__ import annotations
 
@@ -80,7 +80,8 @@ def test_two_brains_and_two_instances_in_one_program(tmp_path: Path) -> None:
         "static digits_t one, two;\nstatic sorter_t other;\n"
         "int main(void)\n{\n"
         "    int8_t a[DIGITS_IMAGE_LEN], b[DIGITS_IMAGE_LEN], x[10], y[10], z[10];\n"
-        "    for (int i = 0; i < DIGITS_IMAGE_LEN; i++) { a[i] = (int8_t)(i - 30); b[i] = (int8_t)(i * 7 % 90); }\n"
+        "    for (int i = 0; i < DIGITS_IMAGE_LEN; i++) { a[i] = (int8_t)(i - 30); "
+        "b[i] = (int8_t)(i * 7 % 90); }\n"
         "    digits_init(&one); digits_init(&two); sorter_init(&other);\n"
         "    digits_step(&one, a, x); digits_step(&two, b, y);\n"
         "    memcpy(digits_image(&one), a, sizeof a);\n"

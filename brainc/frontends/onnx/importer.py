@@ -23,8 +23,9 @@ from brainc.errors import ModelError, UnsupportedError, Where, at
 from brainc.frontends.onnx import folding, reader
 from brainc.frontends.onnx.rules import Call, Known, Rule, all_rules, refuse
 from brainc.ir import Attr, Const, Entry, Graph, Node, Quant, Role, TensorType, Value, attrs, fresh_name
+from brainc.spec import MOVES
 
-MOVES = ("transpose", "reshape", "expand", "to_int", "from_int")  # ops that serve the op a node is about
+SERVANTS = ("transpose", "reshape", "expand", "to_int", "from_int")  # ops around the one a node is about
 
 
 @dataclass(slots=True)
@@ -54,7 +55,10 @@ class Importer:
         return self.known[name].array.shape if name in self.known else self.values[name].type.shape
 
     def dtype(self, name: str) -> np.dtype[Any]:
-        return self.known[name].array.dtype if name in self.known else self.values[name].type.dtype.numpy
+        """Element type; float32 for integers with a quantisation, which stand for reals."""
+        if name not in self.known:
+            return self.values[name].type.dtype.numpy
+        return np.dtype(np.float32) if self.known[name].quant else self.known[name].array.dtype
 
     def array(self, name: str, what: str) -> Array:
         """The reals (or integers) of a constant operand; refused where they depend on the input."""
@@ -82,9 +86,9 @@ class Importer:
     def emit(self, op: str, *inputs: str, **attributes: Attr) -> str:
         """Writes a node; its result's name. Types follow from the op, sizes are checked."""
         assert self.call is not None
-        for name in inputs:
-            self._materialise(name)
+        inputs = tuple(self._materialise(name, raw=op in MOVES) for name in inputs)
         types = [self.values[name].type if name else None for name in inputs]
+        types = [TensorType(F32, t.shape) if t and t.quant else t for t in types]
         (type_,) = ops.get(op).infer(types, attributes)
         _check_size(type_, f"the result of {op}")
         out = self._fresh(f"{self.call.outputs[0]}/{op}")
@@ -210,7 +214,7 @@ class Importer:
             self.missing.setdefault(wanted, reason)
         mine = range(first, len(self.nodes))
         own = [i for i in mine if self.nodes[i].name.startswith(f"{call.name}/")]
-        main = next((i for i in own if self.nodes[i].op not in MOVES), own[-1] if own else None)
+        main = next((i for i in own if self.nodes[i].op not in SERVANTS), own[-1] if own else None)
         if main is not None:
             self.nodes[main] = replace(self.nodes[main], name=self._label(call.name))
 
@@ -240,16 +244,19 @@ class Importer:
         self.labels.add(name)
         return name
 
-    def _materialise(self, name: str) -> None:
-        """Makes a known array a constant of the graph, float32 where it was a wider or narrower float."""
+    def _materialise(self, name: str, *, raw: bool) -> str:
+        """Makes a known array a constant of the graph; `raw`: for an op that would take the numbers as they lie."""
+        if raw and name in self.known and self.known[name].quant:
+            name = self.constant(self.known[name].real(), name)
         if not name or name in self.values:
-            return
+            return name
         known, where = self.known[name], Where(self.file)
         array = known.array.astype(np.float32) if known.array.dtype == np.float64 else known.array
         dtype = of_numpy(array.dtype)
         type_ = TensorType(_computable(dtype, f"constant {name!r}"), tuple(array.shape), known.quant)
         _check_size(type_, f"constant {name!r}")
         self.values[name] = Value(name, type_, Role.CONST, _const(array), where)
+        return name
 
     # ports and initializers
 

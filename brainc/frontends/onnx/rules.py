@@ -93,9 +93,9 @@ def all_rules() -> Mapping[str, Rule]:
     return _RULES
 
 
-def refuse(
-    what: str,
-    fix: str = "express it by other ops before export, or cut the model there and do the rest outside",
-) -> UnsupportedError:
+OTHER_OPS = "express it by other ops before export, or cut the model there and do the rest outside"
+
+
+def refuse(what: str, fix: str = OTHER_OPS) -> UnsupportedError:
     """The error for a node that is right but out of reach."""
     return UnsupportedError(what, fix=fix)

@@ -1,0 +1,62 @@
+"""A file imports only downward, and each outside package has its one door."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[2] / "brainc"
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+# From the ground to the door. A room may use what stands before it; a folder is one room.
+ROOMS = """
+    errors resources dtypes c_names toml_lines
+    expressions ir numerics ops spec interp
+    target kernels packs planner_search planner_pack planner memory
+    brain manifest samples frontends wiring link
+    passes
+    program weights views project emit compiler fit
+    toolchain runners check bench quality report skeletons
+    actions cli
+""".split()
+
+# Who may import it; everyone else comes to them.
+DOORS = {
+    "jinja2": ("emit.py", "frontends/chat_template.py"),
+    "onnx": ("frontends/onnx/",),
+    "click": ("cli.py",),
+    "subprocess": ("toolchain.py", "runners.py"),
+}
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Full dotted names of all that a file imports."""
+    package = ("brainc", *path.relative_to(PACKAGE).parts[:-1])
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) + 1 - node.level] if node.level else ()
+            yield from (".".join((*base, *filter(None, (node.module, a.name)))) for a in node.names)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_go_downward_and_through_the_doors(path: Path) -> None:
+    inside = path.relative_to(PACKAGE).as_posix()
+    room = path.relative_to(PACKAGE).with_suffix("").parts[0]
+    assert room in (*ROOMS, "__init__"), f"give {room} its place in ROOMS"
+    below = ROOMS[: ROOMS.index(room) + 1] if room in ROOMS else []
+    for name in imports(path):
+        top, *rest = name.split(".")
+        if top == "brainc" and rest[0] != "__version__":
+            assert rest[0] in below, f"{inside} reaches up to {name}"
+        doors = DOORS.get(top, ("",))
+        assert inside.startswith(doors), f"{inside} imports {top}; only {', '.join(doors)} may"
+
+
+def test_every_room_exists() -> None:
+    rooms = {p.relative_to(PACKAGE).with_suffix("").parts[0] for p in FILES} - {"__init__"}
+    assert rooms == set(ROOMS)

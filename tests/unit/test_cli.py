@@ -1,0 +1,164 @@
+"""The door as a user meets it: exit codes, JSON that is nothing but JSON, errors with what, where and fix."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from brainc import cli
+from brainc.resources import examples_dir
+
+DIGITS = str(examples_dir() / "digits")
+Result = tuple[int, str, str]
+
+
+@pytest.fixture
+def brainc(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
+    """Runs a command line in this process: (exit code, standard output, standard error)."""
+
+    def run(*words: object) -> Result:
+        monkeypatch.setattr(sys, "argv", ["brainc", *map(str, words)])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as leave:
+            code = int(leave.code or 0)
+        shown = capsys.readouterr()
+        return code, shown.out, shown.err
+
+    return run
+
+
+def model(folder: Path, op: str = "Relu", shape: tuple[object, ...] = (1, 4), hidden: int = 4) -> Path:
+    """A tiny float model: dense, then `op`."""
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, (1, hidden))
+    w = numpy_helper.from_array(np.ones((4, hidden), np.float32), "w")
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["h"], "dense"),
+        helper.make_node(op, ["h"], ["y"], "act"),
+    ]
+    graph = helper.make_graph(nodes, "tiny", [x], [y], [w])
+    path = folder / "tiny.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    return path
+
+
+def test_build_writes_a_library_and_says_the_plan(brainc: Callable[..., Result], tmp_path: Path) -> None:
+    code, out, _ = brainc("build", DIGITS, "-t", "c99", "--quantize", "int8", "-o", tmp_path / "out")
+    assert code == 0
+    assert "arena" in out and "no plan needs less" in out
+    assert {p.name for p in (tmp_path / "out").iterdir()} >= {"digits.h", "digits.c", "report.json"}
+
+
+def test_json_is_one_object_and_nothing_else(brainc: Callable[..., Result], tmp_path: Path) -> None:
+    code, out, _ = brainc("build", DIGITS, "-t", "cortex-m0plus", "-o", tmp_path, "--json")
+    assert code == 0
+    assert json.loads(out)["brain"] == "digits"
+
+
+def test_a_float_model_without_fpu_needs_samples(brainc: Callable[..., Result], tmp_path: Path) -> None:
+    code, _, err = brainc("build", model(tmp_path), "-t", "cortex-m3", "-o", tmp_path / "out")
+    assert code == 2
+    assert "tiny is a float model to be quantised, but there are no samples" in err
+    assert "x [1, 4]" in err and "--calibrate samples.npz" in err and "--calibrate random" in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_random_calibration_marks_the_report(brainc: Callable[..., Result], tmp_path: Path) -> None:
+    path = model(tmp_path)
+    code, out, err = brainc(
+        "build", path, "-t", "cortex-m3", "-o", tmp_path / "out", "--calibrate", "random", "--json"
+    )
+    assert code == 0
+    assert json.loads(out)["random_calibration"] is True
+    assert "answers are not" in err
+
+
+def test_an_unknown_op_is_named(brainc: Callable[..., Result], tmp_path: Path) -> None:
+    code, _, err = brainc("build", model(tmp_path, "Det"), "-t", "c99", "-o", tmp_path / "out")
+    assert code == 2
+    assert "Det" in err and "act" in err and "tiny.onnx" in err and "fix" in err
+
+
+def test_a_symbolic_axis_asks_for_its_size(brainc: Callable[..., Result], tmp_path: Path) -> None:
+    path = model(tmp_path, shape=(1, "time"))
+    code, _, err = brainc("show", path)
+    assert code == 2
+    assert "--shape time=" in err
+    assert brainc("show", path, "--shape", "time=4")[0] == 0
+    code, _, err = brainc("show", path, "--shape", "time=four")
+    assert code == 2 and "--shape time=four is not NAME=N" in err
+
+
+def test_samples_of_a_wrong_shape_name_both(brainc: Callable[..., Result], tmp_path: Path) -> None:
+    np.savez(tmp_path / "bad.npz", x=np.zeros((3, 5), np.float32))
+    code, _, err = brainc("run", model(tmp_path), "-t", "c99", "--input", tmp_path / "bad.npz")
+    assert code == 2
+    assert "5" in err and "4" in err and "bad.npz" in err
+
+
+def test_a_corrupt_model_is_the_users(brainc: Callable[..., Result], tmp_path: Path) -> None:
+    (tmp_path / "broken.onnx").write_bytes(b"\x08\x07garbage" * 50)
+    code, _, err = brainc("show", tmp_path / "broken.onnx")
+    assert code == 2
+    assert "broken.onnx" in err and "Traceback" not in err
+
+
+def test_a_missing_file_and_an_unknown_target(brainc: Callable[..., Result], tmp_path: Path) -> None:
+    code, _, err = brainc("show", tmp_path / "none.onnx")
+    assert code == 2 and "none.onnx" in err
+    code, _, err = brainc("build", DIGITS, "-t", "cortex-m44", "-o", tmp_path)
+    assert code == 2 and "cortex-m4" in err
+
+
+def test_what_does_not_fit_says_the_peak_and_a_way_out(brainc: Callable[..., Result], tmp_path: Path) -> None:
+    path = model(tmp_path, hidden=3000)
+    code, _, err = brainc("build", path, "-t", "uno", "-o", tmp_path / "out", "--calibrate", "random")
+    assert code == 2
+    assert "FitError" in err and "bytes of ram" in err and "peak" in err and "--io int8" in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_run_answers_and_writes(brainc: Callable[..., Result], tmp_path: Path) -> None:
+    np.savez(tmp_path / "in.npz", x=np.arange(8, dtype=np.float32).reshape(2, 4))
+    code, out, _ = brainc("run", model(tmp_path), "-t", "c99", "--input", tmp_path / "in.npz")
+    assert code == 0
+    assert "y[0]  6 6 6 6" in out and "y[1]  22 22 22 22" in out
+    out_file = tmp_path / "out.npz"
+    assert (
+        brainc(
+            "run", tmp_path / "tiny.onnx", "-t", "c99", "--input", tmp_path / "in.npz", "--output", out_file
+        )[0]
+        == 0
+    )
+    assert np.load(out_file)["y"].tolist() == [[[6.0] * 4], [[22.0] * 4]]
+
+
+def test_show_has_all_its_pictures(brainc: Callable[..., Result]) -> None:
+    code, out, _ = brainc("show", DIGITS, "--quantize", "int8", "--memory", "--kernels", "--cost")
+    assert code == 0
+    assert "bytes, least possible" in out and "not " in out and "MACs" in out
+    code, out, _ = brainc("show", DIGITS, "--at", "imported")
+    assert code == 0 and "@IMPORTED" in out
+
+
+def test_targets_and_doctor_list(brainc: Callable[..., Result]) -> None:
+    code, out, _ = brainc("targets", "--json")
+    assert code == 0
+    assert {"uno", "mega", "cortex-m4", "x86-avx2", "c99"} <= {t["name"] for t in json.loads(out)["targets"]}
+    code, out, _ = brainc("doctor", "--json")
+    assert code == 0
+    assert "avr-gcc" in {t["name"] for t in json.loads(out)["tools"]}
+
+
+def test_a_typing_slip_is_no_traceback(brainc: Callable[..., Result]) -> None:
+    code, _, err = brainc("biuld")
+    assert code == 2 and "No such command" in err
