@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from .planner_pack import Budget, Network, OutOfEffort, first_fit, height_of
-from .planner_search import Model, decide, floor_of_any_order, follow, least_peak, modest_order, network
+from .planner_search import Model, decide, floor_of_any_order, least_peak, modest_order, network
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ def plan(problem: Problem, *, effort: int = 20_000) -> Placement:
                 order, offsets = answer
                 nbytes = height_of(model.sizes, offsets)
         height = (untried + nbytes - 1) // 2
-    plain = network(model, follow(model, original), overlaps=False)
+    plain = network(model, original, overlaps=False)
     return Placement(
         order=tuple(problem.steps[s].name for s in order),
         offsets=dict(zip(names, offsets, strict=True)),
@@ -154,7 +154,7 @@ def _greedy(model: Model, orders: Iterable[tuple[int, ...]]) -> tuple[int, tuple
     """The best first-fit placement over some orders and sequences: bytes, order, offsets. The earliest wins ties."""
     found = []
     for order in dict.fromkeys(orders):
-        net = network(model, follow(model, order))
+        net = network(model, order)
         placements = (first_fit(net, sequence) for sequence in _sequences(net))
         found += [(height_of(net.sizes, offsets), order, offsets) for offsets in placements]
     return min(found, key=lambda candidate: candidate[0])

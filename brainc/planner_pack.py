@@ -108,6 +108,7 @@ class Packer:
             self.touching[b].append(i)
         kept = (([b for b in members if b not in gone], saved) for members, saved in net.groups)
         self.groups = [(members, saved) for members, saved in kept if len(members) > 1]
+        self.blamed: set[int] = set()
         self.load = len(self.edges) + sum(len(members) for members, _ in self.groups)
 
     def strip(self) -> list[int]:
@@ -125,10 +126,10 @@ class Packer:
                 todo.extend(a for a, _, _ in around[b] if a not in gone)
         return list(gone)
 
-    def solve(self) -> list[int] | None:
-        """The offsets, or None: proof that the height is too small. Raises OutOfEffort."""
+    def solve(self) -> list[int] | frozenset[Edge]:
+        """The offsets, or the core: pairs that cannot all be placed. Raises OutOfEffort."""
         if any(high < 0 for high, n in zip(self.high, self.net.sizes, strict=True) if n):
-            return None
+            return frozenset()
         limit = 32
         while True:
             settled, lows = self.dive(limit)
@@ -136,7 +137,7 @@ class Packer:
                 break
             limit += limit // 2
         if lows is None:
-            return None
+            return frozenset(self.edges[i] for i in self.blamed)
         gone = set(self.stripped)
         placed = {b: low for b, low in enumerate(lows) if b not in gone}
         return first_fit(self.net, reversed(self.stripped), placed)
@@ -145,6 +146,7 @@ class Packer:
         """Search at most `limit` nodes: (False, None) if cut, else (True, lows or None)."""
         root = ([0] * len(self.high), list(self.high), bytearray(len(self.edges)), list(range(len(self.edges))))
         stack = [root]
+        self.blamed.clear()
         while stack:
             if not limit:
                 return False, None
@@ -155,6 +157,7 @@ class Packer:
             worst = self.collision(low, ways)
             if worst is None:
                 return True, low
+            self.blamed.add(worst)
             for way in self.ways_by_room(worst, low, high):
                 settled = bytearray(ways)
                 settled[worst] = way
@@ -174,6 +177,7 @@ class Packer:
             can_down = ways[i] != UP and low[b] + down <= high[a]
             if can_up and can_down:
                 continue
+            self.blamed.add(i)
             if not can_up and not can_down:
                 self.grudges[a, b] = self.grudges.get((a, b), 0) + 1
                 self.budget.spend(1 + (work + self.load) // 64)
@@ -205,19 +209,22 @@ class Packer:
 
     def crowded(self, low: list[int], high: list[int]) -> bool:
         """Whether some group no longer fits above its lowest, or below its highest, window."""
-        grains = self.net.grains
+        grains, sizes, height = self.net.grains, self.net.sizes, self.height
         for members, saved in self.groups:
-            total = -saved
-            for start, n in sorted(((low[b], grains[b]) for b in members), reverse=True):
-                total += n
-                if start + total > self.height:
-                    return True
-            total = -saved
-            for end, n in sorted((high[b] + self.net.sizes[b], grains[b]) for b in members):
-                total += n
-                if total > end:
-                    return True
+            upward = sorted(((height - low[b], grains[b], b) for b in members))
+            downward = sorted((high[b] + sizes[b], grains[b], b) for b in members)
+            for ranked in (upward, downward):
+                total = -saved
+                for count, (room, n, _) in enumerate(ranked):
+                    total += n
+                    if total > room:
+                        self.blame({b for _, _, b in ranked[: count + 1]})
+                        return True
         return False
+
+    def blame(self, members: set[int]) -> None:
+        """Name every pair among some blocks as part of the core."""
+        self.blamed.update(i for i, (a, b, _, _) in enumerate(self.edges) if a in members and b in members)
 
     def collision(self, low: list[int], ways: bytearray) -> int | None:
         """The pair to settle next: it collides at the lows, bears most grudges, then is lowest and largest."""
@@ -235,8 +242,10 @@ class Packer:
         return (DOWN, UP) if high[b] - low[a] - up >= high[a] - low[b] - down else (UP, DOWN)
 
 
-def pack(net: Network, height: int, budget: Budget, grudges: dict[tuple[int, int], int]) -> list[int] | None:
-    """Offsets for all blocks within `height` bytes, or None: proof that there are none. Raises OutOfEffort.
+def pack(
+    net: Network, height: int, budget: Budget, grudges: dict[tuple[int, int], int]
+) -> list[int] | frozenset[Edge]:
+    """Offsets for all blocks within `height` bytes, or pairs that cannot all be placed. Raises OutOfEffort.
 
     `grudges` counts, per pair of blocks, the branches it closed; passed on from call to call, it only sets the order
     in which pairs are tried.

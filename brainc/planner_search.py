@@ -224,6 +224,29 @@ def least_peak(model: Model, floor: int, budget: Budget) -> tuple[tuple[int, ...
             return None, heap[0][0]
 
 
+def network(model: Model, order: Iterable[int], *, overlaps: bool = True) -> Network:
+    """The placement problem that an order leaves: for each pair alive together, how far apart it must be."""
+    edges: list[Edge] = []
+    groups: dict[int, int] = {}
+    done, alive = 0, 0
+    for step, born in [(-1, model.start), *((s, model.writes[s]) for s in order)]:
+        shared = model.shared(done, step) if overlaps and step >= 0 else []
+        apart = {(y, x): distance for x, y, distance in shared}
+        for y in bits(born):
+            for x in bits(alive):
+                up = apart.get((y, x), model.sizes[y])
+                if up + model.sizes[x] > 0:
+                    edges.append((y, x, up, model.sizes[x]))
+            alive |= 1 << y
+        groups[alive] = model.saved(shared) + model.slack(alive)
+        if step >= 0:
+            alive = model.after(done, alive, step)
+            done |= 1 << step
+    return Network(
+        model.sizes, model.aligns, model.grains, tuple(edges), tuple((tuple(bits(g)), s) for g, s in groups.items())
+    )
+
+
 class Place(NamedTuple):
     """A node of the joint search: steps done, blocks alive after them, who met whom (see `meet`), and the trail."""
 
@@ -233,67 +256,23 @@ class Place(NamedTuple):
     trail: Trail
 
 
-def meet(model: Model, place: Place, step: int) -> Place:
-    """Take one step and note who met whom.
+def encounter(width: int, a: int, b: int, strict: bool) -> int:
+    """The bits of `Place.met` for a pair of `width` blocks: that they met, and whether they may not share."""
+    bit = 2 * (max(a, b) * width + min(a, b))
+    return (3 if strict else 1) << bit
 
-    `met` holds one row per block: the blocks alive while it was written, then (shifted) those among them with which it
-    may not share. Fewer bits never make placing harder, so "is a subset of" compares two histories.
-    """
+
+def meet(model: Model, place: Place, step: int) -> Place:
+    """Take one step and note who met whom: fewer bits never make placing harder, so histories can be compared."""
     width = len(model.sizes)
-    alive = place.live | model.writes[step]
-    lent: dict[int, int] = {}
-    for x, y, _ in model.shared(place.done, step):
-        lent[y] = lent.get(y, 0) | 1 << x
-    met = place.met
+    lent = {(x, y) for x, y, _ in model.shared(place.done, step)}
+    alive, met = place.live, place.met
     for y in bits(model.writes[step]):
-        others = alive & ~(1 << y)
-        met |= (others | (others & ~lent.get(y, 0)) << width) << 2 * width * y
+        for x in bits(alive):
+            met |= encounter(width, x, y, (x, y) not in lent)
+        alive |= 1 << y
     left = model.after(place.done, alive, step)
     return Place(place.done | 1 << step, left, met, (place.trail, step))
-
-
-def begin(model: Model) -> Place:
-    """Before the first step: the inputs have met each other."""
-    width = len(model.sizes)
-    met = 0
-    for b in bits(model.start):
-        others = model.start & ~(1 << b)
-        met |= (others | others << width) << 2 * width * b
-    return Place(0, model.start, met, None)
-
-
-def network(model: Model, met: int, *, overlaps: bool = True) -> Network:
-    """The placement problem that a full order leaves: for each pair alive together, how far apart it must be."""
-    width = len(model.sizes)
-    ones = (1 << width) - 1
-    rows = [(met >> 2 * width * b & ones, met >> (2 * b + 1) * width & ones) for b in range(width)]
-    distance = {(x, y): d for permits in model.permits for x, y, d in permits}
-    edges: list[Edge] = []
-    saved: dict[int, int] = {}
-    for y, (others, strict) in enumerate(rows):
-        pairs = []
-        for x in bits(others):
-            if rows[x][0] >> y & 1 and x > y:
-                continue  # both were born in the same step: the pair is in both rows
-            apart = model.sizes[y]
-            if overlaps and not strict >> x & 1:
-                apart = min(apart, distance[x, y])
-                pairs.append((x, y, distance[x, y]))
-            if apart + model.sizes[x] > 0:
-                edges.append((y, x, apart, model.sizes[x]))
-        group = others | 1 << y if model.sizes[y] else 0
-        saved.setdefault(group, 0)
-        saved[group] += model.saved(pairs)
-    groups = tuple((tuple(bits(g)), s + model.slack(g)) for g, s in saved.items() if g)
-    return Network(model.sizes, model.aligns, model.grains, tuple(edges), groups)
-
-
-def follow(model: Model, order: Iterable[int]) -> int:
-    """Who met whom along a given order."""
-    place = begin(model)
-    for step in order:
-        place = meet(model, place, step)
-    return place.met
 
 
 Answer = tuple[tuple[int, ...], list[int]]  # an order, and an offset for every block
@@ -305,28 +284,35 @@ def decide(model: Model, height: int, budget: Budget, grudges: dict[tuple[int, i
     * Depth first over orders; a step whose footprint exceeds the height closes its branch.
     * Two ways to the same set of steps differ only in who met whom: if one history is part of the other's, the
       other can do nothing more and is dropped.
-    * At the end of each surviving order, `pack` looks for offsets. It may spend a share of the budget; if one order
-      stays open, the others are still tried, but their failure proves nothing then.
+    * At the end of each surviving order, `pack` looks for offsets, or names a set of pairs that cannot be placed: a
+      history that holds such a core is dropped too, however few steps it has taken.
+    * `pack` may spend a share of the budget; if one order stays open, the others are still tried, but their
+      failure proves nothing then.
     """
+    start = sum(encounter(len(model.sizes), a, b, True) for b in bits(model.start) for a in bits(model.start) if a < b)
     histories: dict[int, list[int]] = {}
-    stack = [begin(model)]
+    cores: list[int] = []
+    stack = [Place(0, model.start, start, None)]
     cost = 1 + len(model.sizes) ** 2 // 10_000
     unsettled = False
     while stack:
         place = stack.pop()
         known = histories.setdefault(place.done, [])
-        budget.spend(cost + len(known) // 16)
-        if any(not met & ~place.met for met in known):
+        budget.spend(cost + (len(known) + len(cores)) // 32)
+        if any(not less & ~place.met for less in (*known, *cores)):
             continue
         known.append(place.met)
         if place.done == model.full:
+            order = unwind(place.trail)
             try:
-                offsets = pack(network(model, place.met), height, budget.part(3), grudges)
+                found = pack(network(model, order), height, budget.part(3), grudges)
             except OutOfEffort:
                 unsettled = True
                 continue
-            if offsets is not None:
-                return unwind(place.trail), offsets
+            if isinstance(found, list):
+                return order, found
+            strict = ((e, e[2] == model.sizes[e[0]]) for e in found)
+            cores.append(sum(encounter(len(model.sizes), e[0], e[1], whole) for e, whole in strict))
             continue
         weight = model.weight(place.live)
         opened = []

@@ -162,9 +162,10 @@ class Viewer:
                 known = {o.name: i for o, i in zip(op.inputs, node.inputs, strict=False)}
                 operands = {o: self.graph.array(i) for o, i in known.items() if self.graph.is_const(i)}
                 array = pack(self.program.target, recipe, operands, choice.env)
-            symbol = self.symbols.of(f"{self.name}_{name}" if self.blobbed else name)
+            layer = f"{node.name}/{arg}"
+            symbol = self.symbols.of(f"{self.name}_{layer}" if self.blobbed else layer)
             dtype = of_numpy(array.dtype) or self.graph.type(name).dtype
-            note = f"{name} {dtype}{list(self.graph.type(name).shape)}" + (
+            note = f"{layer} {dtype}{list(self.graph.type(name).shape)}" + (
                 f", packed {recipe}" if recipe else ""
             )
             self.constants[key] = Packed(symbol, dtype, array, note)

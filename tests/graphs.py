@@ -75,6 +75,7 @@ def random_network(seed: int, *, channels_first: bool) -> Graph:
     rng = b.rng
     c, h, w = (int(n) for n in rng.integers((1, 5, 5), (5, 10, 10)))
     x = b.input("x", (1, c, h, w) if channels_first else (1, h, w, c))
+    x = _layer(b, x, "conv", channels_first)
     for _ in range(int(rng.integers(3, 9))):
         x = _layer(b, x, str(rng.choice(list(LAYERS))), channels_first)
     flat = b.add("reshape", x, shape=(1, prod(b.shape(x))))
@@ -87,7 +88,20 @@ def random_network(seed: int, *, channels_first: bool) -> Graph:
     return b.graph(y, x) if rng.random() < 0.2 else b.graph(y)
 
 
-LAYERS = ("conv", "point", "depth", "pool", "mean", "relu", "norm", "residual", "concat", "unary", "border", "gate")
+LAYERS = (
+    "conv",
+    "point",
+    "depth",
+    "pool",
+    "mean",
+    "relu",
+    "norm",
+    "residual",
+    "concat",
+    "unary",
+    "border",
+    "gate",
+)
 
 
 def _layer(b: Builder, x: str, kind: str, first: bool) -> str:
@@ -116,6 +130,8 @@ def _layer(b: Builder, x: str, kind: str, first: bool) -> str:
         edge = (0, 0, 1, 1) if first else (0, 1, 1, 0)
         return b.add("pad", x, before=edge, after=edge)
     if kind == "gate":
-        gate = b.add("unary", b.spatial("avgpool2d", x, channels_first=first, kernel=(high, wide)), fn="sigmoid")
+        gate = b.add(
+            "unary", b.spatial("avgpool2d", x, channels_first=first, kernel=(high, wide)), fn="sigmoid"
+        )
         return b.add("mul", x, gate)
     return b.add("unary", x, fn="tanh") if kind == "unary" else b.add("clamp", x, lo=0.0)

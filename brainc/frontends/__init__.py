@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import Protocol, cast
 
 from brainc.errors import ModelError, at
+from brainc.frontends import names
 from brainc.ir import Graph
 
 MAX_FILE = 2**31 - 1  # bytes; also what a protobuf message can hold
@@ -35,8 +36,8 @@ class Frontend(Protocol):
 @cache
 def all_frontends() -> Mapping[str, Frontend]:
     """Kind to frontend, found by looking into this folder."""
-    names = sorted(info.name for info in pkgutil.iter_modules(__path__))
-    modules = [importlib.import_module(f"{__name__}.{name}") for name in names]
+    found = sorted(info.name for info in pkgutil.iter_modules(__path__))
+    modules = [importlib.import_module(f"{__name__}.{name}") for name in found]
     return {m.KIND: cast(Frontend, m) for m in modules if hasattr(m, "KIND")}
 
 
@@ -52,7 +53,7 @@ def load(path: Path, *, name: str, shapes: Mapping[str, int] = NO_SHAPES, kind: 
             raise ModelError(f"there is no model file {path}", fix="check the path")
         if path.stat().st_size > MAX_FILE:
             raise ModelError(f"{path.name} is larger than 2 GiB", fix="keep its weights as external data")
-        return frontend.load(path, name, shapes)
+        return names.tidy(frontend.load(path, name, shapes))
 
 
 def _choose(path: Path, kind: str | None) -> Frontend:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from brainc.ir import Attrs, Graph, Node, TensorType, Value, attrs
+from brainc.ir import Attrs, Graph, Node, Value, attrs
 from brainc.ops import ints
 from brainc.passes.context import Context
 from brainc.passes.flatten import dense_columns, dense_rows
@@ -20,6 +20,7 @@ from brainc.passes.rewrite import Replacement, View, apply, rule
 from brainc.spec import BINARY, moves_memory
 
 Perm = tuple[int, ...]
+FROM_ROWS = (0, 3, 1, 2)  # the transposition behind a channels-first model's spatial op
 
 
 def to_rows(graph: Graph, context: Context) -> Graph:
@@ -100,32 +101,49 @@ def sink_single(node: Node, view: View) -> Replacement | None:
     return sunk(node, view, before[:1], before[1], node.attrs, Replacement()) if before else None
 
 
-@rule(*sorted(BINARY))
-def sink_binary(node: Node, view: View) -> Replacement | None:
-    """The same for two operands: the other one is transposed back (a constant at once)."""
-    rank = len(view.shape(node.outputs[0]))
+@rule("concat", *sorted(BINARY))
+def sink_several(node: Node, view: View) -> Replacement | None:
+    """The same for several operands: the others are transposed back (constants at once)."""
+    rank, given = len(view.shape(node.outputs[0])), node.attrs
     found = [turned(view, name) for name in node.inputs]
-    full = [f for f, name in zip(found, node.inputs, strict=True) if f and len(view.shape(name)) == rank]
-    if not full:
-        return None
-    perm = full[0][1]
-    inputs, extra = _all_back(view, node.inputs, perm)
-    return sunk(node, view, inputs, perm, node.attrs, extra)
-
-
-@rule("concat")
-def sink_concat(node: Node, view: View) -> Replacement | None:
-    """Joined along the axis that it was before; only if most operands gain by it."""
-    found = [turned(view, name) for name in node.inputs]
-    perms = [f[1] for f in found if f]
+    perms = [f[1] for f in found if f and len(f[1]) == rank]
     if not perms:
         return None
     perm = max(perms, key=perms.count)
-    ready = sum(bool(f and f[1] == perm) or view.is_const(n) for f, n in zip(found, node.inputs, strict=True))
-    if 2 * ready < len(node.inputs):
+    if not _worth(node, view, perm):
         return None
+    if node.op == "concat":
+        given = attrs(axis=perm[int(str(given["axis"]))])
     inputs, extra = _all_back(view, node.inputs, perm)
-    return sunk(node, view, inputs, perm, attrs(axis=perm[int(str(node.attrs["axis"]))]), extra)
+    return sunk(node, view, inputs, perm, given, extra)
+
+
+def _worth(node: Node, view: View, perm: Perm) -> bool:
+    """Whether sinking leaves fewer transpositions around the node (or as many, out of rows: that way only,
+    or two operands of different layouts would take turns)."""
+    ours = [n for n in node.inputs if (turned(view, n) or ("", ()))[1] == perm]
+    others = [n for n in node.inputs if n not in ours and not view.is_const(n)]
+    back, out = inverse(perm), node.outputs[0]
+    undone = [user for user in view.users(out) if _turns(user, back)]
+    stays = out in view.ports or len(undone) < len(view.users(out))
+    before = sum(view.private(n) for n in ours) + len(undone)
+    after = sum(not _free(n, view, back) for n in others) + stays
+    return not others or after < before or (after == before and perm == FROM_ROWS)
+
+
+def _turns(node: Node, perm: Perm) -> bool:
+    return node.op == "transpose" and ints(node.attrs["perm"]) == perm
+
+
+def _free(name: str, view: View, perm: Perm) -> bool:
+    """Whether `name` transposed costs nothing: it is there already, or no more than a reshape."""
+    shape = _ranked(view.shape(name), len(perm))
+    return not moves_memory(shape, perm) or any(_turns(u, perm) and view.passed(u) for u in view.users(name))
+
+
+def _ranked(shape: Perm, rank: int) -> Perm:
+    """The shape with leading axes of size one."""
+    return (1,) * (rank - len(shape)) + shape
 
 
 def _all_back(view: View, names: Sequence[str], perm: Perm) -> tuple[list[str], Replacement]:
@@ -138,19 +156,16 @@ def _all_back(view: View, names: Sequence[str], perm: Perm) -> tuple[list[str], 
         if before and before[1] == perm:
             inputs.append(before[0])
             continue
-        shape = (1,) * (len(perm) - len(view.shape(name))) + view.shape(name)
-        if shape != view.shape(name):
-            values.append(view.temp(f"{name}/ranked", replace(view.type(name), shape=shape)))
-            nodes.append(view.make(f"{name}/ranked", "reshape", (name,), attrs(shape=shape), values[-1]))
-            name = values[-1].name
+        type_ = replace(view.type(name), shape=_ranked(view.shape(name), len(perm)))
+        source = name
+        if type_ != view.type(name):
+            values.append(view.temp(f"{name}/ranked", type_))
+            source = values[-1].name
+            nodes.append(view.make(source, "reshape", (name,), attrs(shape=type_.shape), source))
         back = inverse(perm)
-        type_ = TensorType(
-            values[-1].type.dtype if nodes and values[-1].name == name else view.type(name).dtype, ()
-        )
-        quant = (values[-1].type if values and values[-1].name == name else view.type(name)).quant
-        values.append(view.temp(f"{name}/rows", replace(type_, shape=permuted(shape, back), quant=quant)))
-        nodes.append(view.make(f"{name}/rows", "transpose", (name,), attrs(perm=back), values[-1]))
+        values.append(view.temp(f"{name}/rows", replace(type_, shape=permuted(type_.shape, back))))
         inputs.append(values[-1].name)
+        nodes.append(view.make(inputs[-1], "transpose", (source,), attrs(perm=back), inputs[-1]))
     return inputs, Replacement(tuple(nodes), tuple(values))
 
 
@@ -255,8 +270,7 @@ RULES = (
     one_reshape,
     same_twice,
     sink_single,
-    sink_binary,
-    sink_concat,
+    sink_several,
     sink_shaped,
     sink_reshape,
     sink_reduce,

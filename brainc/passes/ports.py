@@ -12,6 +12,7 @@ from brainc.dtypes import F32, I8
 from brainc.ir import Graph, Node, Role, TensorType, Value, attrs, fresh_name
 from brainc.ops import ints
 from brainc.passes.context import Context
+from brainc.spec import BINARY
 
 TO_ROWS, FROM_ROWS = (0, 2, 3, 1), (0, 3, 1, 2)
 SINGLE = frozenset({"unary", "clamp", "cast", "to_int", "from_int", "qshift8"})
@@ -37,11 +38,17 @@ def _is_turned(graph: Graph, name: str) -> bool:
             return False
         if all(node.op == "transpose" for node in found):
             return all(ints(n.attrs["perm"]) == (TO_ROWS if inward else FROM_ROWS) for n in found)
-        if len(found) != 1 or found[0].op not in SINGLE:
+        if len(found) != 1 or not _one_by_one(graph, found[0]):
             return False
         name = found[0].outputs[0] if inward else found[0].inputs[0]
         if not inward and name not in producers:
             return False
+
+
+def _one_by_one(graph: Graph, node: Node) -> bool:
+    """Whether the node works on its first operand element by element."""
+    constant = all(graph.is_const(name) for name in node.inputs[1:])
+    return node.op in SINGLE or (node.op in BINARY and constant)
 
 
 def _turn(graph: Graph, name: str) -> Graph:

@@ -104,8 +104,11 @@ class View:
         self._passed.clear()
 
     def fresh(self, wanted: str) -> str:
-        """A name nothing has yet; it is taken from now on."""
-        name = fresh_name(wanted, self._taken)
+        """A name nothing has yet; it is taken from now on. `x/rows/rows` is no better than `x/rows`."""
+        parts = wanted.split("/")
+        while len(parts) > 2 and parts[-1] == parts[-2]:
+            parts.pop()
+        name = fresh_name("/".join(parts), self._taken)
         self._taken.add(name)
         return name
 

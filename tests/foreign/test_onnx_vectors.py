@@ -23,7 +23,7 @@ from brainc.errors import ModelError, UnsupportedError
 from brainc.frontends.onnx.folding import FOLDABLE
 from brainc.frontends.onnx.rules import all_rules
 
-FLOOR = {"node": 1, "pytorch-converted": 1, "pytorch-operator": 1, "simple": 1}  # cases that are right
+FLOOR = {"node": 503, "pytorch-converted": 65, "pytorch-operator": 28, "simple": 6}  # cases that are right
 # Ops of several activations; of the others only the first input is one, the rest are parameters.
 SEVERAL = {
     "Add",
@@ -117,7 +117,8 @@ def outcome(case: object, folder: Path) -> str:
         return f"{'empty' if NO_ELEMENTS.search(error.what) else 'wrong'}: {error.what}"
     if found := list(spec.problems(graph)):
         return f"wrong: {found}"
-    got = interp.outputs(graph, None, feed)
+    with np.errstate(all="ignore"):
+        got = interp.outputs(graph, None, feed)
     return compare([got[o.name] for o in model.graph.output], wanted)
 
 

@@ -39,9 +39,7 @@ def ops_of(graph: Graph) -> Counter[str]:
 def inner_transposes(graph: Graph) -> list[str]:
     """Transpositions that neither read nor write a port."""
     ports = {p for e in graph.entries for p in (*e.inputs, *e.outputs)}
-    return [
-        n.name for n in graph.nodes() if n.op == "transpose" and not ports & {*n.inputs, *n.outputs}
-    ]
+    return [n.name for n in graph.nodes() if n.op == "transpose" and not ports & {*n.inputs, *n.outputs}]
 
 
 def same_answers(before: Graph, after: Graph, seed: int = 0, atol: float = 2e-4) -> None:

@@ -12,16 +12,16 @@ PACKAGE = Path(__file__).parents[2] / "brainc"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 # From the ground to the door. A room may use what stands before it; a folder is one room.
-ROOMS = """
-    errors resources dtypes c_names toml_lines
-    expressions ir numerics ops spec interp
-    target kernels packs planner_search planner_pack planner memory
-    brain manifest samples frontends wiring link
-    passes
-    program weights views project emit compiler fit
-    toolchain runners check bench quality report skeletons
-    actions cli
-""".split()
+ROOMS = (
+    *("errors", "resources", "dtypes", "c_names", "toml_lines"),
+    *("expressions", "ir", "numerics", "ops", "spec", "interp"),
+    *("target", "kernels", "packs", "planner_pack", "planner_search", "planner", "memory"),
+    *("brain", "manifest", "samples", "frontends", "wiring", "link"),
+    *("passes",),
+    *("program", "weights", "views", "project", "emit", "compiler", "fit"),
+    *("toolchain", "runners", "check", "bench", "quality", "report", "skeletons"),
+    *("actions", "cli"),
+)
 
 # Who may import it; everyone else comes to them.
 DOORS = {

@@ -14,7 +14,7 @@ from brainc.kernels import parse
 
 ROOT = Path(__file__).parents[2]
 TEMPLATES = sorted(p for folder in ("templates", "targets") for p in (ROOT / folder).rglob("*.j2"))
-KERNELS = [p for p in TEMPLATES if p.name.endswith(".c.j2") and p.parent.parent.name in ("templates", "kernels")]
+KERNELS = [p for p in TEMPLATES if p.match("templates/*/*.c.j2") or p.match("kernels/*/*.c.j2")]
 
 LINES = 120
 DEPTH = 3

@@ -1,7 +1,8 @@
 """ONNX files: float32 and quantised networks.
 
-`reader.py` opens the file and trusts nothing in it, `importer.py` walks the nodes and folds what is
-constant, `rules_*.py` say node by node what ONNX means in brainc's ops. A new op is one function there.
+`reader.py` opens the file and trusts nothing in it, `model.py` and `importer.py` walk the nodes, `folding.py`
+works out what is constant, and `rules_*.py` say op by op what ONNX means in brainc's own. A new op is one
+function there.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ SUFFIXES = (".onnx",)
 
 def load(path: Path, name: str, shapes: Mapping[str, int]) -> Graph:
     """The ONNX model in `path` as a graph; see `brainc.frontends.load`."""
-    from brainc.frontends.onnx.importer import import_model  # the onnx package is slow to load
+    from brainc.frontends.onnx.model import import_model  # the onnx package is slow to load
     from brainc.frontends.onnx.reader import read_model
 
     return import_model(read_model(path), path, name, shapes)

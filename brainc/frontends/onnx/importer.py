@@ -7,7 +7,7 @@ perhaps with a quantisation) or the name of a value that a node or port makes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
@@ -22,7 +22,7 @@ from brainc.dtypes import DTYPES, F32, F64, I64, Array, DType, of_numpy
 from brainc.errors import ModelError, UnsupportedError, Where, at
 from brainc.frontends.onnx import folding, reader
 from brainc.frontends.onnx.rules import Call, Known, Rule, all_rules, refuse
-from brainc.ir import Attr, Const, Entry, Graph, Node, Quant, Role, TensorType, Value, attrs, fresh_name
+from brainc.ir import Attr, Const, Node, Quant, Role, TensorType, Value, attrs, fresh_name
 from brainc.spec import MOVES
 
 SERVANTS = ("transpose", "reshape", "expand", "to_int", "from_int")  # ops around the one a node is about
@@ -245,7 +245,7 @@ class Importer:
         return name
 
     def _materialise(self, name: str, *, raw: bool) -> str:
-        """Makes a known array a constant of the graph; `raw`: for an op that would take the numbers as they lie."""
+        """Makes a known array a constant of the graph. `raw`: for an op that takes numbers as they lie."""
         if raw and name in self.known and self.known[name].quant:
             name = self.constant(self.known[name].real(), name)
         if not name or name in self.values:
@@ -321,88 +321,3 @@ def _computable(dtype: DType | None, what: str) -> DType:
 def _check_size(type_: TensorType, what: str) -> None:
     if any(n < 1 for n in type_.shape) or type_.size > reader.MAX_ELEMENTS:
         raise ModelError(f"{what} would have the shape {list(type_.shape)}", fix="check the model's shapes")
-
-
-def import_model(model: onnx.ModelProto, path: Path, name: str, shapes: Mapping[str, int]) -> Graph:
-    """The graph of a parsed model: stage IMPORTED, one entry `step` with the model's own ports."""
-    graph = model.graph
-    taken = {t.name for t in graph.initializer} | {p.name for p in graph.input}
-    taken |= {o for n in graph.node for o in n.output}
-    importer = Importer(str(path), path.parent, reader.opsets(model), taken)
-    for proto in graph.initializer:
-        importer.add_known(proto)
-    ports = {p.name: p for p in graph.input if p.name not in importer.known}
-    axes = {name: reader.port_axes(port) for name, port in ports.items()}
-    for port, shape in reader.settle_shapes(axes, shapes).items():
-        importer.add_input(port, ports[port].type.tensor_type.elem_type, shape)
-    importer.walk(in_order(graph))
-    _raise_refused(importer)
-    outputs = tuple(o.name for o in graph.output)
-    for output in outputs:
-        importer.add_output(output)
-    if not outputs:
-        raise ModelError("the model has no outputs", fix=reader.DAMAGED)
-    importer.restore_names()
-    entry = Entry("step", tuple(ports), outputs, tuple(importer.nodes))
-    return Graph(name, importer.values, (entry,))
-
-
-def import_branch(g: Importer, c: Call, branch: onnx.GraphProto) -> tuple[str, ...]:
-    """The nodes of a subgraph in place of the node that holds it; its results."""
-    g.taken.update(o for n in branch.node for o in n.output)
-    for proto in branch.initializer:
-        g.add_known(proto)
-    g.walk(in_order(branch))
-    if any(o.name in g.missing for o in branch.output):
-        g.missing.update(dict.fromkeys(c.outputs, ""))
-        return ()
-    return tuple(g.resolve(o.name) for o in branch.output)
-
-
-def in_order(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
-    """The nodes that the outputs need, each after those that make its operands."""
-    producer = {o: i for i, n in enumerate(graph.node) for o in n.output if o}
-    waiting = [{producer[i] for i in _reads(n) if i in producer} for n in graph.node]
-    users: list[list[int]] = [[] for _ in graph.node]
-    for index, needs in enumerate(waiting):
-        for need in needs:
-            users[need].append(index)
-    order = [i for i, needs in enumerate(waiting) if not needs]
-    for index in order:
-        for user in users[index]:
-            waiting[user].discard(index)
-            if not waiting[user]:
-                order.append(user)
-    if len(order) < len(graph.node):
-        stuck = next(n for i, n in enumerate(graph.node) if waiting[i])
-        raise ModelError(
-            f"node {stuck.name or stuck.output[0]!r} waits for its own result", fix=reader.DAMAGED
-        )
-    needed, kept = {o.name for o in graph.output}, []
-    for node in (graph.node[i] for i in reversed(order)):
-        if not needed.isdisjoint(node.output):
-            needed.update(_reads(node))
-            kept.append(node)
-    return kept[::-1]
-
-
-def _reads(node: onnx.NodeProto) -> Iterator[str]:
-    """A node's operands, and what its subgraphs take from outside."""
-    yield from filter(None, node.input)
-    for attribute in node.attribute:
-        for inner in attribute.g.node:
-            yield from _reads(inner)
-
-
-def _raise_refused(importer: Importer) -> None:
-    """One error for all that cannot be compiled."""
-    lines = []
-    for (op, why, _), names in importer.refused.items():
-        count = f"{len(names)} node" + ("s" if len(names) > 1 else "")
-        lines.append(f"{op}: {count} ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})")
-        lines[-1] += f": {why}" if why else ""
-    if lines:
-        raise UnsupportedError(
-            "brainc cannot compile these nodes of the model:\n  " + "\n  ".join(lines),
-            fix="\n".join(dict.fromkeys(fix for _, _, fix in importer.refused)),
-        )

@@ -10,7 +10,8 @@ from math import prod
 
 import numpy as np
 
-from brainc.frontends.onnx.importer import Importer, import_branch
+from brainc.frontends.onnx.importer import Importer
+from brainc.frontends.onnx.model import import_branch
 from brainc.frontends.onnx.rules import Call, refuse, rule
 from brainc.frontends.onnx.rules_math import broadcast
 

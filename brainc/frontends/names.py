@@ -1,0 +1,93 @@
+"""Names a person would choose, for graphs whose exporter chose worse ones.
+
+Called once per model, right after import. `model/conv2d_3/BiasAdd;model/conv2d_3/Conv2D_prequant` becomes
+`conv2d_3`, its constants `conv2d_3/w` and `conv2d_3/b`; a bare number becomes `dense12`. Ports keep their
+names, and errors keep pointing at the model's own words (`Where.node`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import replace
+
+from brainc import ops
+from brainc.ir import Graph, Node, Role, Value, fresh_name
+
+_TAIL = re.compile(r"(_(prequant|dequant|dequantize\w*|quantize\w*|output_\d+)|:\d+|__\d+)+$", re.IGNORECASE)
+_NOISE = re.compile(  # the operations that frameworks append to the name of a layer, as they spell them
+    r"(ReadVariableOp|resource|BiasAdd|Conv[12]D|Conv|MatMul|Gemm|FusedBatchNorm(V3)?|BatchNormalization|Relu6?|"
+    r"depthwise|AvgPool|MaxPool|Reshape|Add|Mul|Softmax|Clip|Flatten|Transpose|batchnorm|sub\d)[\d_]*$"
+)
+_COMMON = 0.6  # a first word that so many names share says nothing
+
+
+def tidy(graph: Graph) -> Graph:
+    """The same graph under readable names."""
+    parts = {out: _words(out, node.op) for node in graph.nodes() for out in node.outputs}
+    shared = _shared_prefix(list(parts.values()))
+    ports = {name for e in graph.entries for name in (*e.inputs, *e.outputs)}
+    taken = set(ports)
+    names = {name: name for name in ports}
+    labels: dict[str, str] = {}
+    for node in sorted(graph.nodes(), key=lambda n: not any(map(graph.is_const, n.inputs))):  # layers first
+        for out in node.outputs:
+            label = fresh_name(_label(parts[out][shared:] or parts[out], node), taken)
+            taken.add(label)
+            labels.setdefault(node.name, label)
+            names.setdefault(out, label)
+    for node in graph.nodes():
+        for index, name in enumerate(node.inputs):
+            if name and name not in names:
+                role = ops.get(node.op).operand_at(index).name
+                names[name] = fresh_name(f"{labels.get(node.name, node.name)}/{role}", taken)
+                taken.add(names[name])
+    return _renamed(graph, names, labels)
+
+
+def _words(name: str, op: str) -> list[str]:
+    """The parts of a path, without what exporters append; of several names joined by `;` the last."""
+    parts = [_TAIL.sub("", w) for w in re.split(r"[/.]", name.split(";")[-1])]
+    words = [w for w in parts if w]
+    if len(words) > 1 and words[-1] == op and (_NOISE.match(words[-2]) or not words[-2].islower()):
+        words.pop()
+    while len(words) > 1 and _NOISE.match(words[-1]):
+        words.pop()
+    return words or [name]
+
+
+def _shared_prefix(names: list[list[str]]) -> int:
+    """How many leading words most names have in common."""
+    depth = 0
+    while names:
+        first = Counter(words[depth] for words in names if len(words) > depth + 1)
+        if not first or first.most_common(1)[0][1] < _COMMON * max(first.total(), 2):
+            break
+        depth += 1
+    return depth
+
+
+def _label(words: list[str], node: Node) -> str:
+    text = "/".join(words)
+    return f"{node.op}{text}" if text.isdigit() else text
+
+
+def _renamed(graph: Graph, names: dict[str, str], labels: dict[str, str]) -> Graph:
+    values: dict[str, Value] = {}
+    for name, value in graph.values.items():
+        if name in names or value.role is Role.STATE:
+            label = names.get(name, name)
+            values[label] = replace(value, name=label)
+    entries = []
+    for entry in graph.entries:
+        nodes = tuple(
+            replace(
+                node,
+                name=labels.get(node.name, node.name),
+                inputs=tuple(names.get(i, i) for i in node.inputs),
+                outputs=tuple(names.get(o, o) for o in node.outputs),
+            )
+            for node in entry.nodes
+        )
+        entries.append(replace(entry, nodes=nodes))
+    return graph.replaced(values=values, entries=tuple(entries))

@@ -1,0 +1,102 @@
+"""A whole model, or the branch of an `If`: ports in, nodes in order, refusals told together.
+
+The frontend's door knocks with a parsed file; a graph at stage IMPORTED leaves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import onnx
+
+from brainc.errors import ModelError, UnsupportedError
+from brainc.frontends.onnx import reader
+from brainc.frontends.onnx.importer import Importer
+from brainc.frontends.onnx.rules import Call
+from brainc.ir import Entry, Graph
+
+
+def import_model(model: onnx.ModelProto, path: Path, name: str, shapes: Mapping[str, int]) -> Graph:
+    """The graph of a parsed model: stage IMPORTED, one entry `step` with the model's own ports."""
+    graph = model.graph
+    taken = {t.name for t in graph.initializer} | {p.name for p in graph.input}
+    taken |= {o for n in graph.node for o in n.output}
+    importer = Importer(str(path), path.parent, reader.opsets(model), taken)
+    for proto in graph.initializer:
+        importer.add_known(proto)
+    ports = {p.name: p for p in graph.input if p.name not in importer.known}
+    axes = {name: reader.port_axes(port) for name, port in ports.items()}
+    for port, shape in reader.settle_shapes(axes, shapes).items():
+        importer.add_input(port, ports[port].type.tensor_type.elem_type, shape)
+    importer.walk(in_order(graph))
+    _raise_refused(importer)
+    outputs = tuple(o.name for o in graph.output)
+    for output in outputs:
+        importer.add_output(output)
+    if not outputs:
+        raise ModelError("the model has no outputs", fix=reader.DAMAGED)
+    importer.restore_names()
+    entry = Entry("step", tuple(ports), outputs, tuple(importer.nodes))
+    return Graph(name, importer.values, (entry,))
+
+
+def import_branch(g: Importer, c: Call, branch: onnx.GraphProto) -> tuple[str, ...]:
+    """The nodes of a subgraph in place of the node that holds it; its results."""
+    g.taken.update(o for n in branch.node for o in n.output)
+    for proto in branch.initializer:
+        g.add_known(proto)
+    g.walk(in_order(branch))
+    if any(o.name in g.missing for o in branch.output):
+        g.missing.update(dict.fromkeys(c.outputs, ""))
+        return ()
+    return tuple(g.resolve(o.name) for o in branch.output)
+
+
+def in_order(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
+    """The nodes that the outputs need, each after those that make its operands."""
+    producer = {o: i for i, n in enumerate(graph.node) for o in n.output if o}
+    waiting = [{producer[i] for i in _reads(n) if i in producer} for n in graph.node]
+    users: list[list[int]] = [[] for _ in graph.node]
+    for index, needs in enumerate(waiting):
+        for need in needs:
+            users[need].append(index)
+    order = [i for i, needs in enumerate(waiting) if not needs]
+    for index in order:
+        for user in users[index]:
+            waiting[user].discard(index)
+            if not waiting[user]:
+                order.append(user)
+    if len(order) < len(graph.node):
+        stuck = next(n for i, n in enumerate(graph.node) if waiting[i])
+        raise ModelError(
+            f"node {stuck.name or stuck.output[0]!r} waits for its own result", fix=reader.DAMAGED
+        )
+    needed, kept = {o.name for o in graph.output}, []
+    for node in (graph.node[i] for i in reversed(order)):
+        if not needed.isdisjoint(node.output):
+            needed.update(_reads(node))
+            kept.append(node)
+    return kept[::-1]
+
+
+def _reads(node: onnx.NodeProto) -> Iterator[str]:
+    """A node's operands, and what its subgraphs take from outside."""
+    yield from filter(None, node.input)
+    for attribute in node.attribute:
+        for inner in attribute.g.node:
+            yield from _reads(inner)
+
+
+def _raise_refused(importer: Importer) -> None:
+    """One error for all that cannot be compiled."""
+    lines = []
+    for (op, why, _), names in importer.refused.items():
+        count = f"{len(names)} node" + ("s" if len(names) > 1 else "")
+        lines.append(f"{op}: {count} ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})")
+        lines[-1] += f": {why}" if why else ""
+    if lines:
+        raise UnsupportedError(
+            "brainc cannot compile these nodes of the model:\n  " + "\n  ".join(lines),
+            fix="\n".join(dict.fromkeys(fix for _, _, fix in importer.refused)),
+        )

@@ -1,0 +1,159 @@
+/* The port of Cortex-M cores with the DSP extension: two 16-bit multiply-adds in one instruction (SMLAD).
+ *
+ * SXTB16 widens bytes 0 and 2 of a word, or 1 and 3 when rotated, so activations are widened once into the
+ * order 0 2 1 3 and weights stay bytes until the moment they are used.
+ */
+#include <arm_acle.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#define BR_OWN static inline __attribute__((unused, always_inline))
+
+/* Four bytes from anywhere. */
+BR_OWN uint32_t br_word(const void *from)
+{
+    uint32_t word;
+    memcpy(&word, from, sizeof word);
+    return word;
+}
+
+/* Bytes 0 and 2 of a word, widened to 16 bits. */
+BR_OWN int16x2_t br_even(uint32_t word)
+{
+    return __sxtb16((int8x4_t)word);
+}
+
+/* Bytes 1 and 3. */
+BR_OWN int16x2_t br_odd(uint32_t word)
+{
+    int16x2_t wide;
+    __asm__("sxtb16 %0, %1, ror #8" : "=r"(wide) : "r"(word));
+    return wide;
+}
+
+#define BR_HAS_REQUANT_I8
+/* See fixed.h. Above 32, a shift and its rounding never see the low word of the product. */
+BR_OWN int8_t br_requant_i8(int32_t acc, int32_t mult, int8_t shift, int32_t zero, int32_t lo, int32_t hi)
+{
+    int32_t v;
+    if (__builtin_expect(shift > 32, 1)) {
+        __asm__("smmul %0, %1, %2" : "=r"(v) : "r"(acc), "r"(mult));
+        v = ((v >> (shift - 33)) + 1) >> 1;
+    } else {
+        const int64_t wide = ((int64_t)acc * mult + ((int64_t)1 << (shift - 1))) >> shift;
+        v = wide > 1024 ? 1024 : wide < -1024 ? -1024 : (int32_t)wide;
+    }
+    v += zero;
+    return (int8_t)(v < lo ? lo : v > hi ? hi : v);
+}
+
+#define BR_HAS_DOT_I8
+/* See fixed.h. */
+static inline __attribute__((unused)) int32_t br_dot_i8(const int8_t *x, const int8_t *w, int32_t n)
+{
+    int32_t sum = 0;
+    for (; n >= 4; n -= 4, x += 4, w += 4) {
+        const uint32_t a = br_word(x), b = br_word(w);
+        sum = __smlad(br_even(a), br_even(b), sum);
+        sum = __smlad(br_odd(a), br_odd(b), sum);
+    }
+    for (; n > 0; n--) {
+        sum += *x++ * *w++;
+    }
+    return sum;
+}
+
+/* Widens n bytes of x into one of the two columns of a tile: four numbers in the order 0 2 1 3, then room for
+ * the other column's four. The last four are filled up with zeros. */
+static inline __attribute__((unused)) void br_widen_column(uint8_t *column, const int8_t *x, int32_t n)
+{
+    uint32_t wide[2];
+    for (; n > 0; n -= 4, x += 4, column += 16) {
+        uint32_t word = 0;
+        if (n >= 4) {
+            word = br_word(x);
+        } else {
+            memcpy(&word, x, (size_t)n);
+        }
+        wide[0] = (uint32_t)br_even(word);
+        wide[1] = (uint32_t)br_odd(word);
+        memcpy(column, wide, sizeof wide);
+    }
+}
+
+/* Two filters times two columns, four terms at a time: acc[0], acc[1] for the first filter, then the second.
+ * w holds, for each four terms, the bytes of one filter and then of the other (packs.pairs4). */
+BR_OWN const int8_t *br_tile_2x2(int32_t *acc, const int8_t *w, const uint8_t *columns, int32_t fours)
+{
+    int32_t a = acc[0], b = acc[1], c = acc[2], d = acc[3];
+    __asm__ volatile(
+        ".macro br_step\n"
+        "ldmia %[x]!, {r8, r9, r10, r11}\n"
+        "ldr r12, [%[w]], #4\n"
+        "sxtb16 lr, r12\n"
+        "smlad %[a], lr, r8, %[a]\n"
+        "smlad %[b], lr, r10, %[b]\n"
+        "sxtb16 r12, r12, ror #8\n"
+        "ldr lr, [%[w]], #4\n"
+        "smlad %[a], r12, r9, %[a]\n"
+        "smlad %[b], r12, r11, %[b]\n"
+        "sxtb16 r12, lr\n"
+        "smlad %[c], r12, r8, %[c]\n"
+        "smlad %[d], r12, r10, %[d]\n"
+        "sxtb16 lr, lr, ror #8\n"
+        "smlad %[c], lr, r9, %[c]\n"
+        "smlad %[d], lr, r11, %[d]\n"
+        ".endm\n"
+        "subs %[n], #4\n"
+        "blt 2f\n"
+        "1:\n"
+        "br_step\n br_step\n br_step\n br_step\n"
+        "subs %[n], #4\n"
+        "bge 1b\n"
+        "2:\n"
+        "adds %[n], #4\n"
+        "beq 4f\n"
+        "3:\n"
+        "br_step\n"
+        "subs %[n], #1\n"
+        "bne 3b\n"
+        "4:\n"
+        ".purgem br_step\n"
+        : [a] "+l"(a), [b] "+l"(b), [c] "+l"(c), [d] "+l"(d), [w] "+l"(w), [x] "+l"(columns), [n] "+l"(fours)
+        :
+        : "r8", "r9", "r10", "r11", "r12", "lr", "cc", "memory");
+    acc[0] = a, acc[1] = b, acc[2] = c, acc[3] = d;
+    return w;
+}
+
+/* What a layer's tiles are multiplied by: filters w (packs.pairs4) of 4 * fours terms, count of them. */
+typedef struct br_filters {
+    const int8_t *w;
+    const int32_t *b, *mult;
+    const int8_t *shift;
+    int32_t fours, count, scales, zero, lo, hi;
+} br_filters;
+
+/* All filters times the two columns: y[0 .. count) from the first and, if there are two, as many again. */
+static __attribute__((noinline, unused)) void br_columns_i8(const br_filters *f, const uint8_t *columns, int8_t *y,
+                                                             int32_t two)
+{
+    const int8_t *w = f->w;
+    const int32_t count = f->count, step = f->scales > 1;
+    for (int32_t n = 0; n < count; n += 2) {
+        int32_t acc[4] = {f->b[n], f->b[n], 0, 0};
+        if (n + 1 < count) {
+            acc[2] = acc[3] = f->b[n + 1];
+        }
+        w = br_tile_2x2(acc, w, columns, f->fours);
+        for (int32_t i = 0; i < 2 && n + i < count; i++) {
+            const int32_t mult = f->mult[(n + i) * step];
+            const int8_t shift = f->shift[(n + i) * step];
+            y[n + i] = br_requant_i8(acc[2 * i], mult, shift, f->zero, f->lo, f->hi);
+            if (two) {
+                y[count + n + i] = br_requant_i8(acc[2 * i + 1], mult, shift, f->zero, f->lo, f->hi);
+            }
+        }
+    }
+}
