@@ -21,7 +21,7 @@ from brainc import emit, fit, passes, quality, report, samples, skeletons, toolc
 from brainc.compiler import RANDOM, Job, Request, compile_job, ports, prepare
 from brainc.dtypes import Array
 from brainc.errors import UserError
-from brainc.ir import Stage
+from brainc.ir import Graph, Stage
 from brainc.kernels import KernelTable
 from brainc.program import Program
 from brainc.target import all_targets, load_target
@@ -63,10 +63,10 @@ def build(request: Request, target: str, output: Path, form: str, note: Note) ->
     return data, [*report.plan_lines(program, weights), f"  files    {output}: {', '.join(sorted(bundle))}"]
 
 
-def _vectors(job: Job, program: Program, path: Path | None, limit: int | None, note: Note) -> samples.Samples:
+def _vectors(job: Job, graph: Graph, path: Path | None, limit: int | None, note: Note) -> samples.Samples:
     """Samples of the user, else the brain's own, else random numbers (told)."""
     found = path or job.brain.samples
-    wanted = ports(program.graph)
+    wanted = ports(graph)
     if found is None:
         note("no samples given: using random inputs")
         return samples.random(wanted, limit or BENCH_SAMPLES, 1)
@@ -80,7 +80,7 @@ def _vectors(job: Job, program: Program, path: Path | None, limit: int | None, n
 def run(request: Request, target: str, inputs: Path, output: Path | None, note: Note) -> Result:
     """Runs every sample of a file on the target; prints the outputs or writes them."""
     job, program = _compile(request, target, note)
-    vectors = _vectors(job, program, inputs, None, note)
+    vectors = _vectors(job, program.graph, inputs, None, note)
     raw = proofs.execute(program, vectors.arrays).outputs
     rows = proofs.from_bytes(program.graph, raw, vectors.count)
     arrays = {p: np.stack([row[p] for row in rows]) for p in program.graph.entries[0].outputs}
@@ -127,7 +127,7 @@ def check(
     lines: list[str | Table] = []
     for target in targets:
         job, program = _compile(request, target, note)
-        vectors = _vectors(job, program, path, limit or CHECK_SAMPLES, note)
+        vectors = _vectors(job, program.graph, path, limit or CHECK_SAMPLES, note)
         rungs = [proofs.prove(host, vectors.arrays, sanitize=True) for host in _host(job, program)]
         if program.target.sims[0].kind != "host":
             rungs.append(proofs.prove(program, vectors.arrays))
@@ -164,8 +164,8 @@ def _quality(
     request: Request, target: str, path: Path | None, metric: str | None, note: Note
 ) -> quality.Quality:
     job, program = _compile(request, target, note)
-    vectors = _vectors(job, program, path, None, note)
     floats = passes.run(job.graph, job.context, until=Stage.CANONICAL)
+    vectors = _vectors(job, floats, path, None, note)
     return quality.compare(floats, program.graph, vectors.arrays, vectors.labels, metric or job.brain.metric)
 
 
@@ -175,7 +175,7 @@ def bench(request: Request, targets: Sequence[str], path: Path | None, sim: str 
     lines: list[str | Table] = []
     for target in targets:
         job, program = _compile(request, target, note)
-        vectors = _vectors(job, program, path, BENCH_SAMPLES, note)
+        vectors = _vectors(job, program.graph, path, BENCH_SAMPLES, note)
         figures = benches.measure(program, vectors.arrays, sim=sim)
         results.append({**figures, "random_calibration": request.calibrate == RANDOM})
         lines += [*report.bench_lines(figures), report.layer_table(figures)]

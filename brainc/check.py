@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from brainc import emit, interp, runners, toolchain
+from brainc import emit, interp, runners, spec, toolchain
 from brainc.dtypes import Array
 from brainc.ir import Graph
 from brainc.memory import EntryPlan
@@ -23,10 +23,6 @@ from brainc.runners import Run
 from brainc.toolchain import Firmware
 
 TOLERANCE = 1e-4
-_MOVES = frozenset(
-    {"reshape", "transpose", "concat", "slice", "pad", "expand", "upsample2d", "maxpool2d", "load", "assign"}
-)
-_DOORS = frozenset({"to_int", "from_int"})
 Vectors = Mapping[str, Array]
 
 
@@ -45,7 +41,7 @@ class Rung:
 
 def is_exact(graph: Graph) -> bool:
     """Whether every op is an exact one, so that all machines must give the same bytes."""
-    return all(n.op.startswith("q") or n.op in _MOVES or n.op in _DOORS for n in graph.nodes())
+    return all(n.op.startswith("q") or n.op in spec.MOVES or n.op in spec.DOORS for n in graph.nodes())
 
 
 def count_of(vectors: Vectors) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from brainc import link, manifest, memory, passes, samples
+from brainc import link, manifest, memory, passes, samples, spec
 from brainc.brain import Brain
 from brainc.dtypes import Array
 from brainc.errors import UserError, at
@@ -107,7 +107,7 @@ def ports(graph: Graph) -> list[tuple[str, TensorType]]:
 
 def is_float(graph: Graph) -> bool:
     """Whether the graph computes with floats that nobody has quantised yet."""
-    heavy = ("conv2d", "dwconv2d", "dense", "matmul")
+    heavy = {*spec.WEIGHTED, "matmul"}
     return any(
         n.op in heavy
         and any(graph.type(i).dtype.kind == "float" and not graph.type(i).quant for i in n.inputs if i)
@@ -117,8 +117,8 @@ def is_float(graph: Graph) -> bool:
 
 def _quantisation(request: Request, brain: Brain, target: Target, graph: Graph) -> tuple[str | None, str]:
     """(quantize, remark): the user's word, else the manifest's, else int8 where floats are slow."""
-    if request.quantize:
-        return request.quantize, ""
+    if request.quantize or request.io == "int8":
+        return request.quantize or ("int8" if is_float(graph) else None), ""
     asked = next((m.quant.quantize for m in brain.modules.values() if m.quant.quantize), None)
     if asked:
         return asked, ""

@@ -80,7 +80,7 @@ def _guts(header: str) -> str:
 
 
 def emit(program: Program, trace: str = "") -> Bundle:
-    """The C library: NAME.h, NAME.c and, where weights are large, NAME_weights.S and .bin."""
+    """The C library: NAME.h, NAME.c and, where weights are large, NAME_weights.S and its .bin."""
     view = brain_view(program, trace)
     view["port_h"] = _machine_header(program)
     view["fixed_h"] = _arithmetic(program)
@@ -92,7 +92,7 @@ def emit(program: Program, trace: str = "") -> Bundle:
         files[f"{name}_weights.S"] = "weights.S.j2"
     bundle = {f: skeletons.get_template(t).render(brain=view).encode() for f, t in files.items()}
     if view["places"]:
-        bundle[f"{name}_weights.bin"] = view["blob"]
+        bundle[f"{name}_weights.S.bin"] = view["blob"]
     return bundle
 
 

@@ -103,14 +103,14 @@ def plan(problem: Problem, *, effort: int = 20_000) -> Placement:
     * The search ends when the two meet, or after `effort` search states: then the gap remains and is told.
     """
     model, names = _compile(problem)
-    budget = Budget(effort)
+    budget = Budget(8 * effort)
     floor = floor_of_any_order(model)
     original = model.plain_order()
     calm, floor = least_peak(model, floor, budget.part(2))
     nbytes, order, offsets = _greedy(model, (original, modest_order(model), calm or original))
     untried, height = floor, floor  # below `untried`, heights are refuted or were too hard
     grudges: dict[tuple[int, int], int] = {}
-    while untried < nbytes and budget.left > 0:
+    while floor < nbytes and budget.left > 0:
         try:
             answer = decide(model, height, budget.part(2), grudges)
         except OutOfEffort:
@@ -121,6 +121,8 @@ def plan(problem: Problem, *, effort: int = 20_000) -> Placement:
             else:
                 order, offsets = answer
                 nbytes = height_of(model.sizes, offsets)
+        if untried >= nbytes:
+            untried = floor
         height = (untried + nbytes - 1) // 2
     plain = network(model, original, overlaps=False)
     return Placement(

@@ -92,8 +92,8 @@ class Packer:
     * So does a group alive at one step that no longer fits between the lowest window and the height.
     * If no pair collides with every block at its low, the lows are the answer: they are the least offsets that
       satisfy all settled pairs, whatever the signs of the distances.
-    * Otherwise a colliding pair is settled one way, then the other. Pairs that closed branches before bear a grudge
-      and come first; the dive is cut at a growing limit and started again, so grudges reach the top of the tree.
+    * Otherwise a colliding pair is settled one way, then the other. Pairs with little room that closed branches
+      before bear a grudge and come first; the dive is cut at a growing limit and started again, so grudges reach the top of the tree.
     """
 
     def __init__(self, net: Network, height: int, budget: Budget, grudges: dict[tuple[int, int], int]) -> None:
@@ -154,7 +154,7 @@ class Packer:
             low, high, ways, queue = stack.pop()
             if not self.narrow(low, high, ways, queue) or self.crowded(low, high):
                 continue
-            worst = self.collision(low, ways)
+            worst = self.collision(low, high, ways)
             if worst is None:
                 return True, low
             self.blamed.add(worst)
@@ -226,14 +226,15 @@ class Packer:
         """Name every pair among some blocks as part of the core."""
         self.blamed.update(i for i, (a, b, _, _) in enumerate(self.edges) if a in members and b in members)
 
-    def collision(self, low: list[int], ways: bytearray) -> int | None:
-        """The pair to settle next: it collides at the lows, bears most grudges, then is lowest and largest."""
-        best, best_key = None, (-1, 0, 0)
+    def collision(self, low: list[int], high: list[int], ways: bytearray) -> int | None:
+        """The pair to settle next: it collides at the lows, bears many grudges and has little room."""
+        best, best_score = None, 0.0
         for i, (a, b, up, down) in enumerate(self.edges):
             if not ways[i] and low[b] < low[a] + up and low[a] < low[b] + down:
-                key = (self.grudges.get((a, b), 0), -min(low[a], low[b]), up + down)
-                if key > best_key:
-                    best, best_key = i, key
+                room = high[b] - low[a] - up + high[a] - low[b] - down
+                score = (1 + self.grudges.get((a, b), 0)) / (1 + room)
+                if score > best_score:
+                    best, best_score = i, score
         return best
 
     def ways_by_room(self, i: int, low: list[int], high: list[int]) -> tuple[int, int]:

@@ -219,7 +219,7 @@ def least_peak(model: Model, floor: int, budget: Budget) -> tuple[tuple[int, ...
         for entry in opened:
             heapq.heappush(heap, entry)
         try:
-            budget.spend(1 + len(opened))
+            budget.spend((1 + len(opened)) * (1 + live.bit_count() // 4))
         except OutOfEffort:
             return None, heap[0][0]
 
@@ -268,7 +268,11 @@ def meet(model: Model, place: Place, step: int) -> Place:
     lent = {(x, y) for x, y, _ in model.shared(place.done, step)}
     alive, met = place.live, place.met
     for y in bits(model.writes[step]):
-        for x in bits(alive):
+        row = 0
+        for x in bits(alive & (1 << y) - 1):
+            row |= encounter(0, x, 0, (x, y) not in lent)
+        met |= row << 2 * y * width
+        for x in bits(alive >> y << y):
             met |= encounter(width, x, y, (x, y) not in lent)
         alive |= 1 << y
     left = model.after(place.done, alive, step)
@@ -293,7 +297,7 @@ def decide(model: Model, height: int, budget: Budget, grudges: dict[tuple[int, i
     histories: dict[int, list[int]] = {}
     cores: list[int] = []
     stack = [Place(0, model.start, start, None)]
-    cost = 1 + len(model.sizes) ** 2 // 10_000
+    cost = 1 + len(model.sizes) ** 2 // 1_000
     unsettled = False
     while stack:
         place = stack.pop()
@@ -321,6 +325,7 @@ def decide(model: Model, height: int, budget: Budget, grudges: dict[tuple[int, i
             during = model.floor(alive, weight + model.weight(model.writes[s]), model.shared(place.done, s))
             if during <= height:
                 opened.append((during, s))
+        budget.spend(cost * len(opened))
         stack.extend(meet(model, place, s) for _, s in sorted(opened, reverse=True))
     if unsettled:
         raise OutOfEffort

@@ -17,7 +17,8 @@ from brainc.program import Program
 from brainc.quality import Quality
 
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
-_ROWS = 16
+_ROWS, _SHARED = 24, "▚"
+_Home = tuple[str, str, int, int, int, int]  # letter, name, offset, bytes, first step, last step
 POOR_DB = 10.0  # below this a layer has lost more than a third of its signal's amplitude
 
 
@@ -44,30 +45,39 @@ def picture(program: Program) -> Iterator[str]:
 
 
 def _entry_picture(program: Program, entry: EntryPlan) -> Iterator[str]:
-    total = max(entry.placement.nbytes, 1)
-    steps = max(len(entry.nodes), 1)
+    total, steps = max(entry.placement.nbytes, 1), max(len(entry.nodes), 1)
     homes = _homes(program, entry)
     rows = min(_ROWS, total)
-    grid = [[" "] * steps for _ in range(rows)]
-    for letter, _, offset, nbytes, first, last in homes:
-        low, high = (
-            offset * rows // total,
-            max(offset * rows // total + 1, -(-(offset + nbytes) * rows // total)),
-        )
-        for row in range(low, min(high, rows)):
-            for step in range(first, min(last, steps - 1) + 1):
-                grid[row][step] = "▚" if grid[row][step] not in (" ", letter) else letter
+    shared = False
     yield f"entry {entry.name}: {total:,} bytes, least possible {entry.placement.lower_bound:,}"
     for row in range(rows - 1, -1, -1):
-        yield f"{row * total // rows:>9,} ┤{''.join(cell * 2 for cell in grid[row])}"
+        low, high = row * total // rows, (row + 1) * total // rows
+        cells = [_cell(homes, low, high, step) for step in range(steps)]
+        shared = shared or _SHARED in cells
+        yield f"{low:>9,} ┤{''.join(cell * 2 for cell in cells)}"
     yield " " * 10 + "└" + "──" * steps + "> steps"
     for letter, name, offset, nbytes, first, last in homes:
-        yield f"  {letter}  {offset:>8,} .. {offset + nbytes:<8,} steps {first}-{last}  {name}"
-    if any("▚" in row for row in grid):
-        yield "  ▚  shared: a value being written over one that is being used up"
+        span = f"step {first}" if first == last else f"steps {first}-{last}"
+        yield f"  {letter}  {offset:>8,} .. {offset + nbytes:<8,} {span:12} {name}"
+    if shared:
+        yield f"  {_SHARED}  written over what is being used up"
 
 
-def _homes(program: Program, entry: EntryPlan) -> list[tuple[str, str, int, int, int, int]]:
+def _cell(homes: list[_Home], low: int, high: int, step: int) -> str:
+    """Who has most of the bytes low..high during a step; shared if two have the same byte."""
+    inside = []
+    for letter, _, offset, nbytes, first, last in homes:
+        start, end = max(low, offset), min(high, offset + nbytes)
+        if first <= step <= last and start < end:
+            inside.append((end - start, letter, start, end))
+    inside.sort(reverse=True)
+    for index, (_, _, start, end) in enumerate(inside):
+        if any(start < other[3] and other[2] < end for other in inside[index + 1 :]):
+            return _SHARED
+    return inside[0][1] if inside else " "
+
+
+def _homes(program: Program, entry: EntryPlan) -> list[_Home]:
     """(letter, name, offset, bytes, first, last) of every block and scratch, views told once."""
     seen: dict[tuple[int, int, int], str] = {}
     for name, slot in entry.slots.items():

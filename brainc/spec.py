@@ -24,7 +24,9 @@ Problems = Iterator[str]
 HasKernel = Callable[[Graph, Node], bool]
 
 # ops that only move (or choose among) numbers: on one and the same quant they take the numbers as they lie
-MOVES = frozenset({"reshape", "transpose", "concat", "slice", "pad", "expand", "upsample2d", "maxpool2d"})
+MOVES = frozenset(
+    "reshape transpose concat slice pad expand upsample2d maxpool2d load assign".split()
+)
 DOORS = frozenset({"to_int", "from_int", "argmax"})  # ops that are about the numbers themselves
 BINARY = frozenset({"add", "sub", "mul", "div", "power", "maximum", "minimum"})
 CLAMPED = frozenset({"conv2d", "dwconv2d", "dense", "add", "sub", "mul"})  # ops with lo and hi
@@ -193,7 +195,7 @@ def _operands(graph: Graph, node: Node) -> Problems:
 def _canonical(graph: Graph, node: Node) -> Problems:
     """One way to say each thing."""
     shapes = [graph.type(name).shape for name in node.operands]
-    at_port = graph.values[node.outputs[0]].role is Role.OUTPUT
+    at_port = bool(node.outputs) and graph.values[node.outputs[0]].role is Role.OUTPUT
     if node.op in WEIGHTED and (len(node.inputs) < 3 or not node.inputs[2]):
         yield "the bias is not explicit"
     if node.op == "conv2d" and shapes[1][3] == 1 and shapes[1][0] == shapes[0][3] > 1:

@@ -108,8 +108,7 @@ def build(
     named = [*((f"{i:03d}_", s) for i, s in enumerate(sources)), *(("sim_", s) for s in harness)]
     for prefix, source in named:
         objects.append(work / f"{prefix}{source.stem}.o")
-        own = c_only if source.suffix == ".c" else [f"-Wa,-I,{path}" for path in include]  # .incbin looks there
-        _compile([*base, *own, *places, *(f"-D{d}" for d in defines),
+        _compile([*base, *(c_only if source.suffix == ".c" else ()), *places, *(f"-D{d}" for d in defines),
                   "-c", str(source), "-o", str(objects[-1])], work, f"{source.name} for {target.name}")
     elf = work / "firmware.elf"
     _compile([*base, *map(str, objects), "-o", str(elf), "-Wl,--gc-sections", *_link_script(target, chosen),

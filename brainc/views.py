@@ -385,7 +385,7 @@ def _about(program: Program) -> list[str]:
 
 def _weight_section(program: Program) -> str:
     if "far" in program.target.features:
-        return '.section .brainc.far, "a", @progbits'
+        return '.section .brainc.far, "ax", @progbits'  # ax: else the linker takes it for data
     return ".section .rodata"
 
 

@@ -2,7 +2,7 @@
 
 Small brains carry C arrays, readable and easy to drop into a sketch. A compiler needs seconds and
 hundreds of megabytes for megabytes of array text, so above `BLOB_BYTES`, and wherever constants lie in
-far flash, the bytes go into `NAME_weights.bin`, included by a short assembler file.
+far flash, the bytes go into `NAME_weights.S.bin`, included by a short assembler file.
 """
 
 from __future__ import annotations

@@ -51,19 +51,22 @@ def main() -> int:
     console.print("\n[bold]brainc[/]  one network, three machines, the same bytes\n")
     uno = visit("uno")
     truth = reference(uno.program)
-    where = f"[bold]{uno.name}[/] (simulated)" if uno.answers else "numpy, in the Uno's stead"
-    console.print(f"Handwriting, 8 x 8 pixels, read by an {where}:\n")
+    reader = f"an [bold]{uno.name}[/] (simulated)" if uno.answers else "numpy, since the Uno could not run"
+    console.print(f"Handwriting, 8 x 8 pixels, read by {reader}:\n")
     show_digits(read(uno.program, uno.answers or truth))
     if uno.figures:
         show_board(uno)
     machines = [uno, visit("cortex-m4"), visit(this_machine())]
+    if not any(machine.answers for machine in machines):
+        return 3
     show_machines(machines)
     same = compare(machines, truth)
     host = machines[-1].program
     every = digits(host)
     if answers := attempt(lambda: check.execute(host, every.arrays).outputs):
         right = int((read(host, answers) == every.labels).sum())
-        console.print(f"{right} of all {every.count} held-out digits are read right: {right / every.count:.1%}\n")
+        share = f"{right / every.count:.1%}"
+        console.print(f"It reads {right} of all {every.count} held-out digits right: {share}\n")
     return 0 if same else 4
 
 
@@ -82,7 +85,7 @@ def attempt(work: Callable[[], T]) -> T | None:
     try:
         return work()
     except ToolMissing as error:
-        console.print(f"[yellow]left out:[/] {error.what}\n          {error.fix}\n")
+        console.print(f"[yellow]{error.what}[/]\n  {error.fix}\n", soft_wrap=True)
         return None
 
 
@@ -118,8 +121,7 @@ def show_digits(answers: Array) -> None:
         table.add_row(*(picture(image) for image in images[start : start + ROW]))
         marks = [verdict(a, b) for a, b in zip(answers, labels, strict=True)]
         table.add_row(*marks[start : start + ROW])
-        console.print(table)
-        console.print()
+        console.print(table, "")
 
 
 def picture(image: Array) -> Text:
@@ -154,15 +156,14 @@ def show_board(uno: Machine) -> None:
         used, has = uno.figures["firmware"][space], uno.program.target.spaces[space].bytes
         bar = ProgressBar(has, used, width=24, complete_style="green")
         table.add_row("", space, f"{used:>6,} of {has:>6,} bytes", bar, f"{used / has:.0%}", note)
-    console.print(table)
-    console.print()
+    console.print(table, "")
 
 
 def show_machines(machines: Sequence[Machine]) -> None:
     """What one digit takes on each machine, and how many bytes, without the program around the brain."""
     table = Table(box=None, pad_edge=False)
-    for title in ("", "cycles", "instructions", "time", "flash", "arena", "stack"):
-        table.add_column(title, justify="right" if title else "left")
+    for title in ("one digit", "cycles", "instructions", "time", "flash", "arena", "stack"):
+        table.add_column(title, justify="left" if title == "one digit" else "right")
     for machine in machines:
         if figures := machine.figures:
             cost, ram, sim = figures["entries"]["step"], figures["ram_bytes"], machine.program.target.sim
@@ -170,8 +171,8 @@ def show_machines(machines: Sequence[Machine]) -> None:
             row = [cost["cycles"], cost["instructions"], time and f"{time:,.0f} µs"]
             row += [figures["flash_bytes"]["total"], ram["arena"], ram["stack"]]
             table.add_row(machine.name, *(f"{n:,}" if isinstance(n, int) else n or "" for n in row))
-    console.print(table)
-    console.print()
+    if table.row_count:
+        console.print(table, "")
 
 
 def compare(machines: Sequence[Machine], truth: bytes) -> bool:
@@ -179,8 +180,9 @@ def compare(machines: Sequence[Machine], truth: bytes) -> bool:
     ran = [m for m in machines if m.answers is not None]
     wrong = [m for m in ran if m.answers != truth]
     for machine in wrong:
-        console.print(f"[bold red]{machine.name} and the numpy reference differ[/]")
-    if ran and not wrong:
+        first = next((i for i, (a, b) in enumerate(zip(machine.answers or b"", truth)) if a != b), len(truth))
+        console.print(f"[bold red]{machine.name} DIFFERS from the numpy reference[/], first at byte {first}")
+    if not wrong:
         console.print(f"[bold green]The bytes are the same[/] on {', '.join(m.name for m in ran)}")
         digest = hashlib.sha256(truth).hexdigest()[:16]
         console.print(f"and in the numpy reference: {len(truth)} of them, SHA-256 {digest}…")

@@ -32,20 +32,33 @@ BR_OWN int16x2_t br_odd(uint32_t word)
     return wide;
 }
 
+/* acc * mult / 2^shift, rounded once; plus zero; held in the range of int8 by a margin: for shifts below 33. */
+static __attribute__((noinline, unused)) int32_t br_requant_wide(int32_t acc, int32_t mult, int32_t shift, int32_t zero)
+{
+    const int64_t v = (((int64_t)acc * mult + ((int64_t)1 << (shift - 1))) >> shift) + zero;
+    return v > INT8_MAX ? INT8_MAX : v < INT8_MIN ? INT8_MIN : (int32_t)v;
+}
+
 #define BR_HAS_REQUANT_I8
-/* See fixed.h. Above 32, a shift and its rounding never see the low word of the product. */
-BR_OWN int8_t br_requant_i8(int32_t acc, int32_t mult, int8_t shift, int32_t zero, int32_t lo, int32_t hi)
+/* See fixed.h. Above 32, a shift and its rounding never see the low word of the product; the last step of the
+ * shift, the zero point and the saturation are one addition and one SSAT. */
+BR_OWN int8_t br_requant_i8(int32_t acc, int32_t mult, int32_t shift, int32_t zero, int32_t lo, int32_t hi)
 {
     int32_t v;
     if (__builtin_expect(shift > 32, 1)) {
-        __asm__("smmul %0, %1, %2" : "=r"(v) : "r"(acc), "r"(mult));
-        v = ((v >> (shift - 33)) + 1) >> 1;
+        __asm__("smmul %0, %1, %2\n\tasr %0, %0, %3" : "=&r"(v) : "r"(acc), "r"(mult), "r"(shift - 33));
+        v += 2 * zero + 1;
+        __asm__("ssat %0, #8, %0, asr #1" : "+r"(v));
     } else {
-        const int64_t wide = ((int64_t)acc * mult + ((int64_t)1 << (shift - 1))) >> shift;
-        v = wide > 1024 ? 1024 : wide < -1024 ? -1024 : (int32_t)wide;
+        v = br_requant_wide(acc, mult, shift, zero);
     }
-    v += zero;
-    return (int8_t)(v < lo ? lo : v > hi ? hi : v);
+    if (lo > INT8_MIN) {
+        v = v < lo ? lo : v;
+    }
+    if (hi < INT8_MAX) {
+        v = v > hi ? hi : v;
+    }
+    return (int8_t)v;
 }
 
 #define BR_HAS_DOT_I8
@@ -135,25 +148,57 @@ typedef struct br_filters {
     int32_t fours, count, scales, zero, lo, hi;
 } br_filters;
 
-/* All filters times the two columns: y[0 .. count) from the first and, if there are two, as many again. */
-static __attribute__((noinline, unused)) void br_columns_i8(const br_filters *f, const uint8_t *columns, int8_t *y,
-                                                             int32_t two)
+/* Two results of filter n, the second only if there is a place for it. */
+BR_OWN void br_put(const br_filters *f, int32_t n, int32_t a, int32_t b, int8_t *y, int8_t *z)
 {
-    const int8_t *w = f->w;
-    const int32_t count = f->count, step = f->scales > 1;
-    for (int32_t n = 0; n < count; n += 2) {
-        int32_t acc[4] = {f->b[n], f->b[n], 0, 0};
-        if (n + 1 < count) {
-            acc[2] = acc[3] = f->b[n + 1];
-        }
-        w = br_tile_2x2(acc, w, columns, f->fours);
-        for (int32_t i = 0; i < 2 && n + i < count; i++) {
-            const int32_t mult = f->mult[(n + i) * step];
-            const int8_t shift = f->shift[(n + i) * step];
-            y[n + i] = br_requant_i8(acc[2 * i], mult, shift, f->zero, f->lo, f->hi);
-            if (two) {
-                y[count + n + i] = br_requant_i8(acc[2 * i + 1], mult, shift, f->zero, f->lo, f->hi);
-            }
+    const int32_t s = f->scales > 1 ? n : 0, mult = f->mult[s], shift = f->shift[s];
+    y[n] = br_requant_i8(a, mult, shift, f->zero, f->lo, f->hi);
+    if (z) {
+        z[n] = br_requant_i8(b, mult, shift, f->zero, f->lo, f->hi);
+    }
+}
+
+/* All filters times the two columns: to y[0 .. count) from the first, to z from the second if z is given. */
+BR_OWN void br_columns_i8(const br_filters f, const uint8_t *columns, int8_t *y, int8_t *z)
+{
+    const int8_t *w = f.w;
+    for (int32_t n = 0; n < f.count; n += 2) {
+        const int two = n + 1 < f.count;
+        int32_t acc[4] = {f.b[n], f.b[n], f.b[n + two], f.b[n + two]};
+        w = br_tile_2x2(acc, w, columns, f.fours);
+        br_put(&f, n, acc[0], acc[1], y, z);
+        if (two) {
+            br_put(&f, n + 1, acc[2], acc[3], y, z);
         }
     }
+}
+
+/* Two taps of four channels, c the first: acc[i] += taps[0][c + i] * w + taps[1][c + i] * w'. w holds the weights of
+ * channels 0 and 1 for the first tap, then for the second, then those of channels 2 and 3 (packs.tap_pairs). */
+BR_OWN void br_pair_of_taps(int32_t *acc, const int8_t *const *taps, int32_t c, const int8_t **w)
+{
+    uint32_t a, b, low, high, v, u;
+    __asm__ volatile(
+        "ldrd %[a], %[b], [%[taps]]\n\t"
+        "ldr %[a], [%[a], %[c]]\n\t"
+        "ldr %[b], [%[b], %[c]]\n\t"
+        "ldrd %[v], %[u], [%[w]], #8\n\t"
+        "pkhbt %[low], %[a], %[b], lsl #16\n\t" /* channels 0 and 1 of both taps */
+        "pkhtb %[high], %[b], %[a], asr #16\n\t" /* channels 2 and 3 */
+        "sxtb16 %[a], %[low]\n\t"
+        "sxtb16 %[b], %[v]\n\t"
+        "smlad %[s0], %[a], %[b], %[s0]\n\t"
+        "sxtb16 %[a], %[low], ror #8\n\t"
+        "sxtb16 %[b], %[v], ror #8\n\t"
+        "smlad %[s1], %[a], %[b], %[s1]\n\t"
+        "sxtb16 %[a], %[high]\n\t"
+        "sxtb16 %[b], %[u]\n\t"
+        "smlad %[s2], %[a], %[b], %[s2]\n\t"
+        "sxtb16 %[a], %[high], ror #8\n\t"
+        "sxtb16 %[b], %[u], ror #8\n\t"
+        "smlad %[s3], %[a], %[b], %[s3]"
+        : [s0] "+r"(acc[0]), [s1] "+r"(acc[1]), [s2] "+r"(acc[2]), [s3] "+r"(acc[3]), [w] "+r"(*w), [a] "=&r"(a),
+          [b] "=&r"(b), [low] "=&r"(low), [high] "=&r"(high), [v] "=&r"(v), [u] "=&r"(u)
+        : [taps] "r"(taps), [c] "r"(c)
+        : "memory");
 }

@@ -54,8 +54,7 @@ def fold(node: onnx.NodeProto, operands: Mapping[str, Array], opsets: Mapping[st
         raise
     except Exception as error:  # a C++ checker and a numpy evaluator: anything may come
         raise ModelError(
-            f"its constant operands do not fit it: {(str(error).splitlines() or [''])[0]}",
-            fix=DAMAGED,
+            f"its constant operands do not fit it: {(str(error).splitlines() or [''])[0]}", fix=DAMAGED
         ) from error
     return {o.name: np.asarray(r) for o, r in zip(outputs, results, strict=True)}
 

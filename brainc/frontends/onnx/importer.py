@@ -38,7 +38,6 @@ class Importer:
     taken: set[str]  # names that the model uses: no invented name may be one
     known: dict[str, Known] = field(default_factory=dict)
     values: dict[str, Value] = field(default_factory=dict)
-    hints: dict[str, str] = field(default_factory=dict)  # made constant to the name it should have
     labels: set[str] = field(default_factory=set)  # names of nodes
     nodes: list[Node] = field(default_factory=list)
     alias: dict[str, str] = field(default_factory=dict)  # ONNX name to ours
@@ -79,7 +78,6 @@ class Importer:
         """A constant made by a rule, or the result of one."""
         mine = self.call is not None and hint in self.call.outputs and hint not in self.known
         name = hint if mine else self._fresh(hint)
-        self.hints[name] = self.hints.get(hint, hint)
         self.known[name] = Known(np.asanyarray(array), quant)
         return name
 
@@ -227,12 +225,6 @@ class Importer:
             outs = tuple(new if n == old else n for n in node.outputs)
             self.nodes[index] = replace(node, inputs=ins, outputs=outs)
 
-    def restore_names(self) -> None:
-        """Constants that replace one of the model's (turned, requantised …) take its name if it is free."""
-        for name, wanted in self.hints.items():
-            if name in self.values and wanted not in self.values:
-                self._rename(name, wanted, 0)
-
     def _fresh(self, wanted: str) -> str:
         name = fresh_name(wanted, self.taken)
         self.taken.add(name)
@@ -253,8 +245,8 @@ class Importer:
         known, where = self.known[name], Where(self.file)
         array = known.array.astype(np.float32) if known.array.dtype == np.float64 else known.array
         dtype = of_numpy(array.dtype)
-        type_ = TensorType(_computable(dtype, f"constant {name!r}"), tuple(array.shape), known.quant)
-        _check_size(type_, f"constant {name!r}")
+        type_ = TensorType(_computable(dtype, "a constant operand"), tuple(array.shape), known.quant)
+        _check_size(type_, "a constant operand")
         self.values[name] = Value(name, type_, Role.CONST, _const(array), where)
         return name
 
@@ -285,7 +277,7 @@ class Importer:
         if name == source and name in self.values:
             raise refuse(f"output {name!r} is an input or an output already", "name every port once")
         self.call = Call("Identity", name, (source,), (name,), {}, 13)
-        source = self.constant(self.known[source].real(), name) if source in self.known else source
+        source = self.constant(self.known[source].real(), f"{name}/value") if source in self.known else source
         out = self.emit("reshape", source, shape=self.shape(source))
         self.alias.pop(name)
         self._settle(self.call, (out,), len(self.nodes) - 1)

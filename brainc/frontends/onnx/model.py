@@ -36,7 +36,6 @@ def import_model(model: onnx.ModelProto, path: Path, name: str, shapes: Mapping[
         importer.add_output(output)
     if not outputs:
         raise ModelError("the model has no outputs", fix=reader.DAMAGED)
-    importer.restore_names()
     entry = Entry("step", tuple(ports), outputs, tuple(importer.nodes))
     return Graph(name, importer.values, (entry,))
 

@@ -8,7 +8,7 @@ from the model's own folder.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,8 @@ def read_model(path: Path) -> onnx.ModelProto:
         raise _not_onnx(path) from error
     if not model.ir_version or not model.opset_import or not model.HasField("graph"):
         raise _not_onnx(path)
+    if any(isinstance(text, bytes) for text in _strings(model.graph)):  # so protobuf gives what is not UTF-8
+        raise _not_onnx(path)
     try:
         if model.functions:
             model = onnx.inliner.inline_local_functions(model)
@@ -53,6 +55,18 @@ def read_model(path: Path) -> onnx.ModelProto:
 
 def _not_onnx(path: Path) -> ModelError:
     return ModelError(f"{path.name} is not an ONNX model", fix="the file is damaged or of another kind")
+
+
+def _strings(graph: onnx.GraphProto) -> Iterator[str | bytes]:
+    """Every name in a graph and in its subgraphs."""
+    for port in graph.input:
+        yield from (dim.dim_param for dim in port.type.tensor_type.shape.dim)
+    yield from (item.name for item in (*graph.input, *graph.output, *graph.initializer))
+    for node in graph.node:
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+        for attribute in node.attribute:
+            yield attribute.name
+            yield from _strings(attribute.g)
 
 
 def _first_line(error: Exception) -> str:
