@@ -148,17 +148,23 @@ def _along(factor: Array, axis: int, rank: int) -> Array:
 
 
 def loss(real: Graph, typed: Graph, samples: Mapping[str, Array]) -> float:
-    """Noise over signal (powers) before the softmax of every output port, summed over the ports."""
-    noise: dict[str, float] = {}
-    signal: dict[str, float] = {}
+    """Noise over signal (powers) before the softmax of every output port, summed over the ports.
+
+    The noise is that of the middle sample: a few samples beyond every measured range would drown the rest.
+    """
+    noise: dict[str, list[Array]] = {}
+    signal: dict[str, list[Array]] = {}
     for index, entry in enumerate(real.entries):
         for want, got in batch.side_by_side(real, typed, samples, index):
             for port in entry.outputs:
                 a, b = _logits(real, port), _logits(typed, port)
-                gap = interp.to_real(got[b], typed.type(b)) - want[a]
-                noise[port] = noise.get(port, 0.0) + float(np.square(gap, dtype=np.float64).sum())
-                signal[port] = signal.get(port, 0.0) + float(np.square(want[a], dtype=np.float64).sum())
-    return sum(noise[port] / max(signal[port], 1e-30) for port in noise)
+                rows = len(want[a]) // real.type(a).shape[0]
+                wanted = want[a].reshape(rows, -1).astype(np.float64)
+                gap = interp.to_real(got[b], typed.type(b)).reshape(rows, -1) - wanted
+                noise.setdefault(port, []).append(np.square(gap).sum(axis=1))
+                signal.setdefault(port, []).append(np.square(wanted).sum(axis=1))
+    middles = (float(np.median(np.concatenate(noise[p])) / np.concatenate(signal[p]).mean()) for p in noise)
+    return sum(middles)
 
 
 def _logits(graph: Graph, port: str) -> str:

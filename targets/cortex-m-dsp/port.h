@@ -177,11 +177,8 @@ BR_OWN void br_columns_i8(const br_filters f, const uint8_t *columns, int8_t *y,
  * channels 0 and 1 for the first tap, then for the second, then those of channels 2 and 3 (packs.tap_pairs). */
 BR_OWN void br_pair_of_taps(int32_t *acc, const int8_t *const *taps, int32_t c, const int8_t **w)
 {
-    uint32_t a, b, low, high, v, u;
+    uint32_t a = br_word(taps[0] + c), b = br_word(taps[1] + c), low, high, v, u;
     __asm__ volatile(
-        "ldrd %[a], %[b], [%[taps]]\n\t"
-        "ldr %[a], [%[a], %[c]]\n\t"
-        "ldr %[b], [%[b], %[c]]\n\t"
         "ldrd %[v], %[u], [%[w]], #8\n\t"
         "pkhbt %[low], %[a], %[b], lsl #16\n\t" /* channels 0 and 1 of both taps */
         "pkhtb %[high], %[b], %[a], asr #16\n\t" /* channels 2 and 3 */
@@ -197,8 +194,8 @@ BR_OWN void br_pair_of_taps(int32_t *acc, const int8_t *const *taps, int32_t c, 
         "sxtb16 %[a], %[high], ror #8\n\t"
         "sxtb16 %[b], %[u], ror #8\n\t"
         "smlad %[s3], %[a], %[b], %[s3]"
-        : [s0] "+r"(acc[0]), [s1] "+r"(acc[1]), [s2] "+r"(acc[2]), [s3] "+r"(acc[3]), [w] "+r"(*w), [a] "=&r"(a),
-          [b] "=&r"(b), [low] "=&r"(low), [high] "=&r"(high), [v] "=&r"(v), [u] "=&r"(u)
-        : [taps] "r"(taps), [c] "r"(c)
-        : "memory");
+        : [s0] "+r"(acc[0]), [s1] "+r"(acc[1]), [s2] "+r"(acc[2]), [s3] "+r"(acc[3]), [w] "+r"(*w), [a] "+&r"(a),
+          [b] "+&r"(b), [low] "=&r"(low), [high] "=&r"(high), [v] "=&r"(v), [u] "=&r"(u)
+        :
+        : "memory"); /* keeps the compiler from loading all taps at once and spilling them */
 }
