@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from brainc import link, manifest, memory, passes, samples, spec
+from brainc import link, manifest, memory, ops, passes, samples
 from brainc.brain import Brain
 from brainc.dtypes import Array
 from brainc.errors import UserError, at
@@ -106,13 +106,12 @@ def ports(graph: Graph) -> list[tuple[str, TensorType]]:
 
 
 def is_float(graph: Graph) -> bool:
-    """Whether the graph computes with floats that nobody has quantised yet."""
-    heavy = {*spec.WEIGHTED, "matmul"}
-    return any(
-        n.op in heavy
-        and any(graph.type(i).dtype.kind == "float" and not graph.type(i).quant for i in n.inputs if i)
-        for n in graph.nodes()
-    ) and not any(n.op in ("from_int", "to_int") for n in graph.nodes())
+    """Whether the graph multiplies floats that nobody has quantised yet."""
+    nodes = list(graph.nodes())
+    if any(n.op in ("from_int", "to_int") for n in nodes):
+        return False
+    types = [graph.type(i) for n in nodes if ops.get(n.op).macs != "0" for i in n.operands]
+    return any(t.dtype.kind == "float" and not t.quant for t in types)
 
 
 def _quantisation(request: Request, brain: Brain, target: Target, graph: Graph) -> tuple[str | None, str]:

@@ -268,9 +268,9 @@ def meet(model: Model, place: Place, step: int) -> Place:
     lent = {(x, y) for x, y, _ in model.shared(place.done, step)}
     alive, met = place.live, place.met
     for y in bits(model.writes[step]):
-        row = 0
+        row = 0  # the pairs of most y lie in one row: collect it first, for `met` can be long
         for x in bits(alive & (1 << y) - 1):
-            row |= encounter(0, x, 0, (x, y) not in lent)
+            row |= (1 if (x, y) in lent else 3) << 2 * x
         met |= row << 2 * y * width
         for x in bits(alive >> y << y):
             met |= encounter(width, x, y, (x, y) not in lent)

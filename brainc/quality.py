@@ -20,6 +20,7 @@ from brainc.dtypes import Array
 from brainc.errors import ModelError, UnsupportedError, at
 from brainc.ir import Graph
 from brainc.passes import batch
+from brainc.passes.equalise import EVEN, STEPS
 from brainc.spec import MOVES
 
 Arrays = Mapping[str, Array]
@@ -51,10 +52,14 @@ class Quality:
 class _Power:
     signal: float = 0.0
     noise: float = 0.0
+    factor: Array | None = None  # of an equalised value's channels
 
-    def add(self, want: Array, got: Array) -> None:
+    def add(self, want: Array, got: Array, *, even: bool) -> None:
+        if even and self.factor is None:
+            self.factor = _factors(want, got)
+        scaled = got if self.factor is None else got * self.factor
         self.signal += float(np.square(want, dtype=np.float64).sum())
-        self.noise += float(np.square(want.astype(np.float64) - got).sum())
+        self.noise += float(np.square(want.astype(np.float64) - scaled).sum())
 
     def snr_db(self) -> float:
         if self.noise == 0.0:
@@ -76,7 +81,8 @@ def compare(
     for want, got in batch.side_by_side(float_graph, brain_graph, samples):
         wants, gots = _reals(float_graph, want), _reals(brain_graph, got)
         for name in _shared(brain_graph, wants, gots):
-            powers.setdefault(name, _Power()).add(wants[name], gots[name])
+            twin = name.removesuffix(EVEN)
+            powers.setdefault(name, _Power()).add(wants[twin], gots[name], even=twin != name)
         for side, values in (("float", wants), ("brain", gots)):
             for port in (*float_graph.entries[0].inputs, *float_graph.entries[0].outputs):
                 kept.setdefault(f"{side} {port}", []).append(values[port])
@@ -111,7 +117,17 @@ def _reals(graph: Graph, values: Arrays) -> dict[str, Array]:
 def _shared(brain: Graph, wants: Arrays, gots: Arrays) -> list[str]:
     """The values that both sides computed (not only moved), in the brain's order."""
     names = [out for node in brain.entries[0].nodes if node.op not in MOVES for out in node.outputs]
-    return [n for n in names if n in wants and n in gots and wants[n].shape == gots[n].shape]
+    twins = ((name, name.removesuffix(EVEN)) for name in names)
+    return [n for n, twin in twins if twin in wants and wants[twin].shape == gots[n].shape]
+
+
+def _factors(want: Array, got: Array) -> Array:
+    """By what `equalise` divided each channel: the nearest of its factors to what least squares say."""
+    axes = tuple(range(want.ndim - 1))
+    both = np.sum(want.astype(np.float64) * got, axis=axes)
+    own = np.sum(np.square(got, dtype=np.float64), axis=axes)
+    fitted = np.where((own > 0) & (both > 0), both / np.maximum(own, 1e-30), 1.0)
+    return np.asarray(2.0 ** (np.rint(np.log2(fitted) * STEPS) / STEPS))
 
 
 def metric_function(metric: str) -> Metric:

@@ -25,7 +25,7 @@ HasKernel = Callable[[Graph, Node], bool]
 
 # ops that only move (or choose among) numbers: on one and the same quant they take the numbers as they lie
 MOVES = frozenset(
-    "reshape transpose concat slice pad expand upsample2d maxpool2d load assign".split()
+    {"reshape", "transpose", "concat", "slice", "pad", "expand", "upsample2d", "maxpool2d", "load", "assign"}
 )
 DOORS = frozenset({"to_int", "from_int", "argmax"})  # ops that are about the numbers themselves
 BINARY = frozenset({"add", "sub", "mul", "div", "power", "maximum", "minimum"})

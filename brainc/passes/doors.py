@@ -46,9 +46,9 @@ def _groups(graph: Graph) -> dict[str, str]:
         return name
 
     for node in graph.nodes():
-        if node.op in MOVES and graph.type(node.outputs[0]).dtype.is_integer:
-            for name in node.operands:
-                parent[root(name)] = root(node.outputs[0])
+        if node.op in MOVES and graph.type(node.operands[0]).dtype.is_integer:
+            for name in (*node.operands[1:], *node.outputs):
+                parent[root(name)] = root(node.operands[0])
     return {name: root(name) for name in graph.values}
 
 

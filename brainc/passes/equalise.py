@@ -17,17 +17,19 @@ import numpy as np
 
 from brainc import interp
 from brainc.dtypes import F32, Array
-from brainc.ir import Entry, Graph, Node, Role, const_value
+from brainc.ir import Entry, Graph, Node, Role, const_value, fresh_name
 from brainc.passes import batch
 from brainc.passes.context import Context
 from brainc.passes.integer_forms import CHANNEL
-from brainc.passes.quantize import assign_types, needed_samples
+from brainc.passes.quantize import assign_types, needed_samples, renamed
 from brainc.spec import WEIGHTED
 
 THROUGH = frozenset({"reshape", "maxpool2d", "avgpool2d", "upsample2d", "reduce"})
+EVEN = "/even"  # after the name of a value whose channels were scaled
 STEPS = 4  # factors are powers of the STEPS-th root of two: the same on every machine
 LIMIT = 5.0  # log2 of the largest factor
-TRIED = 32  # samples that decide
+TRIED = 64  # samples: every other one is calibrated on, the rest judge
+WORTH = 0.5  # dB
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,24 +39,32 @@ class Pair:
     maker: Node
     reader: Node
     repeats: int  # how often the channels come by in the reader's input axis (a picture flattened)
+    between: tuple[str, ...]  # the values from one to the other
 
 
 def equalise(graph: Graph, context: Context) -> Graph:
-    """The equalised graph if it loses less when quantised; else `graph` itself."""
+    """The equalised graph if it loses clearly less when quantised; else `graph` itself."""
     if context.options.quantize != "int8":
         return graph
     found = [pair for entry in graph.entries for pair in pairs(graph, entry)]
-    if not found:
+    samples = needed_samples(graph, context) if found else {}
+    if not found or min(len(array) for array in samples.values()) < 2:
         return graph
-    samples = {port: array[:TRIED] for port, array in needed_samples(graph, context).items()}
-    trial = replace(context, samples=samples)
-    candidate = equalised(graph, found, samples)
-    before, after = (loss(g, assign_types(g, trial), samples) for g in (graph, candidate))
-    gain = 10 * math.log10(before / after) if before > 0 and after > 0 else 0.0
-    if gain <= 0:
+    fit, judge = ({port: _some(array)[part::2] for port, array in samples.items()} for part in (0, 1))
+    trial = replace(context, samples=fit)
+    candidate = equalised(graph, found, fit)
+    before, after = (loss(g, assign_types(g, trial), judge) for g in (graph, candidate))
+    gain = 10 * math.log10(max(before, 1e-30) / max(after, 1e-30))
+    if gain < WORTH:
         return graph
     context.note(f"equalised {len(found)} pairs of layers: {gain:.1f} dB less noise")
-    return candidate
+    return equalised(graph, found, samples)
+
+
+def _some(array: Array) -> Array:
+    """At most TRIED samples, evenly spaced."""
+    count = min(TRIED, len(array))
+    return array[np.linspace(0, len(array) - 1, count).astype(np.int64)]
 
 
 def pairs(graph: Graph, entry: Entry) -> Iterator[Pair]:
@@ -63,17 +73,17 @@ def pairs(graph: Graph, entry: Entry) -> Iterator[Pair]:
     for node in entry.nodes:
         if not _scalable(graph, node, users):
             continue
-        name = node.outputs[0]
-        channels = graph.type(name).shape[-1]
-        while len(users.get(name, ())) == 1 and graph.values[name].role is Role.TEMP:
-            reader = users[name][0]
-            if reader.op in WEIGHTED and reader.inputs[0] == name:
+        path = [node.outputs[0]]
+        channels = graph.type(path[0]).shape[-1]
+        while len(users.get(path[-1], ())) == 1 and graph.values[path[-1]].role is Role.TEMP:
+            reader = users[path[-1]][0]
+            if reader.op in WEIGHTED and reader.inputs[0] == path[-1]:
                 if (repeats := _repeats(graph, reader, channels, users)) is not None:
-                    yield Pair(node, reader, repeats)
+                    yield Pair(node, reader, repeats, tuple(path))
                 break
             if not _passes(graph, reader, channels):
                 break
-            name = reader.outputs[0]
+            path.append(reader.outputs[0])
 
 
 def _scalable(graph: Graph, node: Node, users: Mapping[str, list[Node]]) -> bool:
@@ -110,8 +120,15 @@ def equalised(graph: Graph, found: list[Pair], samples: Mapping[str, Array]) -> 
     arrays: dict[str, Array] = {name: graph.array(name).astype(np.float64) for name in sorted(constants)}
     for pair in found:
         _scale(pair, peaks[pair.maker.outputs[0]], arrays)
-    new = {n: const_value(n, array, F32, where=graph.values[n].where) for n, array in arrays.items()}
-    return graph.replaced(values={**graph.values, **new})
+    values = dict(graph.values)
+    for name, array in arrays.items():
+        values[name] = const_value(name, array, F32, where=values[name].where)
+    names: dict[str, str] = {}
+    for name in (n for pair in found for n in pair.between):
+        names[name] = fresh_name(name + EVEN, values)
+        values[names[name]] = replace(values[name], name=names[name])
+    entries = tuple(replace(e, nodes=tuple(renamed(n, names) for n in e.nodes)) for e in graph.entries)
+    return graph.replaced(values=values, entries=entries)
 
 
 def _peaks(graph: Graph, names: list[str], samples: Mapping[str, Array]) -> dict[str, Array]:

@@ -22,6 +22,7 @@ from brainc.passes.rewrite import Replacement, View, apply, rule
 from brainc.spec import MOVES, WEIGHTED
 
 ABSORBED = WEIGHTED | {"add", "sub", "mul", "div", "power", "maximum", "minimum", "unary", "clamp"}
+FLOWS = MOVES - {"assign", "load"}  # moves whose result is there for others to read
 ABSORBED |= {"avgpool2d", "reduce", "softmax", "matmul"}
 CHANNEL = {"conv2d": 0, "dwconv2d": 2, "dense": 0}  # the axis of the weights that the output channels are
 SAME_SCALE = 1e-5  # relative: a bias scale that is sx * sw but for float rounding
@@ -83,7 +84,7 @@ def moved_quant(
     return None
 
 
-@rule(*sorted(MOVES | ABSORBED | {"cast", "to_int", "argmax", "qshift8"}))
+@rule(*sorted(FLOWS | ABSORBED | {"cast", "to_int", "argmax", "qshift8"}))
 def constant_node(node: Node, view: View) -> Replacement | None:
     """Any node on constants alone is run now."""
     out = node.outputs[0]
@@ -109,7 +110,7 @@ def number(attr: Attr) -> float:
     return attr
 
 
-@rule(*sorted(MOVES))
+@rule(*sorted(FLOWS))
 def push_from_int(node: Node, view: View) -> Replacement | None:
     """move(from_int(q)) is from_int(move(q)): fewer bytes move, and the doors meet."""
     doors = [view.producer(name, "from_int") for name in node.inputs]
@@ -178,7 +179,7 @@ def push_clamp(node: Node, view: View) -> Replacement | None:
 @rule("to_int")
 def pull_to_int(node: Node, view: View) -> Replacement | None:
     """to_int(move(x)) is move(to_int(x)), also for the largest of a window: quantising keeps order."""
-    move, out = view.producer(node.inputs[0], *MOVES), node.outputs[0]
+    move, out = view.producer(node.inputs[0], *FLOWS), node.outputs[0]
     if move is None or not view.private(node.inputs[0]):
         return None
     type_ = view.type(out)
@@ -218,7 +219,10 @@ def _rescaled(node: Node, door: Node, view: View) -> Replacement | None:
     before, out = door.inputs[0], node.outputs[0]
     have, want = view.type(before), view.type(out)
     if (have.dtype, have.quant) == (want.dtype, want.quant):
-        return Replacement(renames={out: before})
+        if view.can_rename(out, before):
+            return Replacement(renames={out: before})
+        copy = replace(node, op="reshape", inputs=(before,), attrs=attrs(shape=want.shape))
+        return Replacement((copy,))  # from port to port
     if have.quant is None or have.dtype.bits > 8:
         return None
     return Replacement((Node(node.name, "clamp", (before,), (out,), where=node.where),))

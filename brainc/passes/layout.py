@@ -4,7 +4,7 @@ Knocks: a graph in which every spatial op of a channels-first model sits between
 Leaves: the same with each transposition sunk towards the outputs until it met its inverse, became a
 reshape, was absorbed by a dense layer's weights, or came to rest at a port.
 
-Transpositions only ever sink (reshapes that hold no others back rise), so the rules come to an end.
+Transpositions only sink, save where two of them become one, so the rules come to an end.
 """
 
 from __future__ import annotations
@@ -196,6 +196,25 @@ def sink_reshape(node: Node, view: View) -> Replacement | None:
     return Replacement((first, last), (early,))
 
 
+@rule("transpose")
+def meet_over_reshape(node: Node, view: View) -> Replacement | None:
+    """Two transpositions with a reshape between them that holds the first back: the second goes to it."""
+    between = view.producer(node.inputs[0], "reshape")
+    above = turned(view, between.inputs[0]) if between else None
+    if not between or not above or not view.private(node.inputs[0]):
+        return None
+    out, perm = node.outputs[0], ints(node.attrs["perm"])
+    order = _regrouped(view.shape(out), inverse(perm), view.shape(between.inputs[0]))
+    if order is None:
+        return None
+    shape = permuted(view.shape(between.inputs[0]), order)
+    early = view.temp(f"{out}/rows", replace(view.type(out), shape=shape))
+    both = attrs(perm=permuted(above[1], order))
+    first = view.make(f"{node.name}/transpose", "transpose", above[:1], both, early)
+    last = view.make(f"{node.name}/rows", "reshape", (early.name,), attrs(shape=view.shape(out)), out)
+    return Replacement((first, last), (early,))
+
+
 def _regrouped(source: Perm, perm: Perm, target: Perm) -> Perm | None:
     """The order in which the axes of `target` lie in memory before `perm`; None if they are torn apart.
 
@@ -273,6 +292,7 @@ RULES = (
     sink_several,
     sink_shaped,
     sink_reshape,
+    meet_over_reshape,
     sink_reduce,
     dense_columns,
     dense_rows,

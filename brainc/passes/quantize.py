@@ -151,14 +151,15 @@ def with_types(graph: Graph, quants: Mapping[str, Quant]) -> Graph:
     users = graph.consumers()
     entries = []
     for entry in graph.entries:
-        nodes = [_renamed(_typed(graph, n, quants, values, users), inner) for n in entry.nodes]
+        nodes = [renamed(_typed(graph, n, quants, values, users), inner) for n in entry.nodes]
         entries.append(
             replace(entry, nodes=(*_in(entry, inner, values), *nodes, *_out(entry, inner, values)))
         )
     return graph.replaced(values=values, entries=tuple(entries))
 
 
-def _renamed(node: Node, names: Mapping[str, str]) -> Node:
+def renamed(node: Node, names: Mapping[str, str]) -> Node:
+    """The node on values of other names."""
     inputs = tuple(names.get(n, n) for n in node.inputs)
     return replace(node, inputs=inputs, outputs=tuple(names.get(n, n) for n in node.outputs))
 

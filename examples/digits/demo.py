@@ -126,17 +126,16 @@ def show_digits(answers: Array) -> None:
 
 def picture(image: Array) -> Text:
     """An image [8,8] of ink 0..1, two pixels to a character: the upper and the lower half of it."""
-    text = Text()
+    rows = []
     for upper, lower in zip(image[::2], image[1::2], strict=True):
+        rows.append(Text())
         for a, b in zip(upper, lower, strict=True):
             if console.color_system:
                 over, under = ("#" + f"{30 + int(225 * ink):02x}" * 3 for ink in (a, b))
-                text.append("▀", f"{over} on {under}")
+                rows[-1].append("▀", f"{over} on {under}")
             else:
-                text.append(" ▄▀█"[2 * (a > 0.4) + (b > 0.4)])
-        text.append("\n")
-    text.rstrip()
-    return text
+                rows[-1].append(" ▄▀█"[2 * (a > 0.4) + (b > 0.4)])
+    return Text("\n").join(rows)
 
 
 def verdict(answer: int, truth: int) -> Text:
@@ -180,7 +179,8 @@ def compare(machines: Sequence[Machine], truth: bytes) -> bool:
     ran = [m for m in machines if m.answers is not None]
     wrong = [m for m in ran if m.answers != truth]
     for machine in wrong:
-        first = next((i for i, (a, b) in enumerate(zip(machine.answers or b"", truth)) if a != b), len(truth))
+        pairs = zip(machine.answers or b"", truth, strict=False)
+        first = next((i for i, (got, want) in enumerate(pairs) if got != want), "the end")
         console.print(f"[bold red]{machine.name} DIFFERS from the numpy reference[/], first at byte {first}")
     if not wrong:
         console.print(f"[bold green]The bytes are the same[/] on {', '.join(m.name for m in ran)}")

@@ -216,6 +216,25 @@ def test_qdq(name: str, dtype: str, tmp_path: Path) -> None:
     agree(model_of(nodes, constants, feed, ["y"], dtype), feed, tmp_path)
 
 
+def test_weights_quantised_in_the_model(tmp_path: Path) -> None:
+    """As quantisation-aware training exports them: float weights, QuantizeLinear and back, per channel."""
+    nodes = [
+        helper.make_node("QuantizeLinear", ["w", "ws", "wz"], ["wq"], axis=0),
+        helper.make_node("DequantizeLinear", ["wq", "ws", "wz"], ["wr"], axis=0),
+        helper.make_node("DequantizeLinear", ["x", "s"], ["r"]),
+        helper.make_node("Conv", ["r", "wr"], ["h"]),
+        helper.make_node("QuantizeLinear", ["h", "ys", "yz"], ["y"]),
+    ]
+    w = RNG.standard_normal((4, 6, 3, 3)).astype(np.float32)
+    constants = {"w": w, "ws": SCALES, "wz": EACH[1], "s": np.float32(0.05), "ys": np.float32(0.4)}
+    constants["yz"] = np.array(3, "int8")
+    model = model_of(nodes, constants, {"x": X8}, ["y"], "int8")
+    agree(model, {"x": X8}, tmp_path)
+    graph = load(tmp_path / "one.onnx")
+    (conv,) = (n for n in graph.nodes() if n.op == "conv2d")
+    assert graph.type(conv.inputs[1]).quant is not None, "the weights are integers"
+
+
 def test_float_output_of_a_quantised_model(tmp_path: Path) -> None:
     """int8 in, float32 out: only one door."""
     nodes = [helper.make_node("DequantizeLinear", ["x", "s"], ["r"]), helper.make_node("Tanh", ["r"], ["y"])]

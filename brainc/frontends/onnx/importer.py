@@ -26,6 +26,9 @@ from brainc.ir import Attr, Const, Node, Quant, Role, TensorType, Value, attrs, 
 from brainc.spec import MOVES
 
 SERVANTS = ("transpose", "reshape", "expand", "to_int", "from_int")  # ops around the one a node is about
+# what a rule runs into where a node is not as the standard says
+NOT_AS_TOLD: tuple[type[Exception], ...] = (ArithmeticError, AttributeError, AssertionError, LookupError)
+NOT_AS_TOLD += (RuntimeError, TypeError, ValueError)
 
 
 @dataclass(slots=True)
@@ -87,7 +90,10 @@ class Importer:
         inputs = tuple(self._materialise(name, raw=op in MOVES) for name in inputs)
         types = [self.values[name].type if name else None for name in inputs]
         types = [TensorType(F32, t.shape) if t and t.quant else t for t in types]
-        (type_,) = ops.get(op).infer(types, attributes)
+        meaning = ops.get(op)
+        if any(type_ is None and not meaning.operand_at(i).optional for i, type_ in enumerate(types)):
+            raise ValueError("an operand is left out")
+        (type_,) = meaning.infer(types, attributes)
         _check_size(type_, f"the result of {op}")
         out = self._fresh(f"{self.call.outputs[0]}/{op}")
         label = self._label(f"{self.call.name}/{op}")
@@ -191,7 +197,7 @@ class Importer:
         first, self.call = len(self.nodes), call
         try:
             result = found.apply(self, call)
-        except (ArithmeticError, AttributeError, AssertionError, LookupError, TypeError, ValueError) as error:
+        except NOT_AS_TOLD as error:
             what = f"its operands or attributes are not those of {call.op}: {error or type(error).__name__}"
             raise ModelError(what, fix=reader.DAMAGED) from error
         self._settle(call, (result,) if isinstance(result, str) else result, first)
@@ -205,6 +211,8 @@ class Importer:
                 self._rename(result, wanted, first)
                 result = wanted
             if wanted:
+                if not result:
+                    raise ModelError("its operand is left out", fix=reader.DAMAGED)
                 self._define(wanted)
                 self.alias[wanted] = result
         for wanted in filter(None, call.outputs[len(results) :]):

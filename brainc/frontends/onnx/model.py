@@ -32,10 +32,10 @@ def import_model(model: onnx.ModelProto, path: Path, name: str, shapes: Mapping[
     importer.walk(in_order(graph))
     _raise_refused(importer)
     outputs = tuple(o.name for o in graph.output)
+    if not outputs or not all(outputs):
+        raise ModelError("the model has no outputs, or one without a name", fix=reader.DAMAGED)
     for output in outputs:
         importer.add_output(output)
-    if not outputs:
-        raise ModelError("the model has no outputs", fix=reader.DAMAGED)
     entry = Entry("step", tuple(ports), outputs, tuple(importer.nodes))
     return Graph(name, importer.values, (entry,))
 
