@@ -24,6 +24,7 @@ from brainc.errors import UserError
 from brainc.ir import Graph, Stage
 from brainc.kernels import KernelTable
 from brainc.program import Program
+from brainc.resources import templates_dir
 from brainc.target import all_targets, load_target
 
 Note = Callable[[str], None]
@@ -147,9 +148,9 @@ def check(
             else [f"{program.name}  {wrong.name} DIFFERS: {wrong.first_difference}"]
         )
     if with_quality:
-        found = _quality(request, targets[0], path, metric, note)
-        data["quality"] = report.quality_data(found)
-        lines += list(report.quality_lines(found))
+        target, found = _quality(request, targets, path, metric, note)
+        data["quality"] = {"target": target, **report.quality_data(found)}
+        lines += list(report.quality_lines(target, found))
     return data, lines
 
 
@@ -161,12 +162,15 @@ def _host(job: Job, program: Program) -> list[Program]:
 
 
 def _quality(
-    request: Request, target: str, path: Path | None, metric: str | None, note: Note
-) -> quality.Quality:
-    job, program = _compile(request, target, note)
+    request: Request, targets: Sequence[str], path: Path | None, metric: str | None, note: Note
+) -> tuple[str, quality.Quality]:
+    """What quantising cost, on the first of the targets that quantises: (target, figures)."""
+    compiled = [(target, *_compile(request, target, note)) for target in targets]
+    target, job, program = next((c for c in compiled if proofs.is_exact(c[2].graph)), compiled[0])
     floats = passes.run(job.graph, job.context, until=Stage.CANONICAL)
     vectors = _vectors(job, floats, path, None, note)
-    return quality.compare(floats, program.graph, vectors.arrays, vectors.labels, metric or job.brain.metric)
+    wanted = metric or job.brain.metric
+    return target, quality.compare(floats, program.graph, vectors.arrays, vectors.labels, wanted)
 
 
 def bench(request: Request, targets: Sequence[str], path: Path | None, sim: str | None, note: Note) -> Result:
@@ -184,13 +188,7 @@ def bench(request: Request, targets: Sequence[str], path: Path | None, sim: str 
 
 
 def show(
-    request: Request,
-    target: str,
-    stage: str | None,
-    memory: bool,
-    kernels: bool,
-    cost: bool,
-    note: Note,
+    request: Request, target: str, stage: str | None, memory: bool, kernels: bool, cost: bool, note: Note
 ) -> Result:
     """The graph at a stage (default READY), and the pictures asked for."""
     if stage is not None and stage != "ready":
@@ -211,14 +209,17 @@ def show(
 
 def targets() -> Result:
     """What can be compiled for."""
-    table = Table("target", "machine", "ram", "flash", "simulator", box=None)
+    table = Table("target", "machine", box=None)
+    for heading in ("ram", "flash"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("simulators", no_wrap=True)
     rows = []
     for t in all_targets():
         ram, flash = t.spaces["ram"].bytes, t.spaces["flash"].bytes
         sims = [s.kind for s in t.sims]
         rows.append({"name": t.name, "title": t.title, "ram": ram, "flash": flash, "simulators": sims})
-        cells = ("-", "-") if t.word == 64 else (f"{ram:,}", f"{flash:,}")
-        table.add_row(t.name, t.title, *cells, ", ".join(sims))
+        cells = ("", "") if t.word == 64 else (f"{ram // 1024:,} KB", f"{flash // 1024:,} KB")
+        table.add_row(t.name, t.title.split(" (")[0], *cells, ", ".join(sims))
     return {"targets": rows}, [table]
 
 
@@ -235,6 +236,10 @@ def doctor() -> Result:
 
 def new(kind: str, name: str, folder: Path) -> list[Path]:
     """Writes a skeleton; never over a file that exists."""
+    if kind != "brain" and folder.resolve() != templates_dir().parent:
+        raise UserError(
+            f"a new {kind} belongs into a checkout of brainc", fix="run this in the checkout's root"
+        )
     files = skeletons.make(kind, name)
     taken = [p for p in files if (folder / p).exists()]
     if taken:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from brainc import __version__, check, runners
+from brainc.errors import ToolMissing
 from brainc.ir import Role
 from brainc.program import Program
 from brainc.runners import Run
@@ -30,9 +31,9 @@ def measure(
         bare = check.firmware(program, work / "bare", sim=sim, optimize=optimize, empty=True)
         traced = check.firmware(program, work / "traced", sim=sim, optimize=optimize, trace="marks")
         data, count = check.to_bytes(program.graph, vectors), check.count_of(vectors)
-        whole = runners.run(full, data, count, count=True, work=work / "full")
+        whole = _counted(full, data, count, work / "full")
         one = data[: len(data) // max(count, 1)]
-        layers = runners.run(traced, one, 1, count=True, work=work / "traced")
+        layers = _counted(traced, one, 1, work / "traced")
     return {
         "brain": program.name,
         "target": program.target.name,
@@ -49,6 +50,14 @@ def measure(
         "layers": _layers(program, layers),
         "firmware": {"flash": full.flash_bytes, "ram": full.ram_bytes + (whole.stack or 0)},
     }
+
+
+def _counted(firmware: Firmware, data: bytes, samples: int, work: Path) -> Run:
+    """A run with instruction counts, or without them where only the counting tool is missing."""
+    try:
+        return runners.run(firmware, data, samples, count=True, work=work)
+    except ToolMissing:
+        return runners.run(firmware, data, samples, work=work)
 
 
 def _entry(program: Program, run: Run) -> Figures:

@@ -211,7 +211,7 @@ class Packer:
         """Whether some group no longer fits above its lowest, or below its highest, window."""
         grains, sizes, height = self.net.grains, self.net.sizes, self.height
         for members, saved in self.groups:
-            upward = sorted(((height - low[b], grains[b], b) for b in members))
+            upward = sorted((height - low[b], grains[b], b) for b in members)
             downward = sorted((high[b] + sizes[b], grains[b], b) for b in members)
             for ranked in (upward, downward):
                 total = -saved

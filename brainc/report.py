@@ -106,11 +106,11 @@ def kernel_lines(program: Program, table: KernelTable) -> Iterator[str]:
 
 def cost_table(program: Program) -> Table:
     """Work and memory of each step."""
-    table = Table(title=f"{program.name} on {program.target.name}")
+    table = Table(title=f"{program.name} on {program.target.name}", box=None)
     for heading in ("step", "op", "kernel"):
-        table.add_column(heading)
-    for heading in ("MACs", "cost", "output bytes"):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, overflow="fold")
+    for heading in ("MACs", "cost", "bytes out"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for node in program.plan.entries[0].nodes:
         choice = program.choices[node.name]
         size = sum(program.graph.type(o).nbytes for o in node.outputs)
@@ -153,9 +153,9 @@ def _finite(decibels: float) -> float | None:
     return round(decibels, 2) if math.isfinite(decibels) else None
 
 
-def quality_lines(found: Quality) -> Iterator[str | Table]:
-    """The same for people: signal to noise per layer, worst first in red, and the user's own metric."""
-    table = Table("layer", "signal to noise", title="against the float model", box=None)
+def quality_lines(target: str, found: Quality) -> Iterator[str | Table]:
+    """The same for people: signal to noise per layer, poor ones in red, and the user's own metric."""
+    table = Table("layer", "signal to noise", title=f"{target} against the float model", box=None)
     for layer in found.layers:
         style = "red" if layer.snr_db < POOR_DB else None
         table.add_row(layer.name, f"{layer.snr_db:.1f} dB", style=style)
@@ -169,13 +169,13 @@ def layer_table(figures: Mapping[str, Any]) -> Table:
     """Cost per layer, as measured."""
     rows = figures["layers"]
     unit = "cycles" if rows and "cycles" in rows[0] else "instructions"
-    table = Table(title=f"{figures['brain']} on {figures['target']}, per layer")
-    for heading in ("layer", "op", "kernel"):
-        table.add_column(heading)
-    for heading in ("MACs", unit, f"{unit}/MAC"):
-        table.add_column(heading, justify="right")
+    table = Table(title=f"{figures['brain']} on {figures['target']}, per layer", box=None)
+    for heading in ("layer", "kernel"):
+        table.add_column(heading, overflow="fold")
+    for heading in ("MACs", unit, "per MAC"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
         cost, macs = row[unit], row["macs"]
         each = f"{cost / macs:.2f}" if cost is not None and macs else ""
-        table.add_row(row["name"], row["op"], row["kernel"], f"{macs:,}", number(cost), each)
+        table.add_row(row["name"], row["kernel"], f"{macs:,}" if macs else "", number(cost), each)
     return table

@@ -24,9 +24,9 @@ _COMMON = 0.6  # a first word that so many names share says nothing
 
 def tidy(graph: Graph) -> Graph:
     """The same graph under readable names."""
-    parts = {out: _words(out, node.op) for node in graph.nodes() for out in node.outputs}
-    shared = _shared_prefix(list(parts.values()))
     ports = {name for e in graph.entries for name in (*e.inputs, *e.outputs)}
+    parts = {out: _words(n.name if out in ports else out) for n in graph.nodes() for out in n.outputs}
+    shared = _shared_prefix(list(parts.values()))
     taken = set(ports)
     names = {name: name for name in ports}
     labels: dict[str, str] = {}
@@ -45,12 +45,13 @@ def tidy(graph: Graph) -> Graph:
     return _renamed(graph, names, labels)
 
 
-def _words(name: str, op: str) -> list[str]:
-    """The parts of a path, without what exporters append; of several names joined by `;` the last."""
-    parts = [_TAIL.sub("", w) for w in re.split(r"[/.]", name.split(";")[-1])]
-    words = [w for w in parts if w]
-    if len(words) > 1 and words[-1] == op and (_NOISE.match(words[-2]) or not words[-2].islower()):
-        words.pop()
+def _words(name: str) -> list[str]:
+    """The parts of a path, without what exporters (and, after `#`, the frontend) append.
+
+    Of several names joined by `;` the last.
+    """
+    plain = name.split(";")[-1].split("#")[0]
+    words = [w for w in (_TAIL.sub("", part) for part in re.split(r"[/.]", plain)) if w]
     while len(words) > 1 and _NOISE.match(words[-1]):
         words.pop()
     return words or [name]

@@ -88,9 +88,10 @@ def same_twice(node: Node, view: View) -> Replacement | None:
     """The same thing done to the same value is done once."""
     for other in view.users(node.inputs[0]):
         same = (other.op, other.inputs, dict(other.attrs)) == (node.op, node.inputs, dict(node.attrs))
-        types = (view.type(other.outputs[0]), view.type(node.outputs[0]))
-        if same and other.name != node.name and view.passed(other) and types[0] == types[1]:
-            return Replacement(renames={node.outputs[0]: other.outputs[0]})
+        if same and other.name != node.name and view.passed(other):
+            old, new = node.outputs[0], other.outputs[0]
+            if view.type(old) == view.type(new):
+                return Replacement(renames={old: new})
     return None
 
 

@@ -10,18 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from brainc.dtypes import I8, U8
-from brainc.ir import (
-    Attrs,
-    Entry,
-    Graph,
-    Node,
-    Role,
-    TensorType,
-    Value,
-    attrs,
-    const_value,
-    fresh_name,
-)
+from brainc.ir import Attrs, Const, Entry, Graph, Node, Role, TensorType, Value, attrs, fresh_name
 from brainc.numerics import shift_u8
 from brainc.passes.context import Context
 
@@ -59,10 +48,9 @@ def _twins(graph: Graph) -> dict[str, str]:
 def _shifted(value: Value, name: str) -> Value:
     assert value.type.quant is not None
     quant = replace(value.type.quant, zero=tuple(z - 128 for z in value.type.quant.zero))
-    if value.role is Role.CONST:
-        return const_value(name, shift_u8(value.array()), I8, quant, value.where)
+    const = Const.of(shift_u8(value.array())) if value.const else None
     role = value.role if name == value.name else Role.TEMP
-    return Value(name, TensorType(I8, value.type.shape, quant), role, where=value.where)
+    return Value(name, TensorType(I8, value.type.shape, quant), role, const, value.where)
 
 
 def _entry(graph: Graph, entry: Entry, twins: Mapping[str, str]) -> Entry:

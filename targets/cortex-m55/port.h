@@ -47,26 +47,38 @@ BR_OWN void br_dot_4(int32_t *acc, const int8_t *x, const int8_t *w, int32_t n)
     acc[0] = a, acc[1] = b, acc[2] = c, acc[3] = d;
 }
 
-/* The same for four whole vectors of numbers: acc * mult / 2^shift, rounded once, plus zero, held in lo..hi.
- * Above 32, a shift and its rounding never see the low word of the product; below, a number at a time. */
+/* One tap of eight channels: acc += x * w, even channels in the first vector, odd ones in the second. */
+BR_OWN void br_tap_8(int32x4x2_t *acc, const int8_t *x, const int8_t *w)
+{
+    const int16x8_t a = vldrbq_s16(x), b = vldrbq_s16(w);
+    acc->val[0] = vaddq_s32(acc->val[0], vmullbq_int_s16(a, b));
+    acc->val[1] = vaddq_s32(acc->val[1], vmulltq_int_s16(a, b));
+}
+
+/* acc * mult / 2^shift, number by number, for four of which some shift is below 33. */
+static __attribute__((noinline, unused)) int32x4_t br_requant_wide(int32x4_t acc, int32x4_t mult, int32x4_t shift)
+{
+    int32_t a[4], m[4], s[4];
+    vst1q_s32(a, acc);
+    vst1q_s32(m, mult);
+    vst1q_s32(s, shift);
+    for (int i = 0; i < 4; i++) {
+        const int64_t v = ((int64_t)a[i] * m[i] + ((int64_t)1 << (s[i] - 1))) >> s[i];
+        a[i] = v > 1024 ? 1024 : v < -1024 ? -1024 : (int32_t)v;
+    }
+    return vld1q_s32(a);
+}
+
+/* Four times br_requant_i8 of fixed.h, in 32-bit lanes. Above 32, a shift and its rounding never see the low word
+ * of the product. */
 BR_OWN int32x4_t br_requant_4(int32x4_t acc, int32x4_t mult, int32x4_t shift, int32_t zero, int32_t lo, int32_t hi)
 {
     int32x4_t v = vmulhq_s32(acc, mult);
-    v = vshlq_s32(v, vsubq_s32(vdupq_n_s32(33), shift));
-    v = vshrq_n_s32(vaddq_n_s32(v, 1), 1);
+    v = vrshlq_s32(v, vsubq_s32(vdupq_n_s32(32), shift)); /* to the right, rounded half up */
     if (__builtin_expect((int)vcmpleq_n_s32(shift, 32), 0)) {
-        int32_t a[4], m[4], s[4];
-        vst1q_s32(a, acc);
-        vst1q_s32(m, mult);
-        vst1q_s32(s, shift);
-        for (int i = 0; i < 4; i++) {
-            const int64_t wide = ((int64_t)a[i] * m[i] + ((int64_t)1 << (s[i] - 1))) >> s[i];
-            a[i] = wide > 1024 ? 1024 : wide < -1024 ? -1024 : (int32_t)wide;
-        }
-        v = vld1q_s32(a);
+        v = br_requant_wide(acc, mult, shift);
     }
-    v = vaddq_n_s32(v, zero);
-    return vminq_s32(vmaxq_s32(v, vdupq_n_s32(lo)), vdupq_n_s32(hi));
+    return vminq_s32(vmaxq_s32(vaddq_n_s32(v, zero), vdupq_n_s32(lo)), vdupq_n_s32(hi));
 }
 
 /* Scales of channels n .. n + 3; with one scale for all, that one. */
