@@ -1,7 +1,6 @@
 """What a brain is made of: the frozen words that a manifest becomes.
 
-`manifest.py` builds a `Brain`; the linker and the command line read it. Port types are texts in a
-manifest; they are read and written here.
+`manifest.py` builds a `Brain`; the linker and the command line read it. Port types are read and written here.
 """
 
 from __future__ import annotations
@@ -11,14 +10,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import MappingProxyType
 
 from brainc.dtypes import DTYPES, integer_range
 from brainc.errors import ManifestError, Where
 from brainc.ir import NOWHERE, Quant, TensorType
-from brainc.toml_lines import nearest
+from brainc.toml_lines import one_of
 
-_TYPE = re.compile(r"(\w+)\[([\d, ]*)\]((?: +\w+=\S+)*)", re.ASCII)
+_SIZE = r" *[1-9]\d{0,8} *"
+_TYPE = re.compile(rf"(\w+)\[( *|{_SIZE}(?:,{_SIZE})*)\]((?: +\w+=\S+)*)", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +53,7 @@ class Module:
     metric: str | None = None
     quant: Quantise = Quantise()
     adapt: bool = False
-    variants: Mapping[str, Module] = field(default_factory=lambda: MappingProxyType({}))
+    variants: Mapping[str, Module] = field(default_factory=dict)
     where: Where = NOWHERE
 
 
@@ -95,7 +94,6 @@ class TargetChoice:
     use: Mapping[str, str]
     budget: Budget
     pin: Mapping[str, str]
-    where: Where = NOWHERE
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +105,8 @@ class Brain:
     folder: Path
     modules: Mapping[str, Module]
     wires: tuple[Wire, ...] = ()
-    entries: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
-    targets: Mapping[str, TargetChoice] = field(default_factory=lambda: MappingProxyType({}))
+    entries: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    targets: Mapping[str, TargetChoice] = field(default_factory=dict)
     samples: Path | None = None
     calibrate: Path | None = None
     metric: str | None = None
@@ -121,26 +119,19 @@ class Brain:
         if choice is None:
             return self
         chosen = {n: m.variants[choice.use[n]] if n in choice.use else m for n, m in self.modules.items()}
-        return replace(self, modules=MappingProxyType(chosen))
+        return replace(self, modules=chosen)
 
 
 def port_type(text: str) -> TensorType:
     """The type in "i8[1,49,10] scale=0.10 zero=-3"; ManifestError (without a place) if it is none."""
     match = _TYPE.fullmatch(text.strip())
     if match is None:
-        raise ManifestError(
-            f'cannot read the port type "{text}"', fix='write it like "i8[1,49,10] scale=0.10 zero=-3"'
-        )
-    if match[1] not in DTYPES:
-        raise ManifestError(f'unknown element type "{match[1]}"', fix=nearest(match[1], DTYPES))
-    sizes = [size.strip() for size in match[2].split(",")] if match[2].strip() else []
-    if not all(size.isdigit() and 0 < int(size[:10]) < 1 << 31 for size in sizes):
-        raise ManifestError(
-            f'the shape in "{text}" is not a list of sizes',
-            fix='write all sizes as numbers above 0: "[1,49,10]"',
-        )
-    plain = TensorType(DTYPES[match[1]], tuple(map(int, sizes)))
-    return replace(plain, quant=_port_quant(plain, match[3])) if match[3] else plain
+        fix = 'write it like "i8[1,49,10] scale=0.10 zero=-3"'
+        raise ManifestError(f'cannot read the port type "{text}"', fix=fix)
+    name, sizes, words = match.groups()
+    dtype = DTYPES[one_of(name, DTYPES, f'unknown element type "{name}"')]
+    plain = TensorType(dtype, tuple(map(int, re.findall(r"\d+", sizes))))
+    return replace(plain, quant=_port_quant(plain, words)) if words else plain
 
 
 def _port_quant(plain: TensorType, text: str) -> Quant:
@@ -150,10 +141,8 @@ def _port_quant(plain: TensorType, text: str) -> Quant:
     except (KeyError, ValueError):
         scale, zero = math.nan, 0
     if said or not (plain.dtype.is_integer and 0 < scale < math.inf):
-        raise ManifestError(
-            f'cannot read "{text.strip()}" after {plain}',
-            fix='an integer type may be followed by "scale=0.10 zero=-3": a number above 0, a whole number',
-        )
+        fix = 'an integer type may be followed by "scale=0.10 zero=-3": a number above 0, a whole number'
+        raise ManifestError(f'cannot read "{text.strip()}" after {plain}', fix=fix)
     low, high = integer_range(plain.dtype)
     if not low <= zero <= high:
         raise ManifestError(f"zero={zero} is no value of {plain.dtype}", fix=f"it lies within {low}..{high}")

@@ -11,12 +11,24 @@ from collections.abc import Iterable
 
 # fmt: off
 _KEYWORDS = frozenset({
-    "auto", "break", "case", "char", "const", "continue", "default", "do", "double", "else",
-    "enum", "extern", "float", "for", "goto", "if", "inline", "int", "long", "register",
-    "restrict", "return", "short", "signed", "sizeof", "static", "struct", "switch", "typedef",
-    "union", "unsigned", "void", "volatile", "while", "asm", "class", "delete", "new", "private",
-    "public", "this", "template", "true", "false", "bool", "main",
+    "alignas", "alignof", "and", "asm", "auto", "bitand", "bitor", "bool", "break", "case", "catch",
+    "char", "class", "compl", "concept", "const", "constexpr", "continue", "decltype", "default",
+    "delete", "do", "double", "else", "enum", "explicit", "export", "extern", "false", "float", "for",
+    "friend", "goto", "if", "inline", "int", "linux", "long", "main", "mutable", "namespace", "new",
+    "noexcept", "not", "nullptr", "operator", "or", "private", "protected", "public", "register",
+    "requires", "restrict", "return", "short", "signed", "sizeof", "static", "struct", "switch",
+    "template", "this", "throw", "true", "try", "typedef", "typeid", "typename", "typeof", "union",
+    "unix", "unsigned", "using", "virtual", "void", "volatile", "while", "xor",
+})  # of C and C++, and what compilers define in small letters
+# A file NAME.h of these names would be found in place of the C library's, Arduino's or our own.
+_HEADERS = frozenset({
+    "arduino", "assert", "complex", "ctype", "errno", "features", "fenv", "float", "harness", "inttypes",
+    "limits", "locale", "malloc", "math", "memory", "null", "pthread", "setjmp", "signal", "stdarg",
+    "stdbool", "stddef", "stdint", "stdio", "stdlib", "string", "strings", "threads", "time", "unistd",
+    "wchar",
 })
+# What NAME.h and NAME.c call something of their own, where ports are parameters and parts of names.
+_OURS = ("at", "brain", "init", "m", "memcpy", "memset", "null", "ram", "t")
 # fmt: on
 _LONGEST = 40
 
@@ -29,6 +41,12 @@ def c_identifier(text: str) -> str:
     if name[0].isdigit():
         name = "n" + name
     return name + "_" if name.lower() in _KEYWORDS else name
+
+
+def c_file_name(text: str) -> str:
+    """`text` as an identifier that also names a header file: `math` becomes `math_`."""
+    name = c_identifier(text)
+    return name + "_" if name.lower() in _HEADERS else name
 
 
 class Names:
@@ -48,3 +66,16 @@ class Names:
             self._taken.add(name.lower())
             self._given[text] = name
         return self._given[text]
+
+
+def port_names(ports: Iterable[str], reserved: Iterable[str]) -> dict[str, str]:
+    """Identifiers for ports, which are parameters in NAME.h and NAME.c and parts of other names there."""
+    names = Names([*_OURS, *reserved])
+    return {port: _parameter(names.of(port)) for port in ports}
+
+
+def _parameter(name: str) -> str:
+    """Capitals alone may be anybody's macro (ADC, INPUT); what begins with br_ is ours."""
+    if name.lower().startswith("br_"):
+        return name + "_"
+    return name.lower() if name.isupper() else name

@@ -9,22 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from types import MappingProxyType
 
 import numpy as np
 
 from brainc import frontends
-from brainc.brain import Brain, End, Module, PortSpec, Wire, type_text
+from brainc.brain import Brain, End, Module, Wire, type_text
 from brainc.errors import ManifestError, UnsupportedError, at
 from brainc.ir import Const, Entry, Graph, Node, Role, TensorType, Value, fresh_name
-from brainc.toml_lines import nearest
+from brainc.toml_lines import one_of
 from brainc.wiring import call_order, conversion, port_type, same
 
 Graphs = Mapping[str, Graph]
-NO_SHAPES: Mapping[str, int] = MappingProxyType({})
 
 
-def load_brain(brain: Brain, target: str | None = None, shapes: Mapping[str, int] = NO_SHAPES) -> Graph:
+def load_brain(
+    brain: Brain, target: str | None = None, shapes: Mapping[str, int] = frontends.NO_SHAPES
+) -> Graph:
     """Reads the models that `target` uses and links them.
 
     shapes: sizes of symbolic axes, `AXIS` or, where the brain has several modules, `MODULE.AXIS`.
@@ -48,11 +48,9 @@ def _shapes(module: Module, brain: Brain, shapes: Mapping[str, int]) -> dict[str
         elif len(brain.modules) == 1:
             found[name] = size
         else:
-            raise ManifestError(
-                f"--shape {name}={size} does not say of which module",
-                fix=f"write --shape MODULE.{name}={size}; modules: {', '.join(brain.modules)}",
-                where=brain.where,
-            )
+            fix = f"write --shape MODULE.{name}={size}; modules: {', '.join(brain.modules)}"
+            what = f"--shape {name}={size} does not say of which module"
+            raise ManifestError(what, fix=fix, where=brain.where)
     return found
 
 
@@ -64,8 +62,7 @@ def link(brain: Brain, graphs: Graphs) -> Graph:
         (graph,) = graphs.values()
         return replace(graph, name=brain.name)
     wires = brain.wires or _through(brain, graphs)
-    for wire in wires:
-        _check_ends(wire, graphs)
+    _check_wires(wires, graphs)
     _check_complete(brain, graphs, wires)
     linker = _Linker(graphs, wires)
     for name in call_order(brain, wires):
@@ -77,120 +74,87 @@ def _through(brain: Brain, graphs: Graphs) -> tuple[Wire, ...]:
     """The wires of a brain of one module that has none: its own ports, those the manifest names first."""
     ((name, module),) = brain.modules.items()
     (entry,) = graphs[name].entries
-
-    def ordered(specs: tuple[PortSpec, ...], ports: tuple[str, ...]) -> list[str]:
-        return list(dict.fromkeys((*(spec.name for spec in specs), *ports)))
-
-    ins = [Wire(End(name, p), End("in", p)) for p in ordered(module.inputs, entry.inputs)]
-    outs = [Wire(End("out", p), End(name, p)) for p in ordered(module.outputs, entry.outputs)]
-    return (*ins, *outs)
+    ins = dict.fromkeys((*(spec.name for spec in module.inputs), *entry.inputs))
+    outs = dict.fromkeys((*(spec.name for spec in module.outputs), *entry.outputs))
+    leaving = (Wire(End("out", port), End(name, port)) for port in outs)
+    return (*(Wire(End(name, port), End("in", port)) for port in ins), *leaving)
 
 
 def _check_specs(module: Module, graph: Graph) -> None:
     """The ports that the manifest describes are those of the model."""
     (entry,) = graph.entries
     sides = ((module.inputs, entry.inputs, "input"), (module.outputs, entry.outputs, "output"))
-    for specs, ports, word in sides:
-        for spec in specs:
-            if spec.name not in ports:
-                raise ManifestError(
-                    f'the model has no {word} "{spec.name}"', fix=nearest(spec.name, ports), where=spec.where
-                )
-            actual = port_type(graph, spec.name)
-            if not same(spec.type, actual):
-                raise ManifestError(
-                    f"{spec.name} is {type_text(spec.type)} here, but {type_text(actual)} in the model",
-                    fix=f'write {spec.name} = "{type_text(actual)}", or use the model that was meant',
-                    where=spec.where,
-                )
+    for spec, ports, word in ((spec, ports, word) for specs, ports, word in sides for spec in specs):
+        one_of(spec.name, ports, f'the model has no {word} "{spec.name}"', spec.where)
+        actual = port_type(graph, spec.name)
+        if not same(spec.type, actual):
+            what = f"{spec.name} is {type_text(spec.type)} here, but {type_text(actual)} in the model"
+            fix = f'write {spec.name} = "{type_text(actual)}", or use the model that was meant'
+            raise ManifestError(what, fix=fix, where=spec.where)
 
 
-def _check_ends(wire: Wire, graphs: Graphs) -> None:
+def _check_wires(wires: tuple[Wire, ...], graphs: Graphs) -> None:
     """Both ends of a wire are ports of their models."""
-    for end, word in ((wire.target, "input"), (wire.source, "output")):
-        if end.module not in graphs:
-            continue
-        (entry,) = graphs[end.module].entries
-        ports = entry.inputs if end is wire.target else entry.outputs
-        if end.port not in ports:
-            raise ManifestError(
-                f'module {end.module} has no {word} "{end.port}"',
-                fix=nearest(end.port, ports),
-                where=wire.where,
-            )
-    if wire.target.module == "out" and wire.source.module == "in":
-        raise ManifestError(
-            f"{wire.target} is only {wire.source}", fix="wire a module between them", where=wire.where
-        )
+    for wire in wires:
+        for end, word in ((wire.target, "input"), (wire.source, "output")):
+            if end.module in graphs:
+                (entry,) = graphs[end.module].entries
+                ports = entry.inputs if word == "input" else entry.outputs
+                one_of(end.port, ports, f'module {end.module} has no {word} "{end.port}"', wire.where)
+        if wire.target.module == "out" and wire.source.module == "in":
+            what, fix = f"{wire.target} is only {wire.source}", "wire a module between them"
+            raise ManifestError(what, fix=fix, where=wire.where)
 
 
 def _check_complete(brain: Brain, graphs: Graphs, wires: tuple[Wire, ...]) -> None:
     """Every input has a wire, the brain has an output, no port has two names and no name two ports."""
     fed = {wire.target for wire in wires}
-    for name, module in brain.modules.items():
-        for port in graphs[name].entries[0].inputs:
-            if End(name, port) not in fed:
-                raise ManifestError(
-                    f'nothing is wired to input "{port}" of module {name}',
-                    fix=f'add "{name}.{port}" = "in.{port}" to [wires], or wire an output to it',
-                    where=module.where,
-                )
+    for end in (End(name, port) for name in brain.modules for port in graphs[name].entries[0].inputs):
+        if end not in fed:
+            what = f'nothing is wired to input "{end.port}" of module {end.module}'
+            fix = f'add "{end}" = "in.{end.port}" to [wires], or wire an output to it'
+            raise ManifestError(what, fix=fix, where=brain.modules[end.module].where)
     outs = [wire for wire in wires if wire.target.module == "out"]
     if not outs:
-        raise ManifestError(
-            "the brain has no output", fix='add "out.NAME" = "module.port" to [wires]', where=brain.where
-        )
+        fix = 'add "out.NAME" = "module.port" to [wires]'
+        raise ManifestError("the brain has no output", fix=fix, where=brain.where)
     inner = {wire.source.port for wire in wires if wire.source.module == "in"}
     seen: dict[End, Wire] = {}
     for wire in outs:
         if wire.target.port in inner:
-            raise ManifestError(
-                f'"{wire.target.port}" names an input and an output', fix="rename one", where=wire.where
-            )
+            what = f'"{wire.target.port}" names an input and an output'
+            raise ManifestError(what, fix="rename one", where=wire.where)
         first = seen.setdefault(wire.source, wire)
         if first is not wire:
-            raise ManifestError(
-                f"{wire.source} leaves twice, as {first.target} and {wire.target}",
-                fix="keep one; whoever calls the brain can read it twice",
-                where=wire.where,
-            )
+            what = f"{wire.source} leaves twice, as {first.target} and {wire.target}"
+            fix = "keep one; whoever calls the brain can read it twice"
+            raise ManifestError(what, fix=fix, where=wire.where)
 
 
 class _Linker:
-    """The graph under construction; `made` says which value each module's output is."""
+    """The graph under construction."""
 
     def __init__(self, graphs: Graphs, wires: tuple[Wire, ...]) -> None:
         self.graphs, self.wires = graphs, wires
         self.values: dict[str, Value] = {}
         self.nodes: dict[str, Node] = {}
-        self.made: dict[End, str] = {}
-        self.delays: list[tuple[Wire, str]] = []  # a wire back, and the state that it fills
+        self.made: dict[End, str] = {}  # the value at each source of wires
+        self.states: dict[End, str] = {}  # the state behind each input that is fed late
         self.outputs = {w.source: w.target.port for w in wires if w.target.module == "out"}
+        self.doors: dict[End, End] = {}  # a port of the brain, and the first input that it leads to
         for wire in wires:
-            if wire.source.module == "in" and wire.source.port not in self.values:
-                type_ = graphs[wire.target.module].type(wire.target.port)
-                self.values[wire.source.port] = Value(wire.source.port, type_, Role.INPUT, where=wire.where)
+            if wire.source.module == "in" and wire.source not in self.doors:
+                name = self.made[wire.source] = wire.source.port
+                self.doors[wire.source] = wire.target
+                self.values[name] = Value(name, self._own(wire.target), Role.INPUT, where=wire.where)
 
-    def add(self, module: str) -> None:
-        """Inlines a module behind those called before it."""
-        graph = self.graphs[module]
-        (entry,) = graph.entries
-        names = {w.target.port: self._feed(w) for w in self.wires if w.target.module == module}
-        computed = {out for node in entry.nodes for out in node.outputs}
-        for local, value in graph.values.items():
-            if local in names:
-                continue
-            port = self.outputs.get(End(module, local)) if local in computed else None
-            names[local] = port or self._fresh(f"{module}/{local}")
-            role = Role.OUTPUT if port else Role.TEMP if value.role is Role.OUTPUT else value.role
-            where = replace(value.where, module=module)
-            self.values[names[local]] = replace(value, name=names[local], role=role, where=where)
-        for node in entry.nodes:
-            ins = tuple(names[i] if i else "" for i in node.inputs)
-            outs = tuple(names[o] for o in node.outputs)
-            where = replace(node.where, module=module)
-            self._put(replace(node, name=f"{module}/{node.name}", inputs=ins, outputs=outs, where=where))
-        self.made |= {End(module, port): names[port] for port in entry.outputs}
+    def _own(self, end: End) -> TensorType:
+        return self.graphs[end.module].type(end.port)
+
+    def _carried(self, end: End) -> TensorType:
+        """The type of a port with its scale; a port of the brain is what its first wire leads to."""
+        end = self.doors.get(end, end)
+        return port_type(self.graphs[end.module], end.port)
 
     def _fresh(self, wanted: str) -> str:
         return fresh_name(wanted, {*self.values, *self.outputs.values()})
@@ -199,44 +163,49 @@ class _Linker:
         name = fresh_name(node.name, self.nodes)
         self.nodes[name] = replace(node, name=name)
 
+    def add(self, module: str) -> None:
+        """Inlines a module behind those called before it."""
+        graph = self.graphs[module]
+        (entry,) = graph.entries
+        names = {w.target.port: self._feed(w) for w in self.wires if w.target.module == module}
+        computed = {out for node in entry.nodes for out in node.outputs}
+        for local, value in graph.values.items():
+            if local not in names:
+                port = self.outputs.get(End(module, local)) if local in computed else None
+                name = names[local] = port or self._fresh(f"{module}/{local}")
+                role = Role.OUTPUT if port else Role.TEMP if value.role is Role.OUTPUT else value.role
+                where = replace(value.where, module=module)
+                self.values[name] = replace(value, name=name, role=role, where=where)
+        names[""] = ""  # an operand left out
+        for node in entry.nodes:
+            ins, outs = (tuple(names[end] for end in ends) for ends in (node.inputs, node.outputs))
+            where = replace(node.where, module=module)
+            self._put(replace(node, name=f"{module}/{node.name}", inputs=ins, outputs=outs, where=where))
+        self.made |= {End(module, port): names[port] for port in entry.outputs}
+
     def _feed(self, wire: Wire) -> str:
         """The value that an input reads: a port, an earlier module's output, or a state."""
-        if wire.source.module == "in":
-            return self._convert(wire, wire.source.port)
         if wire.source in self.made:
-            return self._convert(wire, self.made[wire.source])
-        known = port_type(self.graphs[wire.target.module], wire.target.port)
-        type_ = self.graphs[wire.target.module].type(wire.target.port)
-        name = self._fresh(f"{wire.target.module}/{wire.target.port}")
-        zero = known.quant.zero[0] if known.quant else 0
-        start = Const.of(np.full(type_.shape, zero, type_.dtype.numpy))  # real zero, before the first call
-        self.values[name] = Value(name, type_, Role.STATE, start, wire.where)
-        self.delays.append((wire, name))
+            return self._convert(wire)
+        own, quant = self._own(wire.target), self._carried(wire.target).quant
+        zero = np.full(own.shape, quant.zero[0] if quant else 0, own.dtype.numpy)  # before the first call
+        name = self.states[wire.target] = self._fresh(f"{wire.target.module}/{wire.target.port}")
+        self.values[name] = Value(name, own, Role.STATE, Const.of(zero), wire.where)
         return name
 
-    def _carried(self, wire: Wire) -> TensorType:
-        """The type at a wire's source; a port of the brain is what its first wire leads to."""
-        end = wire.source
-        if end.module == "in":
-            end = next(w.target for w in self.wires if w.source == end)
-        return port_type(self.graphs[end.module], end.port)
-
-    def _convert(self, wire: Wire, name: str) -> str:
-        """`name` as the wire's target takes it; ManifestError where types differ and may not be adapted."""
-        source, target = self._carried(wire), port_type(self.graphs[wire.target.module], wire.target.port)
+    def _convert(self, wire: Wire) -> str:
+        """The source as the target takes it; ManifestError where types differ and may not be adapted."""
+        name, source, target = self.made[wire.source], self._carried(wire.source), self._carried(wire.target)
         if same(source, target):
             return name
         steps = conversion(source, target)
         if steps is None or not wire.adapt:
-            adapt = f'"{wire.target}" = {{ from = "{wire.source}", adapt = true }}'
-            raise ManifestError(
-                f"{wire.source} is {type_text(source)}, but {wire.target} takes {type_text(target)}",
-                fix="use models whose types agree" + (f", or have it converted: {adapt}" if steps else ""),
-                where=wire.where,
-            )
-        own = self.graphs[wire.target.module].type(wire.target.port)
+            what = f"{wire.source} is {type_text(source)}, but {wire.target} takes {type_text(target)}"
+            adapt = f', or have it converted: "{wire.target}" = {{ from = "{wire.source}", adapt = true }}'
+            fix = "use models whose types agree" + (adapt if steps else "")
+            raise ManifestError(what, fix=fix, where=wire.where)
         for op, given, type_ in steps:
-            quant = own.quant if op != "reshape" else self.values[name].type.quant
+            quant = self.values[name].type.quant if op == "reshape" else self._own(wire.target).quant
             result = self._fresh(f"{wire.target.module}/{wire.target.port}/{op}")
             self.values[result] = Value(result, replace(type_, quant=quant), where=wire.where)
             self._put(Node(result, op, (name,), (result,), given, wire.where))
@@ -246,23 +215,14 @@ class _Linker:
     def finish(self, brain: Brain) -> Graph:
         """States take their new values after all else; ports come in the manifest's order."""
         for wire in self.wires:
-            if wire.target.module == "out" and self.values[self.made[wire.source]].role is not Role.OUTPUT:
-                raise _handed_through(wire)
-        for wire, state in self.delays:
-            name = self.made[wire.source]
-            if self.values[name].role is Role.STATE:
-                raise _handed_through(wire)
-            name = self._convert(wire, name)
-            self._put(Node(f"{state}/assign", "assign", (state, name), (), where=wire.where))
-        inputs = dict.fromkeys(w.source.port for w in self.wires if w.source.module == "in")
+            state, role = self.states.get(wire.target), self.values[self.made[wire.source]].role
+            if (state and role is Role.STATE) or (wire.target.module == "out" and role is not Role.OUTPUT):
+                what = f"{wire.source} is not computed: the model hands an input or a constant through"
+                raise UnsupportedError(what, fix="wire the place that it comes from", where=wire.where)
+            if state:
+                pair = (state, self._convert(wire))
+                self._put(Node(f"{state}/assign", "assign", pair, (), where=wire.where))
         step = next(iter(brain.entries), "step")
-        entry = Entry(step, tuple(inputs), tuple(self.outputs.values()), tuple(self.nodes.values()))
+        inputs = tuple(door.port for door in self.doors)
+        entry = Entry(step, inputs, tuple(self.outputs.values()), tuple(self.nodes.values()))
         return Graph(brain.name, self.values, (entry,)).replaced()
-
-
-def _handed_through(wire: Wire) -> UnsupportedError:
-    return UnsupportedError(
-        f"{wire.source} is not computed: the model hands an input or a constant through",
-        fix="wire the place that it comes from",
-        where=wire.where,
-    )

@@ -6,31 +6,27 @@ types, paths (never outside the brain's folder), variants. `link.py` checks what
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path, PurePosixPath, PureWindowsPath
-from types import MappingProxyType
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from brainc.brain import Brain, Budget, End, Module, PortSpec, Quantise, TargetChoice, Wire, port_type
 from brainc.c_names import c_identifier
 from brainc.errors import ManifestError, UnsupportedError, Where, at
 from brainc.target import all_targets
-from brainc.toml_lines import Table, nearest, read
+from brainc.toml_lines import Table, one_of, read
 
 FILE = "brain.toml"
 KINDS = ("onnx",)
 LATER = ("tflite", "gguf", "trees", "extern", "builtin")
 METRICS = ("top1", "auc_error", "mse")
-_VARIANT_KEYS = ("kind", "file", "license", "share", "in", "out", "samples", "calibrate", "metric", "quant")
-_MODULE_KEYS = (*_VARIANT_KEYS, "adapt", "variants")
-_BRAIN_KEYS = ("name", "entries", "extensions", "samples", "calibrate", "metric")
-_QUANT = {"weights": ("i8", "f32"), "per": ("channel",), "calibration": ("minmax", "percentile", "mse")}
-_C_FIX = "use letters, digits and single underscores, a letter first, and no word of C"
-_IDENTIFIER = re.compile(r"[A-Za-z]\w*", re.ASCII)
+_WEIGHTS = {"i8": "int8", "f32": "none"}  # how `Quantise` calls them
+_QUANT = {"weights": _WEIGHTS, "per": ("channel",), "calibration": ("minmax", "percentile", "mse")}
+_DATA = ("samples", "calibrate", "metric")
+_FIELDS = {"in": "inputs", "out": "outputs"}  # of Module; all other keys are fields themselves
 
 
 def load(source: Path) -> Brain:
@@ -38,293 +34,211 @@ def load(source: Path) -> Brain:
     if source.is_dir():
         source = source / FILE
     if not source.is_file():
-        raise ManifestError(
-            f"there is no file {source}",
-            fix=f"name a folder with {FILE}, that file, or a model file (.{', .'.join(KINDS)})",
-        )
+        fix = f"name a folder with {FILE}, that file, or a model file (.{', .'.join(KINDS)})"
+        raise ManifestError(f"there is no file {source}", fix=fix)
     if source.suffix == ".toml":
         return _brain(read(source), source.parent)
-    name = c_identifier(source.stem)
-    kind = _kind(source.suffix[1:], Where(str(source)))
-    module = Module(name, kind, source)
-    return Brain(name, source.parent, MappingProxyType({name: module}), bare=True, where=Where(str(source)))
+    name, where = c_identifier(source.stem), Where(str(source))
+    module = Module(name, _kind(source.suffix[1:], where), source)
+    return Brain(name, source.parent, {name: module}, bare=True, where=where)
 
 
 def _kind(word: str, where: Where) -> str:
     if word in LATER:
-        raise UnsupportedError(
-            f'brainc cannot read modules of kind "{word}" yet',
-            fix=f"available: {', '.join(KINDS)}; convert the model if you can",
-            where=where,
-        )
-    if word not in KINDS:
-        raise ManifestError(f'unknown kind of model "{word}"', fix=nearest(word, KINDS), where=where)
-    return word
+        what = f'brainc cannot read modules of kind "{word}" yet'
+        fix = f"available: {', '.join(KINDS)}; convert the model if you can"
+        raise UnsupportedError(what, fix=fix, where=where)
+    return one_of(word, KINDS, f'unknown kind of model "{word}"', where)
 
 
 def _brain(top: Table, folder: Path) -> Brain:
     top.only(("brain", "modules", "wires", "target"))
-    head = top.table("brain")
-    head.only(_BRAIN_KEYS)
-    name = head.text("name")
-    if name is not None:
-        _identifier(head, "name", name)
-    if head.words("extensions"):
-        raise UnsupportedError(
-            "brainc cannot load extensions yet", fix="remove the line", where=head.where("extensions")
-        )
-    modules = {key: _module(table, key, folder) for key, table in top.table("modules").tables()}
+    head = top.table("brain").only(("name", "entries", "extensions", *_DATA))
+    name = head.get("name", str)
+    if head.get("extensions", list):
+        where = head.where("extensions")
+        raise UnsupportedError("brainc cannot load extensions yet", fix="remove the line", where=where)
+    modules = {key: _module(table, key) for key, table in top.table("modules").tables().items()}
     if not modules:
         raise top.error("a brain needs a module", fix='add [modules.NAME] with file = "model.onnx"')
-    wires = tuple(_wires(top.table("wires"), modules))
+    wires = _wires(top.table("wires"), modules)
     if len(modules) > 1 and not wires:
-        raise top.error(
-            f"nothing says how {', '.join(modules)} are wired",
-            fix='add [wires] with "module.port" = "in.name"',
-        )
-    choices = {key: _choice(table, modules) for key, table in top.table("target").tables()}
-    _known_targets(top.table("target"))
+        what = f"nothing says how {', '.join(modules)} are wired"
+        raise top.error(what, fix='add [wires] with "module.port" = "in.name"')
     return Brain(
-        name or c_identifier(folder.resolve().name),
+        c_identifier(folder.resolve().name) if name is None else _c_name(name, head.where("name")),
         folder,
-        MappingProxyType(modules),
+        modules,
         wires,
-        MappingProxyType(_entries(head.table("entries"), modules)),
-        MappingProxyType(choices),
+        _entries(head.table("entries"), modules),
+        {key: _choice(table, key, modules) for key, table in top.table("target").tables().items()},
         where=Where(top.file),
-        **_data(head, folder, modules),
+        **_data(head, modules),
     )
 
 
-def _identifier(table: Table, key: str, name: str) -> None:
+def _c_name(name: str, where: Where) -> str:
     """A name that goes into C must be an identifier, and none that C has taken."""
-    if not _fit_for_c(name):
-        raise table.error(f'"{name}" cannot be a name in C', fix=_C_FIX, key=key)
+    if c_identifier(name) != name:
+        fix = "use letters, digits and single underscores, a letter first, and no word of C"
+        raise ManifestError(f'"{name}" cannot be a name in C', fix=fix, where=where)
+    return name
 
 
-def _fit_for_c(name: str) -> bool:
-    return c_identifier(name) == name
-
-
-def _data(head: Table, folder: Path, modules: Mapping[str, Module]) -> dict[str, Any]:
+def _data(head: Table, modules: Mapping[str, Module]) -> dict[str, Any]:
     """Samples and metric: the brain's own words, else those of the only module that has any."""
-    said = {
-        "samples": _path(head, "samples", folder),
-        "calibrate": _path(head, "calibrate", folder),
-        "metric": _metric(head, folder),
-    }
-    for key, value in said.items():
-        theirs = [v for m in modules.values() if (v := getattr(m, key)) is not None]
-        if value is None and len(theirs) == 1:
-            said[key] = theirs[0]
+    theirs = {key: [said for m in modules.values() if (said := getattr(m, key))] for key in _DATA}
+    return {key: said[0] for key, said in theirs.items() if len(said) == 1} | _said(head, _DATA)
+
+
+def _said(table: Table, keys: Iterable[str]) -> dict[str, Any]:
+    """What a table says under some of the keys that `_READERS` read, by fields of `Module`."""
+    return {_FIELDS.get(key, key): _READERS[key](table, key) for key in keys if key in table.items}
+
+
+def _module(table: Table, name: str) -> Module:
+    table = replace(table, module=name)
+    if name in ("in", "out") or not re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII):
+        fix = 'use letters, digits and underscores; "in" and "out" are taken'
+        raise table.error(f'"{name}" cannot name a module', fix=fix)
+    said = _settings(table, (*_READERS, "adapt", "variants"))
+    if "file" not in said:
+        raise table.error("the module has no file", fix='add file = "model.onnx"')
+    base = Module(name, **said, adapt=table.get("adapt", bool) or False, where=table.where())
+    variants = table.table("variants").tables()
+    others = {key: replace(base, **_settings(v, _READERS), where=v.where()) for key, v in variants.items()}
+    return replace(base, variants=others)
+
+
+def _settings(table: Table, known: Collection[str]) -> dict[str, Any]:
+    """What a module or variant says itself, as fields of `Module`."""
+    kind = table.get("kind", str)
+    if kind is not None:  # first: a kind that comes later has keys of its own
+        _kind(kind, table.where("kind"))
+    table.only(known)
+    said = _said(table, _READERS)
+    if kind is None and "file" in said:
+        said["kind"] = _kind(said["file"].suffix[1:], table.where("file"))
     return said
 
 
-def _module(table: Table, name: str, folder: Path) -> Module:
-    table = replace(table, module=name)
-    if name in ("in", "out") or not _IDENTIFIER.fullmatch(name):
-        raise table.error(
-            f'"{name}" cannot name a module',
-            fix='use letters, digits and underscores; "in" and "out" are taken',
-        )
-    said = _settings(table, folder, _MODULE_KEYS)
-    if "file" not in said:
-        raise table.error("the module has no file", fix='add file = "model.onnx"')
-    base = Module(name, **said, adapt=table.flag("adapt") or False, where=table.where())
-    variants = {
-        key: replace(base, **_settings(variant, folder, _VARIANT_KEYS), where=variant.where())
-        for key, variant in table.table("variants").tables()
-    }
-    return replace(base, variants=MappingProxyType(variants))
-
-
-def _settings(table: Table, folder: Path, known: tuple[str, ...]) -> dict[str, Any]:
-    """What a module or variant says itself, as fields of `Module`."""
-    kind = table.text("kind")  # first: a kind that comes later has keys of its own
-    if kind is not None:
-        _kind(kind, table.where("kind"))
-    table.only(known)
-    file = _path(table, "file", folder)
-    if kind is None and file is not None:
-        kind = _kind(file.suffix[1:], table.where("file"))
-    said = {
-        "kind": kind,
-        "file": file,
-        "license": table.text("license"),
-        "share": table.flag("share"),
-        "inputs": _ports(table.table("in")) or None,
-        "outputs": _ports(table.table("out")) or None,
-        "samples": _path(table, "samples", folder),
-        "calibrate": _path(table, "calibrate", folder),
-        "metric": _metric(table, folder),
-        "quant": _quant(table.table("quant")) if "quant" in table.items else None,
-    }
-    return {key: value for key, value in said.items() if value is not None}
-
-
-def _ports(table: Table) -> tuple[PortSpec, ...]:
-    ports = []
-    for name, text in table.texts().items():
+def _ports(table: Table, key: str) -> tuple[PortSpec, ...]:
+    ports, table = [], table.table(key)
+    for name, text in table.each(str).items():
         where = table.where(name)
         with at(file=where.file, line=where.line, module=where.module):
             ports.append(PortSpec(name, port_type(text), where))
     return tuple(ports)
 
 
-def _quant(table: Table) -> Quantise:
-    table.only(_QUANT)
-    said = table.texts()
-    for key, word in said.items():
-        if word not in _QUANT[key]:
-            raise table.error(f'{key} = "{word}" is not available', fix=nearest(word, _QUANT[key]), key=key)
-    weights = {None: None, "i8": "int8", "f32": "none"}[said.get("weights")]
-    return Quantise(weights, said.get("calibration"))
+def _quant(table: Table, key: str) -> Quantise:
+    table = table.table(key).only(_QUANT)
+    said = table.each(str)
+    for name, word in said.items():
+        one_of(word, _QUANT[name], f'{name} = "{word}" is not available', table.where(name))
+    return Quantise(_WEIGHTS.get(said.get("weights", "")), said.get("calibration"))
 
 
-def _metric(table: Table, folder: Path) -> str | None:
+def _metric(table: Table, key: str) -> str:
     """A metric's name, or FILE.py:function with FILE.py inside the folder."""
-    metric = table.text("metric")
-    if metric is None or metric in METRICS:
-        return metric
-    file, colon, function = metric.rpartition(":")
-    if not (colon and file.endswith(".py") and function.isidentifier()):
-        known = (*METRICS, "FILE.py:function")
-        raise table.error(f'unknown metric "{metric}"', fix=nearest(metric, known), key="metric")
-    return f"{_inside(table, 'metric', file, folder)}:{function}"
+    metric = table.get(key, str) or ""
+    file, _, function = metric.rpartition(":")
+    if file.endswith(".py") and function.isidentifier():
+        return f"{_inside(table, key, file)}:{function}"
+    return one_of(metric, (*METRICS, "FILE.py:function"), f'unknown metric "{metric}"', table.where(key))
 
 
-def _path(table: Table, key: str, folder: Path) -> Path | None:
-    written = table.text(key)
-    return None if written is None else _inside(table, key, written, folder)
-
-
-def _inside(table: Table, key: str, written: str, folder: Path) -> Path:
+def _inside(table: Table, key: str, written: str) -> Path:
     """A file of the brain's folder; absolute paths, `..` and links that lead out are refused."""
-    foreign = PureWindowsPath(written)
-    plain = not (foreign.anchor or PurePosixPath(written).is_absolute() or "\0" in written)
-    path = folder / written
-    if not plain or ".." in foreign.parts or not _below(path, folder):
-        raise table.error(
-            f'"{written}" lies outside the brain\'s folder',
-            fix="copy the file into the folder and name it from there",
-            key=key,
-        )
-    if not os.path.isfile(path):  # unlike Path.is_file, no exception for a name that is too long
-        raise table.error(
-            f'there is no file "{written}"', fix=f"paths start at the folder of {FILE}", key=key
-        )
+    folder, foreign = Path(table.file).parent, PureWindowsPath(written)  # which knows "/" and "C:\\" alike
+    path, outside = folder / written, bool(foreign.anchor) or ".." in foreign.parts
+    if not outside and not os.path.isfile(path):  # unlike Path.is_file, no exception for an odd name
+        fix = f"paths start at the folder of {FILE}"
+        raise table.error(f'there is no file "{written}"', fix=fix, key=key)
+    if outside or not path.resolve().is_relative_to(folder.resolve()):
+        fix = "copy the file into the folder and name it from there"
+        raise table.error(f'"{written}" lies outside the brain\'s folder', fix=fix, key=key)
     return path
 
 
-def _below(path: Path, folder: Path) -> bool:
-    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+def _path(table: Table, key: str) -> Path:
+    return _inside(table, key, table.get(key, str) or "")
 
 
-def _wires(table: Table, modules: Mapping[str, Module]) -> list[Wire]:
+_READERS: Mapping[str, Callable[[Table, str], Any]] = {
+    "kind": lambda table, key: table.get(key, str),
+    "file": _path,
+    "license": lambda table, key: table.get(key, str),
+    "share": lambda table, key: table.get(key, bool),
+    "in": _ports,
+    "out": _ports,
+    "samples": _path,
+    "calibrate": _path,
+    "metric": _metric,
+    "quant": _quant,
+}
+
+
+def _wires(table: Table, modules: Mapping[str, Module]) -> tuple[Wire, ...]:
     found: dict[End, Wire] = {}
-    for target, source, adapt, where in _written_wires(table):
-        wire = Wire(_end(target, where), _end(source, where), adapt, where)
-        _known_ends(wire, modules)
+    for wire in _written(table, modules):
         if wire.target in found:
-            raise ManifestError(
-                f"two wires lead into {wire.target}, the other in line {found[wire.target].where.line}",
-                fix="keep one of them: an input takes one wire",
-                where=where,
-            )
-        wants = wire.target.module in modules and modules[wire.target.module].adapt
-        found[wire.target] = replace(wire, adapt=adapt or wants)
-    return list(found.values())
+            first = found[wire.target].where.line
+            what = f"two wires lead into {wire.target}, the other in line {first}"
+            fix = "keep one of them: an input takes one wire"
+            raise ManifestError(what, fix=fix, where=wire.where)
+        module = modules.get(wire.target.module)
+        found[wire.target] = replace(wire, adapt=wire.adapt or (module is not None and module.adapt))
+    return tuple(found.values())
 
 
-def _written_wires(table: Table) -> list[tuple[str, str, bool, Where]]:
-    """(target, source, adapt, where) of each line; `ears.audio = …` is read like `"ears.audio" = …`."""
-    rows: list[tuple[str, str, bool, Where]] = []
-    for key, value in table.items.items():
-        if isinstance(value, dict) and "." not in key:
-            inner = _written_wires(table.table(key))
-            rows += [(f"{key}.{port}", source, adapt, where) for port, source, adapt, where in inner]
+def _written(table: Table, modules: Mapping[str, Module], prefix: str = "") -> Iterator[Wire]:
+    """The wire of each line; `ears.audio = …` is read like `"ears.audio" = …`."""
+    for key, item in table.items.items():
+        if isinstance(item, dict) and "." not in key:
+            yield from _written(table.table(key), modules, f"{prefix}{key}.")
             continue
-        source, adapt = value, False
-        if isinstance(value, dict):
-            wire = table.table(key)
-            wire.only(("from", "adapt"))
-            source, adapt = wire.text("from"), wire.flag("adapt") or False
+        said = table.table(key) if isinstance(item, dict) else replace(table, items={"from": item})
+        source, where = said.only(("from", "adapt")).items.get("from"), table.where(key)
         if not isinstance(source, str):
-            raise table.error(
-                f'the wire into "{key}" does not say where it comes from',
-                fix='write "module.port" = "module.port", or { from = "module.port", adapt = true }',
-                key=key,
-            )
-        rows.append((key, source, adapt, table.where(key)))
-    return rows
+            what = f'the wire into "{key}" does not say where it comes from'
+            fix = 'write "module.port" = "module.port", or { from = "module.port", adapt = true }'
+            raise table.error(what, fix=fix, key=key)
+        target = _end(prefix + key, "out", modules, where)
+        yield Wire(target, _end(source, "in", modules, where), said.get("adapt", bool) or False, where)
 
 
-def _end(text: str, where: Where) -> End:
-    module, dot, port = text.partition(".")
-    if not (module and dot and port):
-        raise ManifestError(
-            f'"{text}" is not the end of a wire',
-            fix='write "module.port", "in.name" or "out.name"',
-            where=where,
-        )
-    return End(module, port)
-
-
-def _known_ends(wire: Wire, modules: Mapping[str, Module]) -> None:
-    for end, door in ((wire.target, "out"), (wire.source, "in")):
-        if end.module not in modules and end.module != door:
-            raise ManifestError(
-                f'no module "{end.module}" for "{end}"',
-                fix=nearest(end.module, [*modules, door]),
-                where=wire.where,
-            )
-        if end.module == door and not _fit_for_c(end.port):
-            raise ManifestError(f'"{end.port}" cannot be a name in C', fix=_C_FIX, where=wire.where)
+def _end(text: str, door: str, modules: Mapping[str, Module], where: Where) -> End:
+    """A module's port, or behind `door` the brain's own."""
+    module, _, port = text.partition(".")
+    if not (module and port):
+        fix = 'write "module.port", "in.name" or "out.name"'
+        raise ManifestError(f'"{text}" is not the end of a wire', fix=fix, where=where)
+    one_of(module, (*modules, door), f'no module "{module}" for "{text}"', where)
+    return End(module, _c_name(port, where) if module == door else port)
 
 
 def _entries(table: Table, modules: Mapping[str, Module]) -> dict[str, tuple[str, ...]]:
-    found: dict[str, tuple[str, ...]] = {}
-    for name in table.items:
-        _identifier(table, name, name)
-        found[name] = table.words(name) or ()
-        for module in found[name]:
-            if module not in modules:
-                raise table.error(f'no module "{module}"', fix=nearest(module, modules), key=name)
+    found = {_c_name(n, table.where(n)): tuple(map(str, called)) for n, called in table.each(list).items()}
     if len(found) > 1:
-        raise UnsupportedError(
-            "a brain has one entry as yet", fix="name all modules in one entry", where=table.where()
-        )
+        fix = "name all modules in one entry"
+        raise UnsupportedError("a brain has one entry as yet", fix=fix, where=table.where())
     for name, called in found.items():
         if sorted(called) != sorted(modules):
-            raise table.error(
-                f"entry {name} must name every module once", fix=f"they are: {', '.join(modules)}", key=name
-            )
+            fix = f"they are: {', '.join(modules)}"
+            raise table.error(f"entry {name} must name every module once", fix=fix, key=name)
     return found
 
 
-def _choice(table: Table, modules: Mapping[str, Module]) -> TargetChoice:
+def _choice(table: Table, name: str, modules: Mapping[str, Module]) -> TargetChoice:
+    known = [target.name for target in all_targets()]
+    one_of(name, known, f'there is no target "{name}"', table.where(), "`brainc targets` lists them")
     table.only(("use", "budget", "pin"))
-    use, budget = table.table("use"), table.table("budget")
-    for module, variant in use.texts().items():
-        use.only(modules)
-        variants = modules[module].variants
-        if variant not in variants:
-            raise use.error(
-                f'module {module} has no variant "{variant}"', fix=nearest(variant, variants), key=module
-            )
-    budget.only(("ram", "flash", "cycles"))
-    limits = Budget(**{key: budget.count(key) for key in budget.items})
-    uses, pins = MappingProxyType(use.texts()), MappingProxyType(table.table("pin").texts())
-    return TargetChoice(uses, limits, pins, table.where())
-
-
-def _known_targets(table: Table) -> None:
-    known = [target.name for target in all_targets()] if table.items else []
-    for name in table.items:
-        if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            raise table.error(
-                f'there is no target "{name}"',
-                fix=(f'did you mean "{close[0]}"? ' if close else "") + "`brainc targets` lists them",
-                key=name,
-            )
+    use, budget = table.table("use").only(modules), table.table("budget").only(("ram", "flash", "cycles"))
+    for module, variant in use.each(str).items():
+        what = f'module {module} has no variant "{variant}"'
+        one_of(variant, modules[module].variants, what, use.where(module))
+    for key, number in budget.each(int).items():
+        if number <= 0:
+            raise budget.error(f"{key} in {budget} is not a number above 0", fix="write digits", key=key)
+    return TargetChoice(use.each(str), Budget(**budget.each(int)), table.table("pin").each(str))

@@ -46,6 +46,17 @@ def requant(
     return clamp(rounding_shift(product, shift) + zero, lo, hi).astype(np.int8)
 
 
+def requant_even(
+    acc: Array, mult: Array | int, shift: Array | int, zero: int, lo: int = I8_LO, hi: int = I8_HI
+) -> Array:
+    """The same with ties to even, as ONNX's QuantizeLinear rounds: for means, which hit ties all the time."""
+    product = np.asarray(acc, np.int64) * np.asarray(mult, np.int64)
+    half = np.int64(1) << (np.asarray(shift, np.int64) - 1)
+    up = rounding_shift(product, shift)
+    tie = (product & (2 * half - 1)) == half
+    return clamp(up - np.where(tie, up & 1, 0) + zero, lo, hi).astype(np.int8)
+
+
 def scaled_sum(
     a: Array,
     b: Array,

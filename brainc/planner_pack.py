@@ -1,7 +1,8 @@
 """The planner's search room, part two: offsets for one order.
 
-Who knocks: `planner_search.decide`. What leaves: an offset per block, within a given height, or a proof that there is
-none. A pair alive together is an `Edge` (a, b, up, down): offset(b) >= offset(a) + up, or offset(a) >= offset(b) + down.
+Who knocks: `planner_search.decide`. What leaves: an offset per block, within a given height, or a proof that
+there is none. A pair alive together is an `Edge` (a, b, up, down): offset(b) >= offset(a) + up, or offset(a)
+>= offset(b) + down.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 Edge = tuple[int, int, int, int]
-Group = tuple[tuple[int, ...], int]  # blocks alive at one step, and the most bytes that overlaps and rounding save there
+Group = tuple[
+    tuple[int, ...], int
+]  # blocks alive at one step, and the most bytes that overlaps and rounding save there
 
 UP, DOWN = 1, 2  # how an edge was settled: b above a, a above b
 
@@ -41,7 +44,7 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """Blocks (sizes, alignments, sizes rounded to the grain), the pairs alive together, the groups alive at a step."""
+    """Blocks (sizes, alignments, sizes rounded to the grain), pairs and groups alive together."""
 
     sizes: tuple[int, ...]
     aligns: tuple[int, ...]
@@ -50,7 +53,7 @@ class Network:
     groups: tuple[Group, ...]
 
     def neighbours(self) -> list[list[tuple[int, int, int]]]:
-        """Per block b: (a, up, down) for each pair, seen from b: b goes at a + up or higher, or at a - down or lower."""
+        """Per block b, for each pair, (a, up, down): b goes at a + up or higher, or at a - down or lower."""
         around: list[list[tuple[int, int, int]]] = [[] for _ in self.sizes]
         for a, b, up, down in self.edges:
             around[b].append((a, up, down))
@@ -70,7 +73,7 @@ def lowest_gap(taken: Iterable[tuple[int, int]], align: int) -> int:
 
 
 def first_fit(net: Network, order: Iterable[int], placed: dict[int, int] | None = None) -> list[int]:
-    """Give each block of `order` its lowest free offset among its neighbours placed before. All blocks must be named."""
+    """Give each block of `order` its lowest offset free among neighbours placed before; all must be named."""
     around = net.neighbours()
     offsets = {} if placed is None else dict(placed)
     for b in order:
@@ -87,16 +90,20 @@ def height_of(sizes: Sequence[int], offsets: Sequence[int]) -> int:
 class Packer:
     """Exact search for offsets within a height.
 
-    * Each block has a window [low, high] of offsets. A pair with only one way left to stand (b above a, or a above b)
-      narrows both windows; that is repeated until nothing changes. A pair with no way left closes the branch.
+    * Each block has a window [low, high] of offsets. A pair with only one way left to stand (b above a, or a
+      above b) narrows both windows; that is repeated until nothing changes. A pair with no way left closes
+      the branch.
     * So does a group alive at one step that no longer fits between the lowest window and the height.
-    * If no pair collides with every block at its low, the lows are the answer: they are the least offsets that
-      satisfy all settled pairs, whatever the signs of the distances.
-    * Otherwise a colliding pair is settled one way, then the other. Pairs with little room that closed branches
-      before bear a grudge and come first; the dive is cut at a growing limit and started again, so grudges reach the top of the tree.
+    * If no pair collides with every block at its low, the lows are the answer: they are the least offsets
+      that satisfy all settled pairs, whatever the signs of the distances.
+    * Otherwise a colliding pair is settled one way, then the other. Pairs with little room that closed
+      branches before bear a grudge and come first; the dive is cut at a growing limit and started again, so
+      grudges reach the top of the tree.
     """
 
-    def __init__(self, net: Network, height: int, budget: Budget, grudges: dict[tuple[int, int], int]) -> None:
+    def __init__(
+        self, net: Network, height: int, budget: Budget, grudges: dict[tuple[int, int], int]
+    ) -> None:
         self.net, self.height, self.budget, self.grudges = net, height, budget, grudges
         self.high = [(height - n) // a * a for n, a in zip(net.sizes, net.aligns, strict=True)]
         self.stripped = self.strip()
@@ -144,7 +151,12 @@ class Packer:
 
     def dive(self, limit: int) -> tuple[bool, list[int] | None]:
         """Search at most `limit` nodes: (False, None) if cut, else (True, lows or None)."""
-        root = ([0] * len(self.high), list(self.high), bytearray(len(self.edges)), list(range(len(self.edges))))
+        root = (
+            [0] * len(self.high),
+            list(self.high),
+            bytearray(len(self.edges)),
+            list(range(len(self.edges))),
+        )
         stack = [root]
         self.blamed.clear()
         while stack:
@@ -193,7 +205,7 @@ class Packer:
         return True
 
     def shift(self, low: list[int], high: list[int], lower: int, upper: int, apart: int) -> list[int]:
-        """Narrow both windows so that offset(upper) >= offset(lower) + apart; the blocks whose window changed."""
+        """Narrow both windows to offset(upper) >= offset(lower) + apart; returns the blocks that felt it."""
         moved = []
         align = self.net.aligns[upper]
         least = -(-(low[lower] + apart) // align) * align
@@ -248,7 +260,7 @@ def pack(
 ) -> list[int] | frozenset[Edge]:
     """Offsets for all blocks within `height` bytes, or pairs that cannot all be placed. Raises OutOfEffort.
 
-    `grudges` counts, per pair of blocks, the branches it closed; passed on from call to call, it only sets the order
-    in which pairs are tried.
+    `grudges` counts, per pair of blocks, the branches it closed; passed on from call to call, it only sets
+    the order in which pairs are tried.
     """
     return Packer(net, height, budget, grudges).solve()

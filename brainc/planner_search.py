@@ -1,7 +1,7 @@
 """The planner's search room, part one: the order of the steps.
 
-Who knocks: `planner.plan`, with names already turned into small integers. What leaves: an order, offsets, or a
-proof that none exist. Blocks and steps are bit positions, so a set is one `int`; nothing here knows a name.
+Who knocks: `planner.plan`, with names already turned into small integers. What leaves: an order, offsets, or
+a proof that none exist. Blocks and steps are bit positions, so a set is one `int`; nothing here knows a name.
 Every loop is paid for from a `Budget` of counted states: the clock is never asked.
 """
 
@@ -14,9 +14,11 @@ from functools import cached_property
 from math import gcd
 from typing import NamedTuple
 
-from .planner_pack import Budget, Edge, Network, OutOfEffort, pack
+from brainc.planner_pack import Budget, Edge, Network, OutOfEffort, pack
 
-Shared = tuple[int, int, int]  # (x, y, distance): y may share bytes with x when offset(x) - offset(y) >= distance
+Shared = tuple[
+    int, int, int
+]  # (x, y, distance): y may share bytes with x when offset(x) - offset(y) >= distance
 Trail = tuple["Trail", int] | None  # steps taken so far, newest first
 
 
@@ -37,8 +39,8 @@ def align_up(value: int, align: int) -> int:
 class Model:
     """A problem in integers. Blocks without bytes are in no mask: they can collide with nothing.
 
-    * `reads`, `writes`, `needs` per step: masks of blocks read, of blocks written (scratch is one of them), and
-      of steps that must come before; `permits` per step: the overlaps its kernel allows.
+    * `reads`, `writes`, `needs` per step: masks of blocks read, of blocks written (scratch is one of them),
+      and of steps that must come before; `permits` per step: the overlaps its kernel allows.
     * `readers` per block: the mask of steps that read it. `start`, `keep`: masks of inputs and of outputs.
     """
 
@@ -77,7 +79,7 @@ class Model:
         return (s for s in bits(self.full & ~done) if not self.needs[s] & ~done)
 
     def plain_order(self) -> tuple[int, ...]:
-        """The original order where it is lawful: always the first ready step. ValueError if steps wait in a circle."""
+        """Always the first ready step: the original order if lawful. ValueError if steps form a circle."""
         done, order = 0, []
         while done != self.full:
             step = next(self.ready(done), None)
@@ -110,10 +112,10 @@ class Model:
     def saved(self, pairs: Iterable[Shared]) -> int:
         """The most bytes that a step's overlaps can save.
 
-        * One pair: y at 0 and x at δ >= d share min(δ + x, y) - max(δ, 0) bytes, at best min(x, y, y - d). The
-          pair's footprint is so max(x, y, d + x).
-        * Several: the x are disjoint, and so are the y. No block can then share more than its own size, and the sum
-          over either side is a bound; the smaller one is taken.
+        * One pair: y at 0 and x at δ >= d share min(δ + x, y) - max(δ, 0) bytes, at best min(x, y, y - d).
+          The pair's footprint is so max(x, y, d + x).
+        * Several: the x are disjoint, and so are the y. No block can then share more than its own size, and
+          the sum over either side is a bound; the smaller one is taken.
         """
         by_x: dict[int, int] = {}
         by_y: dict[int, int] = {}
@@ -125,7 +127,7 @@ class Model:
         return min(sum(by_x.values()), sum(by_y.values()))
 
     def floor(self, alive: int, weight: int, pairs: Iterable[Shared]) -> int:
-        """A lower bound on the arena while `alive` (weighing `weight`) coexist: only the top block may end ragged."""
+        """A lower bound while `alive` (weighing `weight`) coexist: only the top block may end ragged."""
         return weight - self.saved(pairs) - self.slack(alive)
 
 
@@ -151,8 +153,12 @@ def floor_of_any_order(model: Model) -> int:
         for p in bits(below[s]):
             born |= model.writes[p]
         needed = above[s] | 1 << s
-        alive = model.writes[s] | sum(1 << b for b in bits(born) if model.readers[b] & needed or model.keep >> b & 1)
-        pairs = [p for p in model.permits[s] if not model.readers[p[0]] & above[s] and not model.keep >> p[0] & 1]
+        alive = model.writes[s] | sum(
+            1 << b for b in bits(born) if model.readers[b] & needed or model.keep >> b & 1
+        )
+        pairs = [
+            p for p in model.permits[s] if not model.readers[p[0]] & above[s] and not model.keep >> p[0] & 1
+        ]
         best = max(best, model.floor(alive, model.weight(alive), pairs))
     return best
 
@@ -167,7 +173,7 @@ def unwind(trail: Trail) -> tuple[int, ...]:
 
 
 def modest_order(model: Model) -> tuple[int, ...]:
-    """An order found without looking back: always the ready step with the lowest peak, then the least left alive."""
+    """An order found without looking back: always the step that leaves least alive, then peaks least."""
     done, live, order = 0, model.start, []
     while done != model.full:
         choices = []
@@ -189,8 +195,8 @@ def least_peak(model: Model, floor: int, budget: Budget) -> tuple[tuple[int, ...
     * Best first, by the highest peak so far; among equals the deepest, then the one with least alive.
     * A step that fits under the peak and leaves no more alive than before is taken at once: moving it forward
       in any order raises nothing.
-    * The first full set is the answer. If the budget ends first, no order is returned (None), and the best open
-      peak still is a bound, since every order passes through an open set.
+    * The first full set is the answer. If the budget ends first, no order is returned (None), and the best
+      open peak still is a bound, since every order passes through an open set.
     """
     heap: list[tuple[int, int, int, int, int, int, Trail]] = [(floor, 0, 0, 0, 0, model.start, None)]
     seen: set[int] = set()
@@ -243,12 +249,16 @@ def network(model: Model, order: Iterable[int], *, overlaps: bool = True) -> Net
             alive = model.after(done, alive, step)
             done |= 1 << step
     return Network(
-        model.sizes, model.aligns, model.grains, tuple(edges), tuple((tuple(bits(g)), s) for g, s in groups.items())
+        model.sizes,
+        model.aligns,
+        model.grains,
+        tuple(edges),
+        tuple((tuple(bits(g)), s) for g, s in groups.items()),
     )
 
 
 class Place(NamedTuple):
-    """A node of the joint search: steps done, blocks alive after them, who met whom (see `meet`), and the trail."""
+    """A node of the joint search: steps done, blocks alive after them, who met whom, and the trail."""
 
     done: int
     live: int
@@ -263,7 +273,7 @@ def encounter(width: int, a: int, b: int, strict: bool) -> int:
 
 
 def meet(model: Model, place: Place, step: int) -> Place:
-    """Take one step and note who met whom: fewer bits never make placing harder, so histories can be compared."""
+    """Take one step and note who met whom. Fewer bits never make placing harder: histories compare."""
     width = len(model.sizes)
     lent = {(x, y) for x, y, _ in model.shared(place.done, step)}
     alive, met = place.live, place.met
@@ -286,18 +296,17 @@ def decide(model: Model, height: int, budget: Budget, grudges: dict[tuple[int, i
     """An order and offsets within `height` bytes, or None: proof that there are none. Raises OutOfEffort.
 
     * Depth first over orders; a step whose footprint exceeds the height closes its branch.
-    * Two ways to the same set of steps differ only in who met whom: if one history is part of the other's, the
-      other can do nothing more and is dropped.
-    * At the end of each surviving order, `pack` looks for offsets, or names a set of pairs that cannot be placed: a
-      history that holds such a core is dropped too, however few steps it has taken.
-    * `pack` may spend a share of the budget; if one order stays open, the others are still tried, but their
-      failure proves nothing then.
+    * Two ways to one set of steps differ in who met whom: drop a history that holds another's.
+    * At the end of an order, `pack` finds offsets, or names a core of pairs that cannot be placed: a history
+      that holds such a core is dropped too, however few steps it has taken.
+    * `pack` may spend a share of the budget; an order that stays open spoils the proof, not the search.
     """
-    start = sum(encounter(len(model.sizes), a, b, True) for b in bits(model.start) for a in bits(model.start) if a < b)
+    width = len(model.sizes)
+    start = sum(encounter(width, a, b, True) for b in bits(model.start) for a in bits(model.start) if a < b)
     histories: dict[int, list[int]] = {}
     cores: list[int] = []
     stack = [Place(0, model.start, start, None)]
-    cost = 1 + len(model.sizes) ** 2 // 1_000
+    cost = 1 + width**2 // 1_000
     unsettled = False
     while stack:
         place = stack.pop()
@@ -306,27 +315,32 @@ def decide(model: Model, height: int, budget: Budget, grudges: dict[tuple[int, i
         if any(not less & ~place.met for less in (*known, *cores)):
             continue
         known.append(place.met)
-        if place.done == model.full:
-            order = unwind(place.trail)
-            try:
-                found = pack(network(model, order), height, budget.part(3), grudges)
-            except OutOfEffort:
-                unsettled = True
-                continue
-            if isinstance(found, list):
-                return order, found
-            strict = ((e, e[2] == model.sizes[e[0]]) for e in found)
-            cores.append(sum(encounter(len(model.sizes), e[0], e[1], whole) for e, whole in strict))
+        if place.done != model.full:
+            opened = openings(model, place, height)
+            budget.spend(cost * len(opened))
+            stack.extend(meet(model, place, step) for step in reversed(opened))
             continue
-        weight = model.weight(place.live)
-        opened = []
-        for s in model.ready(place.done):
-            alive = place.live | model.writes[s]
-            during = model.floor(alive, weight + model.weight(model.writes[s]), model.shared(place.done, s))
-            if during <= height:
-                opened.append((during, s))
-        budget.spend(cost * len(opened))
-        stack.extend(meet(model, place, s) for _, s in sorted(opened, reverse=True))
+        order = unwind(place.trail)
+        try:
+            found = pack(network(model, order), height, budget.part(3), grudges)
+        except OutOfEffort:
+            unsettled = True
+            continue
+        if isinstance(found, list):
+            return order, found
+        cores.append(sum(encounter(width, y, x, up == model.sizes[y]) for y, x, up, _ in found))
     if unsettled:
         raise OutOfEffort
     return None
+
+
+def openings(model: Model, place: Place, height: int) -> list[int]:
+    """The ready steps whose footprint stays within the height, the smallest first."""
+    weight = model.weight(place.live)
+    opened = []
+    for s in model.ready(place.done):
+        during = weight + model.weight(model.writes[s])
+        floor = model.floor(place.live | model.writes[s], during, model.shared(place.done, s))
+        if floor <= height:
+            opened.append((floor, s))
+    return [s for _, s in sorted(opened)]

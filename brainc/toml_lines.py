@@ -1,8 +1,7 @@
 """TOML that remembers its lines.
 
 The manifest knocks with a path; what leaves is a `Table` whose every complaint carries file and line.
-`tomllib` does the parsing and checking; `key_lines` walks the same, by then valid, text once more and
-notes the line of every key, which `tomllib` does not tell.
+`tomllib` parses and checks; `key_lines` walks the same, by then valid, text once more for the lines.
 """
 
 from __future__ import annotations
@@ -10,27 +9,38 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from brainc.errors import ManifestError, Where
+from brainc.errors import ManifestError, Where, at
 
 KeyPath = tuple[str, ...]
 MAX_BYTES = 1 << 20  # a longer file is not a manifest
 _TOKEN = re.compile(
-    r'''(?P<text>"""(?:\\.|[^\\])*?""""{0,2}|\'{3}.*?\'{3}'{0,2}|"(?:\\.|[^"\\\n])*"|'[^'\n]*')'''
-    r"""|(?P<comment>\#[^\n]*)|(?P<end>\n)|(?P<mark>[\[\]{}=,.])|(?P<bare>[^\s\[\]{}=,."'\#]+)""",
+    r'''"""(?:\\.|[^\\])*?""""{0,2}|\'{3}.*?\'{3}'{0,2}|"(?:\\.|[^"\\\n])*"|'[^'\n]*\''''
+    r"""|\#[^\n]*|[\n\[\]{}=,.]|[^\s\[\]{}=,."'\#]+""",
     re.DOTALL,
 )
+_KINDS = {
+    dict: ("a table", "key = value lines"),
+    str: ("a text", 'quotes: "..."'),
+    bool: ("true or false", "true or false, without quotes"),
+    int: ("a whole number", "digits, without quotes"),
+    list: ("a list", '["a", "b"]'),
+}
+_T = TypeVar("_T")
 
 
-def nearest(word: str, known: Collection[str]) -> str:
-    """The sentence that helps after a misspelt word."""
-    close = difflib.get_close_matches(word, known, n=1)
-    listed = f"known here: {', '.join(known)}" if known else "there are none here"
-    return f'did you mean "{close[0]}"? {listed[0].upper()}{listed[1:]}' if close else listed
+def one_of(word: str, known: Collection[str], what: str, where: Where | None = None, listed: str = "") -> str:
+    """`word`, if it is known; else a ManifestError with the nearest one and `listed`, or all of them."""
+    if word in known:
+        return word
+    listed = listed or (f"known here: {', '.join(known)}" if known else "there are none here")
+    for close in difflib.get_close_matches(word, known, n=1):
+        listed = f'did you mean "{close}"? {listed[0].upper()}{listed[1:]}'
+    raise ManifestError(what, fix=listed, where=where)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,167 +66,95 @@ class Table:
     def error(self, what: str, *, fix: str, key: str | None = None) -> ManifestError:
         return ManifestError(what, fix=fix, where=self.where(key))
 
-    def only(self, known: Collection[str]) -> None:
-        """ManifestError at the first key that is not known."""
+    def only(self, known: Collection[str]) -> Table:
+        """Itself; ManifestError at the first key that is not known."""
         for key in self.items:
-            if key not in known:
-                raise self.error(f'unknown key "{key}" in {self}', fix=nearest(key, known), key=key)
+            one_of(key, known, f'unknown key "{key}" in {self}', self.where(key))
+        return self
 
-    def table(self, key: str, *, module: str | None = None) -> Table:
-        """The table under `key`, an empty one if there is none."""
-        items = self._typed(key, dict, "a table", "key = value lines")
-        named = replace(self, module=module or self.module)
-        return replace(named, path=(*self.path, key), items=items or {})
-
-    def tables(self) -> Iterator[tuple[str, Table]]:
-        """All items, which must be tables."""
-        for key in self.items:
-            yield key, self.table(key)
-
-    def text(self, key: str) -> str | None:
-        text: str | None = self._typed(key, str, "a text", 'quotes: "..."')
-        return text
-
-    def flag(self, key: str) -> bool | None:
-        flag: bool | None = self._typed(key, bool, "true or false", "true or false, without quotes")
-        return flag
-
-    def count(self, key: str) -> int | None:
-        """A whole number > 0."""
-        number: int | None = self._typed(key, int, "a whole number", "digits, without quotes")
-        if number is not None and (isinstance(self.items[key], bool) or number <= 0):
-            raise self.error(f"{key} in {self} is not a number above 0", fix="write digits", key=key)
-        return number
-
-    def words(self, key: str) -> tuple[str, ...] | None:
-        """A list of texts."""
-        items = self._typed(key, list, "a list", '["a", "b"]')
-        if items is not None and not all(isinstance(item, str) for item in items):
-            raise self.error(f"{key} in {self} is not a list of texts", fix='write ["a", "b"]', key=key)
-        return None if items is None else tuple(items)
-
-    def texts(self) -> dict[str, str]:
-        """All items, which must be texts."""
-        return {key: self.text(key) or "" for key in self.items}
-
-    def _typed(self, key: str, kind: type, name: str, form: str) -> Any:
+    def get(self, key: str, kind: type[_T]) -> _T | None:
+        """The item, None if there is none; ManifestError if it is of another kind."""
         item = self.items.get(key)
-        if item is None or isinstance(item, kind):
+        if item is None or type(item) is kind:  # not isinstance: True is no whole number
             return item
+        name, form = _KINDS[kind]
         raise self.error(f"{key} in {self} is not {name}", fix=f"write it with {form}", key=key)
+
+    def each(self, kind: type[_T]) -> dict[str, _T]:
+        """All items, which must be of one kind."""
+        return {key: item for key in self.items if (item := self.get(key, kind)) is not None}
+
+    def table(self, key: str) -> Table:
+        """The table under `key`, an empty one if there is none."""
+        return replace(self, path=(*self.path, key), items=self.get(key, dict) or {})
+
+    def tables(self) -> dict[str, Table]:
+        """All items, which must be tables."""
+        return {key: self.table(key) for key in self.items}
 
 
 def read(path: Path) -> Table:
-    """The whole file as a table; ManifestError if it cannot be read or is not TOML."""
-    try:
-        with path.open("rb") as stream:
-            raw = stream.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise ManifestError(
-            f"cannot read {path}: {error.strerror}", fix="check the path and the rights on the file"
-        ) from None
+    """The whole file as a table; ManifestError if it is not TOML."""
+    with at(file=str(path)):
+        text = _text(path)
+        try:
+            return Table(str(path), (), tomllib.loads(text), key_lines(text))
+        except RecursionError:
+            raise ManifestError("values are nested too deep", fix="flatten them") from None
+        except tomllib.TOMLDecodeError as error:
+            raise _not_toml(str(error), text) from None
+
+
+def _text(path: Path) -> str:
+    with path.open("rb") as stream:
+        raw = stream.read(MAX_BYTES + 1)
     if len(raw) > MAX_BYTES:
         raise ManifestError(f"{path} is larger than 1 MB", fix="a manifest is a short text: check the path")
     try:
-        text = raw.decode("utf-8")
+        return raw.decode()
     except UnicodeDecodeError as error:
-        where = Where(str(path), raw.count(b"\n", 0, error.start) + 1)
-        raise ManifestError(
-            f"byte 0x{raw[error.start]:02x} is not UTF-8 text", fix="save the file as UTF-8", where=where
-        ) from None
-    return _parse(text.replace("\r\n", "\n"), str(path))
+        what, line = f"byte 0x{raw[error.start]:02x} is not UTF-8 text", raw.count(b"\n", 0, error.start) + 1
+        raise ManifestError(what, fix="save the file as UTF-8", where=Where(line=line)) from None
 
 
-def _parse(text: str, file: str) -> Table:
-    try:
-        items = tomllib.loads(text)
-        return Table(file, (), items, key_lines(text))
-    except RecursionError:
-        raise ManifestError("values are nested too deep", fix="flatten them", where=Where(file)) from None
-    except tomllib.TOMLDecodeError as error:
-        what, _, place = str(error).partition(" (at ")
-        found = re.search(r"line (\d+)", place)
-        line = int(found[1]) if found else text.rstrip().count("\n") + 1
-        if "overwrite" in what:
-            what, fix = "this key was given a value before", "keep one of the two (an input takes one wire)"
-        else:
-            what, fix = f"not valid TOML: {what}", "correct that line; see https://toml.io for the format"
-        raise ManifestError(what, fix=fix, where=Where(file, line)) from None
+def _not_toml(message: str, text: str) -> ManifestError:
+    """What `tomllib` says, "... (at line 3, column 1)" or "... (at end of document)", in our words."""
+    what, _, place = message.partition(" (at ")
+    found = re.search(r"line (\d+)", place)
+    where = Where(line=int(found[1]) if found else text.rstrip().count("\n") + 1)
+    if "overwrite" in what:
+        fix = "keep one of the two (an input takes one wire)"
+        return ManifestError("this key was given a value before", fix=fix, where=where)
+    fix = "correct that line; see https://toml.io for the format"
+    return ManifestError(f"not valid TOML: {what}", fix=fix, where=where)
 
 
 def key_lines(text: str) -> dict[KeyPath, int]:
     """The first line (from 1) on which each key or table of a valid TOML text is written."""
-    return _Scanner(text).scan()
-
-
-class _Scanner:
-    """Reads keys, skips values; inline tables are read like others."""
-
-    def __init__(self, text: str) -> None:
-        self.tokens = list(_tokens(text))
-        self.place = 0
-        self.lines: dict[KeyPath, int] = {}
-
-    def scan(self) -> dict[KeyPath, int]:
-        head: KeyPath = ()
-        while self.place < len(self.tokens):
-            if self._skip("\n"):
-                continue
-            if self._skip("["):
-                self._skip("[")
-                head = self._key(())
-                while self._skip("]"):
-                    pass
-            else:
-                self._pair(head)
-        return self.lines
-
-    def _see(self) -> str:
-        return self.tokens[self.place][0] if self.place < len(self.tokens) else "\n"
-
-    def _skip(self, mark: str) -> bool:
-        found = self.place < len(self.tokens) and self._see() == mark
-        self.place += found
-        return found
-
-    def _key(self, head: KeyPath) -> KeyPath:
-        """A dotted key below `head`; every part of it is noted."""
-        while self._see() not in ("=", "]"):
-            word, line = self.tokens[self.place]
-            self.place += 1
-            if word != ".":
-                head = (*head, _unquoted(word))
-                self.lines.setdefault(head, line)
-        return head
-
-    def _pair(self, head: KeyPath) -> None:
-        path = self._key(head)
-        self.place += 1  # the "="
-        self._value(path)
-
-    def _value(self, path: KeyPath) -> None:
-        if self._skip("{"):
-            while not self._skip("}"):
-                if not self._skip(",") and not self._skip("\n"):
-                    self._pair(path)
-        elif self._skip("["):
-            while not self._skip("]"):
-                if not self._skip(",") and not self._skip("\n"):
-                    self._value(path)
-        else:
-            while self._see() not in (",", "]", "}", "\n"):
-                self.place += 1
-
-
-def _tokens(text: str) -> Iterator[tuple[str, int]]:
-    """(token, line) without comments and blanks; a newline is a token."""
-    line, last = 1, 0
-    for match in _TOKEN.finditer(text):
-        line += text.count("\n", last, match.start())
-        last = match.start()
-        if match.lastgroup != "comment":
-            yield match[0], line
-
-
-def _unquoted(word: str) -> str:
-    return str(tomllib.loads(f"k = {word}")["k"]) if word[0] in "\"'" else word
+    lines: dict[KeyPath, int] = {}
+    line, in_key = 1, True
+    head: KeyPath = ()  # of the last [table]
+    path: KeyPath = ()  # the key being read, or the one whose value is being read
+    around: list[tuple[str, KeyPath]] = []  # the brackets we are in, each with the key that it belongs to
+    for token in _TOKEN.findall(text):
+        match token:
+            case "\n" if not around:
+                path, in_key = head, True
+            case "[" if in_key:
+                path = ()
+            case "]" if in_key:
+                head = path
+            case "[" | "{":
+                around.append((token, path))
+                in_key = token == "{"
+            case "]" | "}":
+                path, in_key = around.pop()[1], False
+            case "," if around[-1][0] == "{":
+                path, in_key = around[-1][1], True
+            case "=":
+                in_key = False
+            case _ if in_key and token[0] not in ".#\n":
+                path = (*path, tomllib.loads(f"k = {token}")["k"] if token[0] in "\"'" else token)
+                lines.setdefault(path, line)
+        line += token.count("\n")
+    return lines

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from brainc import __version__, ops
-from brainc.c_names import Names
-from brainc.dtypes import of_numpy
+from brainc.c_names import Names, port_names
+from brainc.dtypes import DTYPES, of_numpy
 from brainc.ir import Entry, Graph, Node, Role, TensorType
 from brainc.kernels import Choice, Kernel
 from brainc.memory import EntryPlan
@@ -85,16 +85,16 @@ class Viewer:
         self.trace = trace
         self.name = program.name
         self.ports = self._port_names()
-        self.symbols = Names()
+        self.symbols = Names(self.ports.values())  # a port is a parameter where constants are named
         self.constants: dict[str, Packed] = {}
         self.functions: dict[tuple[object, ...], KernelView] = {}
-        self._function_names = Names()
+        self._function_names = Names(self.ports.values())
         self.blobbed = self._wants_blob()
 
     def _port_names(self) -> dict[str, str]:
         entries = self.graph.entries
-        names = Names(["init", "t", *(e.name for e in entries)])
-        return {p: names.of(p) for e in entries for p in (*e.inputs, *e.outputs)}
+        reserved = [*(e.name for e in entries), *(d.c for d in DTYPES.values())]
+        return port_names([p for e in entries for p in (*e.inputs, *e.outputs)], reserved)
 
     def _wants_blob(self) -> bool:
         total = sum(v.type.nbytes for v in self.graph.values.values() if v.role is Role.CONST)
@@ -325,8 +325,9 @@ def _ctype(kind: str, type_: TensorType) -> str:
 
 
 def comment(text: str) -> str:
-    """Text that cannot end (or open) the comment it stands in."""
-    return text.replace("*/", "* /").replace("/*", "/ *").replace("\n", " ").replace("\\", "/")
+    """Text that cannot end (or open) the comment it stands in, nor turn it around."""
+    plain = "".join(c if c.isprintable() else " " for c in text)
+    return plain.replace("\\", "/").replace("*/", "* /").replace("/*", "/ *")
 
 
 def uses_float(program: Program) -> bool:

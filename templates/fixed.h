@@ -69,6 +69,17 @@ BR_INLINE int8_t br_requant_i8(int32_t acc, int32_t mult, int8_t shift, int32_t 
 }
 #endif
 
+#ifndef BR_HAS_REQUANT_EVEN_I8
+/* The same with ties to even: a mean of 2, 4, 8 … cells lies between two steps all the time. */
+BR_INLINE int8_t br_requant_even_i8(int32_t acc, int32_t mult, int8_t shift, int32_t zero, int32_t lo, int32_t hi)
+{
+    const int64_t exact = (int64_t)acc * mult, half = (int64_t)1 << (shift - 1);
+    const int64_t up = br_rounding_shift(exact, shift);
+    const int64_t v = up - ((exact & (2 * half - 1)) == half ? up & 1 : 0) + zero;
+    return (int8_t)(v < lo ? lo : v > hi ? hi : v);
+}
+#endif
+
 #ifndef BR_HAS_ADD_I8
 /* clamp(((a - za) * ma + (b - zb) * mb) / 2^shift + zero, lo, hi); |ma|, |mb| < 2^21, 1 <= shift <= 30. */
 BR_INLINE int8_t br_add_i8(int8_t a, int8_t b, int32_t za, int32_t zb, int32_t ma, int32_t mb, int8_t shift,
@@ -140,8 +151,9 @@ BR_INLINE void br_window_i8(int8_t *to, const int8_t *x, br_len h, br_len w, br_
     const int whole = left >= 0 && left + (br_pos)kw <= (br_pos)w && dw == 1 && count == pixel;
     for (br_len ky = 0; ky < kh; ky++) {
         const br_pos iy = top + (br_pos)(ky * dh);
-        const int8_t *const row = iy >= 0 && iy < (br_pos)h ? x + (size_t)iy * (size_t)w * (size_t)pixel : NULL;
-        if (row == NULL) {
+        const int inside = iy >= 0 && iy < (br_pos)h;   /* no NULL for a row outside: gcc would take scratch for one too */
+        const int8_t *const row = x + (inside ? (size_t)iy * (size_t)w * (size_t)pixel : 0);
+        if (!inside) {
             memset(to, fill, (size_t)(kw * count));
             to += kw * count;
         } else if (whole) {

@@ -31,28 +31,29 @@
 #endif
 
 #define BR_INF INFINITY
+#define BR_NAN NAN
 
 BR_INLINE float br_clamp_f32(float v, float lo, float hi)
 {
     return v < lo ? lo : v > hi ? hi : v;
 }
 
-/* v rounded to the nearest whole number, ties to even; |v| < 2^31. */
+/* v rounded to the nearest whole number, ties to even; |v| <= 2^22. Adding 1.5 * 2^23 leaves no bit for a fraction,
+ * so the addition itself rounds, and the whole number stands in the low bits. */
 BR_INLINE int32_t br_round_f32(float v)
 {
-    const int32_t whole = (int32_t)v; /* towards zero */
-    const float rest = v - (float)whole;
-    const int odd = (whole & 1) != 0;
-    const int up = rest > 0.5f || (rest == 0.5f && odd);
-    const int down = rest < -0.5f || (rest == -0.5f && odd);
-    return whole + up - down;
+    const float shifted = v + 12582912.0f;
+    int32_t bits;
+    memcpy(&bits, &shifted, sizeof bits);
+    return bits - 0x4B400000L;
 }
 
 /* A real to an integer: round_half_even(x * inverse) + zero, held in lo..hi; NaN gives zero. |lo|, |hi| <= 2^16. */
 BR_INLINE int32_t br_to_int(float x, float inverse, int32_t zero, int32_t lo, int32_t hi)
 {
     const float v = br_clamp_f32(x * inverse, (float)(lo - zero), (float)(hi - zero));
-    return (v == v ? br_round_f32(v) : 0) + zero;
+    const int32_t whole = br_round_f32(v) + zero; /* out of range: v is not a number */
+    return whole < lo || whole > hi ? zero : whole;
 }
 
 /* An integer to a real: (q - zero) * scale. */
@@ -118,7 +119,8 @@ BR_INLINE float br_erf_f32(float x)
 /* x to the nearest whole number, ties to even; a float of 2^23 and more is whole already. */
 BR_INLINE float br_rint_f32(float x)
 {
-    return x > -8388608.0f && x < 8388608.0f ? (float)br_round_f32(x) : x;
+    const float half = x < 0.0f ? -8388608.0f : 8388608.0f;
+    return x > -8388608.0f && x < 8388608.0f ? (x + half) - half : x;
 }
 
 BR_INLINE float br_sign_f32(float x)

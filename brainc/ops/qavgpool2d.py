@@ -8,7 +8,7 @@ import numpy as np
 
 from brainc.dtypes import Array
 from brainc.ir import Attr, TensorType
-from brainc.numerics import multiplier, requant
+from brainc.numerics import multiplier, requant_even
 from brainc.ops import Case, ints, op
 from brainc.ops._samples import WINDOWS, int8s, offsets
 from brainc.ops.avgpool2d import counts
@@ -31,13 +31,13 @@ def qavgpool2d(
     hi: int = 127,
     round: str = "once",
 ) -> Array:
-    """y = requant(sum of (x - zx) over the cells inside the picture, mult[n - 1], shift[n - 1]).
+    """y = requant_even(sum of (x - zx) over the cells inside the picture, mult[n - 1], shift[n - 1]).
 
     n is the number of cells inside; S is KH*KW, or 1 where every window divides by the same number.
     """
     total = (windows(x, kernel, strides, pads, dilations, zx).astype(np.int32) - zx).sum(axis=(3, 4))
     which = counts(x.shape, kernel, strides, pads, dilations) - 1 if mult.size > 1 else 0
-    return requant(total, mult[which], shift[which], zy, lo, hi)
+    return requant_even(total, mult[which], shift[which], zy, lo, hi)
 
 
 @qavgpool2d.result

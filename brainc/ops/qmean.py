@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from brainc.dtypes import Array
-from brainc.numerics import multiplier, requant
+from brainc.numerics import multiplier, requant_even
 from brainc.ops import Case, op
 from brainc.ops._samples import int8s
 
@@ -16,8 +16,8 @@ from brainc.ops._samples import int8s
 def qmean(
     x: Array, *, zx: int, mult: int, shift: int, zy: int, lo: int = -128, hi: int = 127, round: str = "once"
 ) -> Array:
-    """y = requant(sum over K of (x - zx)); the division by K is in mult / 2^shift."""
-    return requant((x.astype(np.int32) - zx).sum(axis=1), mult, shift, zy, lo, hi)
+    """y = requant_even(sum over K of (x - zx)); the division by K is in mult / 2^shift."""
+    return requant_even((x.astype(np.int32) - zx).sum(axis=1), mult, shift, zy, lo, hi)
 
 
 @qmean.cases

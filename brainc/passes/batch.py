@@ -94,7 +94,8 @@ def run_batch(graph: Graph, entry: Entry, samples: Mapping[str, Array]) -> dict[
         each = [interp.run(graph, entry.name, {p: a[i] for p, a in samples.items()}) for i in range(count)]
         return {name: np.concatenate([np.atleast_1d(run[name]) for run in each]) for name in each[0]}
     blocks = {port: array.reshape(wide.type(port).shape) for port, array in samples.items()}
-    return interp.run(wide, entry.name, blocks)
+    found = interp.run(wide, entry.name, blocks)
+    return {name: array for name, array in found.items() if name in graph.values}
 
 
 def batched(graph: Graph, entry: Entry, count: int) -> Graph | None:
@@ -102,50 +103,62 @@ def batched(graph: Graph, entry: Entry, count: int) -> Graph | None:
     if any(v.role is Role.STATE for v in graph.values.values()):
         return None
     values = {name: _wide(value, count) for name, value in graph.values.items()}
-    nodes = []
+    nodes: list[Node] = []
     for node in entry.nodes:
-        if any(not graph.type(n).shape for n in (*node.operands, *node.outputs) if not graph.is_const(n)):
-            return None
         changed = _node(graph, node, count, values)
         if changed is None:
             return None
-        nodes.append(changed)
+        nodes.extend(changed)
     return replace(graph, values=values, entries=(replace(entry, nodes=tuple(nodes)),))
 
 
 def _wide(value: Value, count: int) -> Value:
-    shape = value.type.shape
-    if value.role is Role.CONST or not shape:
+    if value.role is Role.CONST:
         return value
+    shape = value.type.shape or (1,)
     return replace(value, type=replace(value.type, shape=(shape[0] * count, *shape[1:])))
 
 
-def _node(graph: Graph, node: Node, count: int, values: dict[str, Value]) -> Node | None:
+def _node(graph: Graph, node: Node, count: int, values: dict[str, Value]) -> list[Node] | None:
+    """The node for `count` blocks, after what it needs (new values in `values`); None where it mixes them."""
     moving = [n for n in node.operands if not graph.is_const(n)]
     if not moving or graph.is_const(node.inputs[0]):
         return None
-    first = graph.type(node.inputs[0])
     if node.op in BINARY:
         return _binary(graph, node, count, values)
     if node.op in ROWWISE:
-        return node if node.op not in ("matmul", "qmatmul") or len(moving) == len(node.inputs) else None
+        return [node] if node.op not in ("matmul", "qmatmul") or len(moving) == len(node.inputs) else None
     if node.op == "concat" and (node.attrs["axis"] == 0 or len(moving) < len(node.inputs)):
         return None
-    changed = _attrs(node, first, count)
-    return None if changed is None else replace(node, attrs=changed)
+    changed = _attrs(node, graph.type(node.inputs[0]), count)
+    return None if changed is None else [replace(node, attrs=changed)]
 
 
-def _binary(graph: Graph, node: Node, count: int, values: dict[str, Value]) -> Node | None:
-    """The second operand is repeated with the blocks, or is a constant that does not reach that axis."""
+def _binary(graph: Graph, node: Node, count: int, values: dict[str, Value]) -> list[Node]:
+    """The second operand goes with the blocks, is a constant below that axis, or is repeated."""
+    name = node.inputs[1]
     a, b = (graph.type(n) for n in node.inputs)
-    if len(b.shape) < len(a.shape):
-        return node if graph.is_const(node.inputs[1]) else None
-    if not graph.is_const(node.inputs[1]):
-        return node if a.shape == b.shape else None
-    tiled = np.concatenate([graph.array(node.inputs[1])] * count)
-    name = f"{node.inputs[1]} x{count}"
-    values[name] = const_value(name, tiled, b.dtype, b.quant)
-    return replace(node, inputs=(node.inputs[0], name))
+    if a.shape == b.shape and not graph.is_const(name):
+        return [node]
+    if graph.is_const(name):
+        if len(b.shape) < len(a.shape):
+            return [node]
+        tiled = f"{name} x{count}"
+        values[tiled] = const_value(tiled, np.concatenate([graph.array(name)] * count), b.dtype, b.quant)
+        return [replace(node, inputs=(node.inputs[0], tiled))]
+    thin = (count, *[1] * (len(a.shape) - len(b.shape)), *b.shape)
+    steps = (
+        ("reshape", thin),
+        ("expand", (count, *a.shape)),
+        ("reshape", (count * a.shape[0], *a.shape[1:])),
+    )
+    made = []
+    for i, (op, shape) in enumerate(steps):
+        new = f"{node.name} b{i}"
+        values[new] = Value(new, TensorType(b.dtype, shape, b.quant))
+        made.append(Node(new, op, (name,), (new,), attrs(shape=shape)))
+        name = new
+    return [*made, replace(node, inputs=(node.inputs[0], name))]
 
 
 def _attrs(node: Node, first: TensorType, count: int) -> Attrs | None:
@@ -153,9 +166,9 @@ def _attrs(node: Node, first: TensorType, count: int) -> Attrs | None:
     given = dict(node.attrs)
     if node.op in ("reshape", "expand"):
         shape = ints(given["shape"])
-        if not shape or (node.op == "expand" and shape[0] != first.shape[0]):
+        if node.op == "expand" and shape[:1] != first.shape[:1]:
             return None
-        given["shape"] = (shape[0] * count, *shape[1:])
+        given["shape"] = (shape[0] * count, *shape[1:]) if shape else (count,)
     elif node.op == "transpose":
         if ints(given["perm"])[0] != 0:
             return None

@@ -38,13 +38,18 @@ def corrected(real: Graph, typed: Graph, entry: Entry, samples: Mapping[str, Arr
     before = {node.name: node for node in wide_real.entries[0].nodes}
     for node in wide.entries[0].nodes:
         operands = [None if not n else found[n] if n in found else wide.array(n) for n in node.inputs]
-        if node.op in WEIGHTED and wide.type(node.inputs[1]).quant and wide.type(node.outputs[0]).quant:
+        if node.op in WEIGHTED and _newly_quantised(wide_real, before[node.name], wide, node):
             y, bias = _correct(wide_real, before[node.name], floats, wide, node, operands)
             biases[bias.name] = bias
             found[node.outputs[0]] = y
         else:
             found.update(zip(node.outputs, interp.run_node(wide, node, operands), strict=True))
     return typed.replaced(values={**typed.values, **biases}) if biases else typed
+
+
+def _newly_quantised(real: Graph, before: Node, typed: Graph, node: Node) -> bool:
+    now = (typed.type(n).quant for n in (*node.inputs[:2], *node.outputs))
+    return all(now) and real.type(before.outputs[0]).quant is None
 
 
 def _how_many(graph: Graph, entry: Entry, samples: Mapping[str, Array]) -> int:
@@ -63,7 +68,8 @@ def _correct(
     """(the layer's output with its bias corrected, that bias)."""
     plain = attrs(**{k: v for k, v in node.attrs.items() if k not in ("lo", "hi")})
     op = ops.get(node.op)
-    wanted = op.run([floats[before.inputs[0]], *(real.array(n) for n in before.inputs[1:])], plain)[0]
+    constants = (interp.to_real(real.array(n), real.type(n)) for n in before.inputs[1:])
+    wanted = op.run([floats[before.inputs[0]], *constants], plain)[0]
     reals = [
         None if x is None else interp.to_real(x, typed.type(n))
         for n, x in zip(node.inputs, operands, strict=True)

@@ -30,7 +30,7 @@ FORMS: Final[dict[str, tuple[Form, ...]]] = {
     "add": (forms.table, forms.addition),
     "sub": (forms.table, forms.addition),
     "mul": (forms.table, forms.product),
-    "div": (forms.table,),
+    "div": (forms.table, forms.quotient),
     "power": (forms.table,),
     "maximum": (forms.table,),
     "minimum": (forms.table,),

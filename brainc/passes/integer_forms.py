@@ -7,20 +7,16 @@ in float64 from the scales; `brainc/ops/q*.py` say what the q ops compute with t
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from brainc import numerics, ops
-from brainc.dtypes import I8, I32, Array
+from brainc.dtypes import F32, I8, I32, Array
 from brainc.ir import Attr, Node, Quant, TensorType, attrs
 from brainc.ops import ints
 from brainc.ops.avgpool2d import counts
-from brainc.passes.integer_build import (
-    Build,
-    bounds,
-    multipliers,
-    quantise,
-    real_constant,
-)
+from brainc.passes.integer_build import Build, bounds, multipliers, quantise, real_constant
 
 CHANNEL = {"conv2d": 0, "dwconv2d": 2, "dense": 0}  # the axis of the weights that the output channels are
 WINDOW = ("strides", "pads", "dilations", "group")
@@ -147,6 +143,19 @@ def addition(build: Build, node: Node) -> bool:
 def product(build: Build, node: Node) -> bool:
     """mul, element by element."""
     return _product(build, node, "qmul")
+
+
+def quotient(build: Build, node: Node) -> bool:
+    """div by a constant: mul by its reciprocal."""
+    a, b = node.inputs
+    if not build.is_const(b):
+        return False
+    with np.errstate(divide="ignore"):
+        reciprocal = 1.0 / real_constant(build.values[b])
+    if not np.isfinite(reciprocal).all():
+        return False
+    inverse = build.const(f"{b}/inverse", reciprocal, F32, node)
+    return _product(build, replace(node, inputs=(a, inverse)), "qmul")
 
 
 def matrix_product(build: Build, node: Node) -> bool:

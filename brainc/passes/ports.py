@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from brainc.dtypes import F32, I8
-from brainc.ir import Graph, Node, Role, TensorType, Value, attrs, fresh_name
+from brainc.ir import Entry, Graph, Node, Role, TensorType, Value, attrs, fresh_name
 from brainc.ops import ints
 from brainc.passes.context import Context
 from brainc.spec import BINARY
@@ -110,12 +110,19 @@ def _integer_port(graph: Graph, name: str, context: Context) -> Graph:
     if not doors or not right or len(types) != 1 or next(iter(types)).dtype is not I8:
         context.note(f"port {name} stays float: nothing is quantised there")
         return graph
-    if any(graph.values[n].role is not Role.TEMP for n in inner):
-        return graph
     gone = {d.name for d in doors}
     type_: TensorType = next(iter(types))
     values = {**graph.values, name: replace(graph.values[name], type=type_)}
+    if any(graph.values[n].role is not Role.TEMP for n in inner):  # another port already: this one is a copy
+        return graph.replaced(values=values, entries=tuple(_copied(e, gone, type_) for e in graph.entries))
     for old in inner:
         graph = _behind(graph, old, name)
     entries = tuple(replace(e, nodes=tuple(n for n in e.nodes if n.name not in gone)) for e in graph.entries)
     return graph.replaced(values=values, entries=entries)
+
+
+def _copied(entry: Entry, doors: set[str], type_: TensorType) -> Entry:
+    """The entry with these doors as copies of what they read."""
+    copy = attrs(shape=type_.shape)
+    nodes = (replace(n, op="reshape", attrs=copy) if n.name in doors else n for n in entry.nodes)
+    return replace(entry, nodes=tuple(nodes))

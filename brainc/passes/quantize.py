@@ -18,14 +18,14 @@ from brainc.errors import UnsupportedError
 from brainc.ir import Entry, Graph, Node, Quant, Role, TensorType, Value, attrs, const_value, fresh_name
 from brainc.passes import batch, bias, calibrate
 from brainc.passes.context import Context
-from brainc.passes.integer_build import quantise
+from brainc.passes.integer_build import quantise, real_constant
 from brainc.passes.integer_forms import CHANNEL
 from brainc.spec import MOVES, WEIGHTED
 
 ALWAYS: Final = frozenset(
     {"add", "sub", "mul", "unary", "clamp", "avgpool2d", "softmax", "matmul"} | WEIGHTED
 )
-WITH_A_NUMBER: Final = frozenset({"div", "power", "maximum", "minimum"})  # functions of one variable then
+WITH_A_NUMBER: Final = frozenset({"power", "maximum", "minimum"})  # functions of one variable then
 REDUCTIONS: Final = frozenset({"mean", "sum", "max"})
 FIXED: Final = {
     "softmax": Quant.tensor(1 / 256, -128),
@@ -33,6 +33,8 @@ FIXED: Final = {
     "tanh": Quant.tensor(1 / 128, 0),
 }
 BIAS_LIMIT = 1 << 30  # steps; a channel of tiny weights gets a scale at which its bias still fits
+
+INFINITE = 1e30
 
 
 def assign_types(graph: Graph, context: Context) -> Graph:
@@ -61,6 +63,8 @@ def needed_samples(graph: Graph, context: Context) -> Mapping[str, Array]:
 
 def has_form(graph: Graph, node: Node) -> bool:
     """Will `lower_to_integers` find an exact op for this node, once its edges are int8?"""
+    if node.op == "div":
+        return graph.is_const(node.inputs[1]) and bool(graph.array(node.inputs[1]).all())
     if node.op in WITH_A_NUMBER:
         return graph.is_const(node.inputs[1]) and graph.type(node.inputs[1]).size == 1
     if node.op == "reduce":
@@ -120,9 +124,8 @@ def choose(
         whole = calibrate.Histogram()
         for name in sources:
             whole.merge(histograms[name])
-        for value in _borders(group, producers):
-            whole.add(np.array([value]))
-        quants.update(dict.fromkeys(group, calibrate.affine(*range_of(whole))))
+        ends = (*range_of(whole), *_borders(group, producers))
+        quants.update(dict.fromkeys(group, calibrate.affine(min(ends), max(ends))))
     return quants
 
 
@@ -131,9 +134,10 @@ def _fixed(node: Node) -> Quant | None:
 
 
 def _borders(group: list[str], producers: Mapping[str, Node]) -> list[float]:
-    """Numbers that `pad` puts into this group."""
+    """Numbers that `pad` puts into this group; those that stand for infinity are cut like any outlier."""
     pads = [producers[n] for n in group if n in producers and producers[n].op == "pad"]
-    return [float(n.attrs.get("value", 0.0)) for n in pads]  # type: ignore[arg-type]
+    values = [float(n.attrs.get("value", 0.0)) for n in pads]  # type: ignore[arg-type]
+    return [value for value in values if abs(value) < INFINITE]
 
 
 def with_types(graph: Graph, quants: Mapping[str, Quant]) -> Graph:
@@ -151,11 +155,28 @@ def with_types(graph: Graph, quants: Mapping[str, Quant]) -> Graph:
     users = graph.consumers()
     entries = []
     for entry in graph.entries:
-        nodes = [renamed(_typed(graph, n, quants, values, users), inner) for n in entry.nodes]
+        kept = _without_copies(entry, quants, inner, values)
+        nodes = [renamed(_typed(graph, n, quants, values, users), inner) for n in kept]
         entries.append(
             replace(entry, nodes=(*_in(entry, inner, values), *nodes, *_out(entry, inner, values)))
         )
     return graph.replaced(values=values, entries=tuple(entries))
+
+
+def _without_copies(
+    entry: Entry, quants: Mapping[str, Quant], inner: dict[str, str], values: dict[str, Value]
+) -> list[Node]:
+    """The nodes but those that copy a value to a port: the port's door reads that value's twin itself."""
+    kept = []
+    for node in entry.nodes:
+        x, y = node.operands[0], node.outputs[0]
+        same = values[x].type.shape == values[y].type.shape
+        if node.op == "reshape" and same and y in inner and x in quants:
+            del values[inner[y]]
+            inner[y] = inner.get(x, x)
+        else:
+            kept.append(node)
+    return kept
 
 
 def renamed(node: Node, names: Mapping[str, str]) -> Node:
@@ -177,7 +198,7 @@ def _door(op: str, x: str, y: str, inner: Mapping[str, str], values: Mapping[str
     quant = values[inner[port]].type.quant
     assert quant is not None
     given = attrs(scale=quant.scale[0], zero=quant.zero[0])
-    return Node(f"{inner[port]}/{op}", op, (x,), (y,), given, values[port].where)
+    return Node(f"{port}/{op}", op, (x,), (y,), given, values[port].where)
 
 
 def _typed(
@@ -205,15 +226,21 @@ def _typed(
 
 
 def integer_weights(graph: Graph, node: Node, scale_x: float) -> tuple[Value, Value]:
-    """(weights int8, bias int32) of a conv2d, dwconv2d or dense; each output channel has its own scale."""
-    w, b = (graph.array(n).astype(np.float64) for n in node.inputs[1:])
-    axis = CHANNEL[node.op]
+    """(weights int8, bias int32) of a conv2d, dwconv2d or dense; each output channel has its own scale.
+
+    Weights that are symmetric int8 already keep their numbers and scales.
+    """
+    old, axis = graph.values[node.inputs[1]], CHANNEL[node.op]
+    w, b = real_constant(old), real_constant(graph.values[node.inputs[2]])
     largest = np.abs(w).max(axis=tuple(i for i in range(w.ndim) if i != axis))
     least = max(float(largest.max()) * 1e-6, 1e-30)  # a dead channel
     scales = np.maximum(np.maximum(largest, least) / 127, np.abs(b) / (scale_x * BIAS_LIMIT))
+    quant = old.type.quant
+    if old.type.dtype is I8 and quant is not None and quant.axis in (None, axis) and not any(quant.zero):
+        scales = np.broadcast_to(np.array(quant.scale), scales.shape)
     grid = Quant(tuple(scales.tolist()), (0,) * len(scales), axis)
     steps = Quant(tuple((scales * scale_x).tolist()), (0,) * len(scales), 0)
     return (
-        const_value(node.inputs[1], quantise(w, grid, -127, 127), I8, grid, node.where),
+        const_value(node.inputs[1], quantise(w, grid, -128, 127), I8, grid, node.where),
         const_value(node.inputs[2], np.rint(b / (scales * scale_x)), I32, steps, node.where),
     )

@@ -90,7 +90,7 @@ def _partial_sums(graph: Graph, node: Node, ranges: dict[str, Range]) -> Range:
         terms = terms or graph.type(node.inputs[0]).shape[1]
         return _scaled(_offset(node, "zx", ranges[node.inputs[0]]), terms)
     if node.op == "qsoftmax":
-        return 0, graph.type(node.inputs[0]).shape[1] << numerics.SOFTMAX_BITS
+        return 0, (graph.type(node.inputs[0]).shape[1] << numerics.SOFTMAX_BITS) - 1  # summed unsigned
     return 0, 0
 
 

@@ -10,6 +10,16 @@
 
 #define BR_OWN static inline __attribute__((unused, always_inline))
 
+#define BR_HAS_CP /* constants lie at whole words, since LDRD reads them */
+#define BR_CP(T) const T *
+#define BR_CREF(symbol) (symbol)
+#define BR_CP_ADD(p, T, i) ((p) + (i))
+#define BR_LD_I8(p, i) ((p)[i])
+#define BR_LD_I16(p, i) ((p)[i])
+#define BR_LD_I32(p, i) ((p)[i])
+#define BR_LD_F32(p, i) ((p)[i])
+#define BR_CONST(T, name, n) static const T name[n] __attribute__((aligned(4)))
+
 /* Four bytes from anywhere. */
 BR_OWN uint32_t br_word(const void *from)
 {
@@ -30,6 +40,19 @@ BR_OWN int16x2_t br_odd(uint32_t word)
     int16x2_t wide;
     __asm__("sxtb16 %0, %1, ror #8" : "=r"(wide) : "r"(word));
     return wide;
+}
+
+/* v held between lo and hi, numbers of int8: nothing but SSAT where they are its ends. */
+BR_OWN int8_t br_hold_i8(int32_t v, int32_t lo, int32_t hi)
+{
+    __asm__("ssat %0, #8, %0" : "+r"(v));
+    if (lo > INT8_MIN) {
+        v = v < lo ? lo : v;
+    }
+    if (hi < INT8_MAX) {
+        v = v > hi ? hi : v;
+    }
+    return (int8_t)v;
 }
 
 /* acc * mult / 2^shift, rounded once; plus zero; held in the range of int8 by a margin: for shifts below 33. */
@@ -75,6 +98,45 @@ static inline __attribute__((unused)) int32_t br_dot_i8(const int8_t *x, const i
         sum += *x++ * *w++;
     }
     return sum;
+}
+
+/* One row x [n] times four filters, added to sum: w holds four terms of each in turn (packs.quads4), the last ones
+ * filled up with zeros. Returns where the next four filters are. */
+BR_OWN const int8_t *br_row_4(int32_t *sum, const int8_t *x, const int8_t *w, int32_t n)
+{
+    int32_t fours = n >> 2;
+    uint32_t even, odd, u, v, t;
+#define BR_TWO_FILTERS(a, b) \
+    "ldrd %[u], %[v], [%[w]], #8\n\t" \
+    "sxtb16 %[t], %[u]\n\t" \
+    "smlad %[" a "], %[t], %[even], %[" a "]\n\t" \
+    "sxtb16 %[u], %[u], ror #8\n\t" \
+    "smlad %[" a "], %[u], %[odd], %[" a "]\n\t" \
+    "sxtb16 %[t], %[v]\n\t" \
+    "smlad %[" b "], %[t], %[even], %[" b "]\n\t" \
+    "sxtb16 %[v], %[v], ror #8\n\t" \
+    "smlad %[" b "], %[v], %[odd], %[" b "]\n\t"
+    __asm__("cbz %[fours], 2f\n"
+            "1:\n\t"
+            "ldr %[odd], [%[x]], #4\n\t"
+            "sxtb16 %[even], %[odd]\n\t"
+            "sxtb16 %[odd], %[odd], ror #8\n\t"
+            BR_TWO_FILTERS("a", "b")
+            BR_TWO_FILTERS("c", "d")
+            "subs %[fours], #1\n\t"
+            "bne 1b\n"
+            "2:"
+            : [a] "+r"(sum[0]), [b] "+r"(sum[1]), [c] "+r"(sum[2]), [d] "+r"(sum[3]), [x] "+r"(x), [w] "+r"(w),
+              [fours] "+l"(fours), [even] "=&r"(even), [odd] "=&r"(odd), [u] "=&r"(u), [v] "=&r"(v), [t] "=&r"(t)
+            :
+            : "cc", "memory");
+#undef BR_TWO_FILTERS
+    for (int32_t k = 0; k < (n & 3); k++) {
+        for (int32_t i = 0; i < 4; i++) {
+            sum[i] += x[k] * w[4 * i + k];
+        }
+    }
+    return n & 3 ? w + 16 : w;
 }
 
 /* Widens n bytes of x into one of the two columns of a tile: four numbers in the order 0 2 1 3, then room for

@@ -52,11 +52,18 @@ class Job:
 
 @dataclass(frozen=True)
 class Rig:
-    """All jobs of a target and the C they need."""
+    """All jobs of a target, what comes before the kernels in C, and each C function by name."""
 
     target: Target
     jobs: tuple[Job, ...]
-    source: str
+    head: str
+    functions: Mapping[str, str]
+
+    @property
+    def source(self) -> str:
+        """The C that these jobs need."""
+        used = {job.fn for job in self.jobs}
+        return "\n".join([self.head, *(text for fn, text in self.functions.items() if fn in used)])
 
 
 def jobs_of(target: Target, *, seed: int = 0, portable: bool = False, only: Pick = lambda kernel: True) -> Rig:
@@ -82,8 +89,8 @@ def rig_of(table: KernelTable, nodes: list[Bound]) -> Rig:
     for node, choice, _ in renamed:
         overlaps = tuple((node.inputs.index(o.x), o.distance) for o in steps[node.name].overlaps)
         jobs.append(_job(viewer, node, choice, overlaps))
-    texts = [render_kernel(f.kernel, f.env, f.fn, f.params) for f in viewer.functions.values()]
-    return Rig(target, tuple(jobs), "\n".join([headers(target), *texts]))
+    functions = {f.fn: render_kernel(f.kernel, f.env, f.fn, f.params) for f in viewer.functions.values()}
+    return Rig(target, tuple(jobs), headers(target), functions)
 
 
 def wrappers(rig: Rig) -> str:

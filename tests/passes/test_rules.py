@@ -1,4 +1,4 @@
-"""Rules one by one: the text of a small graph before (in the test) and after (beside it), and equal answers."""
+"""Rules one by one: a small graph before (a function), its text after (beside it), and equal answers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from graphs import FROM_ROWS, TO_ROWS, Builder
 from brainc import interp, passes, spec
 from brainc.dtypes import I8, U8
 from brainc.errors import BugError, UnsupportedError
-from brainc.ir import Graph, Node, Quant, Stage
+from brainc.ir import Const, Graph, Node, Quant, Role, Stage, TensorType, Value
 from brainc.passes import Context, Options
 from brainc.passes.legalize import drop_dead, legalize
 from brainc.passes.ports import port_types
@@ -237,6 +237,26 @@ def test_off_centre_weights_are_rounded_and_told() -> None:
     assert notes == [f"{w}: weights lie off centre; rounded to int8 around zero"]
     real = interp.to_real(weights.array(), weights.type)
     np.testing.assert_allclose(real, [[-1.0, 1.55]], atol=1.55 / 254)
+
+
+def test_a_state_is_remembered_through_all_canonical_passes() -> None:
+    """A uint8 state becomes int8, its start too; every call answers as on the imported graph."""
+    b = Builder(3)
+    start = Const.of(np.full((1, 4), 128, np.uint8))
+    b.values["h"] = Value("h", TensorType(U8, (1, 4)), Role.STATE, start)
+    y = b.add("concat", b.input("x", (1, 3)), b.add("from_int", "h", scale=0.02, zero=128), axis=1)
+    y = b.add("unary", b.add("dense", y, b.normal(4, 7, scale=0.5)), fn="tanh")
+    y = b.add("to_int", y, scale=0.02, zero=128, dtype="u8")
+    b.nodes.append(Node("h/assign", "assign", ("h", y), ()))
+    graph = b.graph(b.add("from_int", y, scale=0.02, zero=128))
+    done = passes.run(graph, Context(), until=Stage.CANONICAL)
+    assert (done.type("h").dtype, done.type("h").quant) == (I8, Quant.tensor(0.02, 0))
+    before, now = interp.fresh_state(graph), interp.fresh_state(done)
+    for seed in range(4):
+        inputs = interp.random_inputs(graph, None, seed)
+        want, got = interp.run(graph, None, inputs, before), interp.run(done, None, inputs, now)
+        for port in graph.entries[0].outputs:
+            np.testing.assert_array_equal(got[port], want[port])
 
 
 def test_drop_dead_and_legalize() -> None:

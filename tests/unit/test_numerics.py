@@ -27,6 +27,16 @@ void requant(const int32_t *acc, const int32_t *mult, const int8_t *shift, int8_
     }
 }
 
+void requant_even(const int32_t *acc, const int32_t *mult, const int8_t *shift, int8_t *y, int32_t n,
+                  int32_t zero, int32_t lo, int32_t hi);
+void requant_even(const int32_t *acc, const int32_t *mult, const int8_t *shift, int8_t *y, int32_t n,
+                  int32_t zero, int32_t lo, int32_t hi)
+{
+    for (int32_t i = 0; i < n; i++) {
+        y[i] = br_requant_even_i8(acc[i], mult[i], shift[i], zero, lo, hi);
+    }
+}
+
 void rounding_shift(const int64_t *v, const int8_t *shift, int64_t *y, int32_t n);
 void rounding_shift(const int64_t *v, const int8_t *shift, int64_t *y, int32_t n)
 {
@@ -141,6 +151,20 @@ def test_requant_rounds_half_up(c) -> None:  # type: ignore[no-untyped-def]
     y, mult, shift = np.empty(13, np.int8), np.ones(13, np.int32), np.ones(13, np.int8)
     call(c.requant, acc, mult, shift, y, 13, 0, -128, 127)
     assert y.tolist() == [-3, -2, -2, -1, -1, 0, 0, 1, 1, 2, 2, 3, 3]
+
+
+def test_requant_even_is_the_same_and_ties_go_to_even(c, rng) -> None:  # type: ignore[no-untyped-def]
+    acc = wide_numbers(rng, 31, MILLION).astype(np.int32)
+    mult = (1 << rng.integers(0, 31, MILLION)).astype(np.int32)  # powers of two: ties are common
+    mult[::3] = np.abs(wide_numbers(rng, 30, len(mult[::3]))).astype(np.int32)
+    shift = rng.integers(1, 63, MILLION).astype(np.int8)
+    y = np.empty(MILLION, np.int8)
+    call(c.requant_even, acc, mult, shift, y, MILLION, 3, -128, 127)
+    np.testing.assert_array_equal(y, numerics.requant_even(acc, mult, shift, 3))
+    acc = np.arange(-6, 7, dtype=np.int32)
+    y, mult, shift = np.empty(13, np.int8), np.ones(13, np.int32), np.ones(13, np.int8)
+    call(c.requant_even, acc, mult, shift, y, 13, 0, -128, 127)
+    assert y.tolist() == np.rint(acc / 2).astype(int).tolist()
 
 
 def test_rounding_shift(c, rng) -> None:  # type: ignore[no-untyped-def]

@@ -6,6 +6,9 @@
  * ram + node, which is how the plugin learns the node. Records go to FILE, one line each. An instruction
  * that its IT block skips is counted: the core fetches and issues it too.
  *
+ * QEMU 7.2 may go on reporting reads when br_host_mark has returned, those of Helium for one, so only the first
+ * read of that array after its entry is believed.
+ *
  * The prototypes are those of plugin API version 1 (QEMU 6 to 8), of which no package ships the header.
  */
 #include <stdbool.h>
@@ -52,6 +55,7 @@ static uint64_t node_counts[NODES];         /* of this bracket; a node may be ma
 static unsigned times[NODES];
 static uint16_t marked[NODES];
 static size_t marks;
+static bool marking; /* br_host_mark was entered and has not read its byte yet */
 static struct { uint64_t begin, end, mark, mark_end, first, last, ram; } address;
 static FILE *records;
 
@@ -101,14 +105,22 @@ static void on_begin(unsigned vcpu, void *unused)
     marks = 0;
 }
 
+static void on_mark_entry(unsigned vcpu, void *unused)
+{
+    (void)vcpu;
+    (void)unused;
+    marking = true;
+}
+
 static void on_mark(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t read, void *unused)
 {
     size_t i = 0;
     (void)vcpu;
     (void)info;
     (void)unused;
-    if (read < address.ram || read - address.ram >= NODES)
+    if (!marking || read < address.ram || read - address.ram >= NODES)
         return; /* the function's own literals */
+    marking = false;
     uint16_t node = (uint16_t)(read - address.ram);
     while (i < marks && marked[i] != node)
         i++;
@@ -149,6 +161,8 @@ static void on_translation(qemu_plugin_id_t id, struct qemu_plugin_tb *block)
             qemu_plugin_register_vcpu_insn_exec_cb(insn, on_begin, QEMU_PLUGIN_CB_NO_REGS, NULL);
         if (pc == address.end)
             qemu_plugin_register_vcpu_insn_exec_cb(insn, on_end, QEMU_PLUGIN_CB_NO_REGS, NULL);
+        if (pc == address.mark)
+            qemu_plugin_register_vcpu_insn_exec_cb(insn, on_mark_entry, QEMU_PLUGIN_CB_NO_REGS, NULL);
         if (pc >= address.mark && pc < address.mark_end)
             qemu_plugin_register_vcpu_mem_cb(insn, on_mark, QEMU_PLUGIN_CB_NO_REGS, QEMU_PLUGIN_MEM_RW, NULL);
         if (pc < address.first || pc >= address.last) {

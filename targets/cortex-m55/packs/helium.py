@@ -1,0 +1,83 @@
+"""Constants laid out for Helium: whole vectors, so that no load needs a mask.
+
+Wanted by the kernels of the Cortex-M55. Filters come in tiles of four rows by sixteen terms; scales are split
+into what the vector instructions can do: a shift to the left, a multiplication, a shift to the right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from brainc.dtypes import Array
+
+_Env = Mapping[str, Any]
+_LEAST = 33  # a shift that leaves the low word of the product aside
+
+
+def rows4x16(w: Array, env: _Env) -> Array:
+    """w [N, ...] int8 to [ceil(N/4), ceil(K/16), 4, 16], filled up with zeros."""
+    flat = w.reshape(w.shape[0], -1)
+    padded = np.pad(flat, ((0, -flat.shape[0] % 4), (0, -flat.shape[1] % 16)))
+    return padded.reshape(-1, 4, padded.shape[1] // 16, 16).transpose(0, 2, 1, 3)
+
+
+def fours(b: Array, env: _Env) -> Array:
+    """One number a channel, filled up to whole fours."""
+    return np.pad(b, (0, -b.size % 4))
+
+
+def factor(mult: Array, shift: Array, env: _Env) -> Array:
+    """The multipliers of `steps`, in fours; one scale for all channels stays one."""
+    return _normal(mult, shift)[0] if mult.size == 1 else fours(_normal(mult, shift)[0], env)
+
+
+def steps(mult: Array, shift: Array, env: _Env) -> Array:
+    """int8 [2, S in fours]: the shifts to the left, then those to the right as negative numbers.
+
+    acc * mult / 2^shift is ((acc << left) * factor) >> 32 >> right: left is 0 unless shift is below 33, and
+    then `factor` is so large that a saturated acc << left still ends beyond int8.
+    """
+    both = _split(_normal(mult, shift)[1])
+    return both if mult.size == 1 else np.pad(both, ((0, 0), (0, -mult.size % 4)))
+
+
+def eights(w: Array, env: _Env) -> Array:
+    """Depthwise w [KH,KW,C] int8 to [C/8, KH*KW, 8]."""
+    taps = w.reshape(-1, w.shape[-1])
+    return taps.reshape(len(taps), -1, 8).transpose(1, 0, 2)
+
+
+def even_odd(b: Array, env: _Env) -> Array:
+    """b [C] to [C/8, 2, 4]: the even channels of eight, then the odd ones."""
+    return _channels(b, env).reshape(-1, 4, 2).transpose(0, 2, 1)
+
+
+def even_odd_factor(mult: Array, shift: Array, env: _Env) -> Array:
+    """`factor` as `even_odd`, one for each channel."""
+    return even_odd(_normal(mult, shift)[0], env)
+
+
+def even_odd_steps(mult: Array, shift: Array, env: _Env) -> Array:
+    """`steps` of eight channels: int8 [C/8, left and right, even and odd, 4]."""
+    left, right = _split(_normal(mult, shift)[1])
+    return np.stack([even_odd(left, env), even_odd(right, env)], axis=1)
+
+
+def _channels(one_or_all: Array, env: _Env) -> Array:
+    return np.broadcast_to(one_or_all, (env["C"],))
+
+
+def _normal(mult: Array, shift: Array) -> tuple[Array, Array]:
+    """The same scales with every multiplier at least 2^30, unless its shift is the largest, 62, or it is 0."""
+    m, s = mult.astype(np.int64), shift.astype(np.int64)
+    for _ in range(30):
+        small = (m < 1 << 30) & (s < 62)
+        m, s = np.where(small, 2 * m, m), np.where(small, s + 1, s)
+    return m.astype(np.int32), s
+
+
+def _split(shift: Array) -> Array:
+    return np.stack([np.maximum(_LEAST - shift, 0), 32 - np.maximum(shift, _LEAST)]).astype(np.int8)
