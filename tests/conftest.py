@@ -14,7 +14,15 @@ from pathlib import Path
 
 import pytest
 
-WARNINGS = "-Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Werror".split()
+WARNINGS = [
+    "-Wall",
+    "-Wextra",
+    "-Wshadow",
+    "-Wconversion",
+    "-Wstrict-prototypes",
+    "-Wmissing-prototypes",
+    "-Werror",
+]
 Compile = Callable[..., ctypes.CDLL]
 
 

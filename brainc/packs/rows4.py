@@ -14,7 +14,7 @@ from brainc.dtypes import Array
 
 
 def rows4(w: Array, env: Mapping[str, Any]) -> Array:
-    """w [N, ...] int8 to blocks [K, 4] one after the other, a last one of [K, 2] if that holds what is left."""
+    """w [N, ...] int8 to blocks [K, 4], one after the other; the last is [K, 2] if that is enough."""
     flat = w.reshape(w.shape[0], -1)
     padded = np.pad(flat, ((0, -flat.shape[0] % 2), (0, 0)))
     blocks = [padded[i : i + 4] for i in range(0, len(padded), 4)]

@@ -172,8 +172,8 @@ static __attribute__((noinline, unused)) int16_t br_scale(int32_t acc, int32_t m
 }
 
 /* acc to int8 in lo .. hi, around a zero point. */
-static inline __attribute__((unused, always_inline)) int8_t br_put(int32_t acc, int32_t mult, int8_t shift, int16_t zero,
-                                                                   int16_t lo, int16_t hi)
+static inline __attribute__((unused, always_inline)) int8_t br_put(int32_t acc, int32_t mult, int8_t shift,
+                                                                   int16_t zero, int16_t lo, int16_t hi)
 {
     int16_t v = br_scale(acc, mult, shift);
     v = v < lo - zero ? lo - zero : v > hi - zero ? hi - zero : v;
@@ -191,7 +191,8 @@ static inline __attribute__((unused)) int8_t br_requant_i8(int32_t acc, int32_t 
 #define BR_HAS_ADD_I8
 /* See fixed.h. Whole bytes of the shift are moves. */
 static __attribute__((noinline, unused)) int8_t br_add_i8(int8_t a, int8_t b, int32_t za, int32_t zb, int32_t ma,
-                                                          int32_t mb, int8_t shift, int32_t zero, int32_t lo, int32_t hi)
+                                                          int32_t mb, int8_t shift, int32_t zero, int32_t lo,
+                                                          int32_t hi)
 {
     int32_t v = (int16_t)(a - (int16_t)za) * ma + (int16_t)(b - (int16_t)zb) * mb;
     uint8_t left = (uint8_t)(shift - 1);
@@ -288,7 +289,8 @@ static __attribute__((noinline, unused)) void br_tile_2(__int24 *sums, const int
     sums[0] = a, sums[1] = b;
 }
 
-/* What columns are multiplied by: `count` rows w of n terms in blocks of four, a last one of two, and nine bytes for each (packs.finish). */
+/* What columns are multiplied by: `count` rows w of n terms, in blocks of four and a last one of two (packs.rows4),
+ * and nine bytes for each (packs.finish). */
 typedef struct br_rows {
     BR_CP(int8_t) w;
     BR_CP(int8_t) finish;

@@ -106,6 +106,8 @@ def main() -> None:
     parser.add_argument("tasks", nargs="*", default=list(CASES))
     parser.add_argument("--calibration", default="mse")
     given = parser.parse_args()
+    if "BRAINC_MODELS" not in os.environ:
+        parser.error("set BRAINC_MODELS to the folder of models")
     for name in given.tasks or CASES:
         task(Path(os.environ["BRAINC_MODELS"]) / "mlperf-tiny", name, given.calibration)
 

@@ -47,10 +47,23 @@ def _odd_cases(rng: np.random.Generator) -> Iterator[tuple[str, list[Array], Giv
         yield "qconv2d", _filtered(rng, x, w, n), {"pads": (1, 0, 0, 1), "zx": -7, "zy": -128}
     for c in (4, 8, 12, 24, 40):
         x, w = (2, 6, 5, c), (3, 2, c)
-        yield "qdwconv2d", _filtered(rng, x, w, c), {"pads": (1, 1, 1, 0), "strides": (1, 2), "zx": 9, "zy": 0}
+        yield (
+            "qdwconv2d",
+            _filtered(rng, x, w, c),
+            {"pads": (1, 1, 1, 0), "strides": (1, 2), "zx": 9, "zy": 0},
+        )
     for elements in (1, 3, 6, 17):
         a, b = (_int8(rng, (elements,)) for _ in range(2))
-        mixed: Given = {"za": -128, "zb": 5, "ma": 1 << 20, "mb": -77777, "shift": 19, "zy": -9, "lo": -50, "hi": 99}
+        mixed: Given = {
+            "za": -128,
+            "zb": 5,
+            "ma": 1 << 20,
+            "mb": -77777,
+            "shift": 19,
+            "zy": -9,
+            "lo": -50,
+            "hi": 99,
+        }
         yield "qadd", [a, b], mixed
 
 
@@ -74,7 +87,11 @@ def _bound(table: KernelTable, name: str, arrays: list[Array], given: Given) -> 
     graph = Graph("case", {v.name: v for v in values}, (Entry("step", (), (), (node,)),))
     for verdict in table.explain(graph, node):
         if not verdict.failed and _is_ours(verdict.kernel):
-            yield node, KernelTable(table.target, {node.name: verdict.kernel.name}).choose(graph, node), values
+            yield (
+                node,
+                KernelTable(table.target, {node.name: verdict.kernel.name}).choose(graph, node),
+                values,
+            )
 
 
 def _rigs(core: str) -> tuple[Rig, Rig]:
@@ -94,7 +111,11 @@ class Trial:
         reach = abs(overlap[1]) if overlap else 0
         for index, operand in enumerate(job.operands):
             shared = overlap is not None and overlap[0] == index
-            place = None if job.constant[index] else self._take(operand.nbytes + 2 * reach * shared, reach * shared)
+            place = (
+                None
+                if job.constant[index]
+                else self._take(operand.nbytes + 2 * reach * shared, reach * shared)
+            )
             self.at.append(place)
         over = self.at[overlap[0]] if overlap else None
         self.y = over - overlap[1] if overlap and over is not None else self._take(job.expected.nbytes)
@@ -141,7 +162,12 @@ class Trial:
 
 def _trials(rig: Rig) -> list[Trial]:
     """Each job with everything apart, then with the result as close as allowed, and a little further."""
-    close = [(j, (operand, distance + more)) for j in rig.jobs for operand, distance in j.overlaps for more in (0, 1, 5)]
+    close = [
+        (j, (operand, distance + more))
+        for j in rig.jobs
+        for operand, distance in j.overlaps
+        for more in (0, 1, 5)
+    ]
     return [*(Trial(j) for j in rig.jobs), *(Trial(j, o) for j, o in close)]
 
 

@@ -1,7 +1,7 @@
-"""The kernels on simulated machines: the same bytes as numpy, on every core that has its own kernels or none.
+"""The kernels on simulated machines: the same bytes as numpy on every core.
 
-All of a target's own kernels run on as many of their cases as its memory holds, and each integer kernel of the
-portable ones on its first case.
+All of a target's own kernels run on as many of their cases as its memory holds, and each integer kernel of
+the portable ones on its first case.
 """
 
 from __future__ import annotations

@@ -71,7 +71,7 @@ def _channels(one_or_all: Array, env: _Env) -> Array:
 
 
 def _normal(mult: Array, shift: Array) -> tuple[Array, Array]:
-    """The same scales with every multiplier at least 2^30, unless its shift is the largest, 62, or it is 0."""
+    """The same scales with every multiplier at least 2^30, but where it is 0 or its shift already 62."""
     m, s = mult.astype(np.int64), shift.astype(np.int64)
     for _ in range(30):
         small = (m < 1 << 30) & (s < 62)
