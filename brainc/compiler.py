@@ -80,7 +80,14 @@ def compile_job(job: Job) -> Program:
     choice = job.brain.targets.get(job.target.name)
     pins = choice.pin if choice else {}
     with at(file=str(job.request.source)):
-        return compile_graph(job.graph, job.target, job.context, pins=pins, portable=job.request.portable)
+        return compile_graph(
+            job.graph,
+            job.target,
+            job.context,
+            pins=pins,
+            portable=job.request.portable,
+            optimize=job.request.optimize,
+        )
 
 
 def prepare(request: Request, target_name: str) -> Job:

@@ -38,7 +38,7 @@ def run(
         values[port] = _checked(port, graph.type(port), inputs)
     for node in chosen.nodes:
         with at(node=node.name, op=node.op):
-            operands = [_fetch(graph, name, values, memory) if name else None for name in node.inputs]
+            operands = _operands(graph, node, values, memory)
             results = run_node(graph, node, operands)
         values.update(zip(node.outputs, results, strict=True))
     return values
@@ -124,10 +124,16 @@ def _random_inputs(graph: Graph, entry: Entry, rng: np.random.Generator) -> Iter
             yield port, rng.standard_normal(type_.shape).astype(type_.dtype.numpy)
 
 
-def _fetch(graph: Graph, name: str, values: Mapping[str, Array], state: State) -> Array:
-    if name in values:
-        return values[name]
-    return state[name] if name in state else graph.array(name)
+def _operands(graph: Graph, node: Node, values: Mapping[str, Array], state: State) -> list[Array | None]:
+    """The node's operands; of a state that it only reads a copy, since results may be views of operands."""
+    op = ops.get(node.op)
+    found: list[Array | None] = []
+    for index, name in enumerate(node.inputs):
+        if name in state and name not in values:
+            found.append(state[name] if op.operand_at(index).mutated else state[name].copy())
+        else:
+            found.append((values[name] if name in values else graph.array(name)) if name else None)
+    return found
 
 
 def _checked(port: str, type_: TensorType, inputs: Mapping[str, Array]) -> Array:

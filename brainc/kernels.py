@@ -11,6 +11,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -127,14 +128,15 @@ def parse(text: str, name: str, path: Path, rank: int = 0) -> Kernel:
         )
 
 
-def scan(folder: Path, label: str, rank: int) -> list[Kernel]:
+@cache
+def scan(folder: Path, label: str, rank: int) -> tuple[Kernel, ...]:
     """All kernels below `folder` (`<op>/<name>.c.j2`), in order of their names."""
     found = []
     for path in sorted(folder.glob("*/*.c.j2")):
         if not path.name.startswith("_"):
             name = f"{label}/{path.parent.name}/{path.name.removesuffix('.c.j2')}"
             found.append(parse(path.read_text(encoding="utf-8"), name, path, rank))
-    return found
+    return tuple(found)
 
 
 class KernelTable:
@@ -157,7 +159,7 @@ class KernelTable:
         self.optimize = optimize
         self.pins = pins or {}
         self._by_op: dict[str, list[Kernel]] = {}
-        found = []
+        found: list[Kernel] = []
         if not portable:
             for rank, (name, folder) in enumerate(zip(target.chain, target.folders, strict=True)):
                 found += scan(folder / "kernels", name, rank)

@@ -14,7 +14,7 @@ from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from brainc.brain import Brain, Budget, End, Module, PortSpec, Quantise, TargetChoice, Wire, port_type
-from brainc.c_names import c_identifier
+from brainc.c_names import c_file_name, c_identifier
 from brainc.errors import ManifestError, UnsupportedError, Where, at
 from brainc.target import all_targets
 from brainc.toml_lines import Table, one_of, read
@@ -38,7 +38,7 @@ def load(source: Path) -> Brain:
         raise ManifestError(f"there is no file {source}", fix=fix)
     if source.suffix == ".toml":
         return _brain(read(source), source.parent)
-    name, where = c_identifier(source.stem), Where(str(source))
+    name, where = c_file_name(source.stem), Where(str(source))
     module = Module(name, _kind(source.suffix[1:], where), source)
     return Brain(name, source.parent, {name: module}, bare=True, where=where)
 
@@ -66,7 +66,7 @@ def _brain(top: Table, folder: Path) -> Brain:
         what = f"nothing says how {', '.join(modules)} are wired"
         raise top.error(what, fix='add [wires] with "module.port" = "in.name"')
     return Brain(
-        c_identifier(folder.resolve().name) if name is None else _c_name(name, head.where("name")),
+        c_file_name(folder.resolve().name) if name is None else _file_name(name, head.where("name")),
         folder,
         modules,
         wires,
@@ -82,6 +82,14 @@ def _c_name(name: str, where: Where) -> str:
     if c_identifier(name) != name:
         fix = "use letters, digits and single underscores, a letter first, and no word of C"
         raise ManifestError(f'"{name}" cannot be a name in C', fix=fix, where=where)
+    return name
+
+
+def _file_name(name: str, where: Where) -> str:
+    """The brain's name is also a header's, which must not hide one of the C library."""
+    if c_file_name(_c_name(name, where)) != name:
+        what = f"{name}.h would stand in for a header of that name that others need"
+        raise ManifestError(what, fix=f"call the brain something else, like {name}_brain", where=where)
     return name
 
 

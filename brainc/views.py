@@ -102,52 +102,59 @@ class Viewer:
 
     # -- kernels ------------------------------------------------------------------------------------
 
-    def function(self, node: Node, choice: Choice) -> str:
-        """The name of the C function for this kernel and these baked values, rendered once."""
+    def call(self, node: Node, plan: EntryPlan) -> str:
+        """The C statement that runs a node."""
+        choice = self.program.choices[node.name]
+        shown = [a for a in choice.kernel.args if a not in choice.kernel.bake]
+        pairs = [pair for a in shown for pair in self._argument(node, choice, a, plan)]
+        fn = self._function(choice, tuple(parameter for parameter, _ in pairs))
+        return f"{fn}({', '.join(argument for _, argument in pairs)});"
+
+    def _function(self, choice: Choice, parameters: tuple[str, ...]) -> str:
+        """The name of the C function for this kernel, these baked values and parameters; rendered once."""
         kernel = choice.kernel
-        types = self._argument_types(node, choice)
-        baked = tuple((b, repr(choice.env.get(b))) for b in (*kernel.bake, *_lists(kernel, choice)))
-        key = (kernel.name, baked, types)
+        baked = tuple((b, repr(choice.env.get(b))) for b in (*kernel.bake, *_lists(choice)))
+        key = (kernel.name, baked, parameters)
         if key not in self.functions:
             stem = kernel.path.name.removesuffix(".c.j2")
             fn = self._function_names.of(f"{kernel.op}_{stem}_{len(self.functions)}")
-            self.functions[key] = KernelView(kernel, choice.env, fn, ", ".join(types) or "void")
+            self.functions[key] = KernelView(kernel, choice.env, fn, ", ".join(parameters) or "void")
         return self.functions[key].fn
 
-    def _argument_types(self, node: Node, choice: Choice) -> tuple[str, ...]:
-        baked = set(choice.kernel.bake)
-        shown = [a for a in choice.kernel.args if a not in baked]
-        return tuple(text for a in shown for text in self._parameter(node, choice, a))
-
-    def _parameter(self, node: Node, choice: Choice, arg: str) -> list[str]:
+    def _argument(self, node: Node, choice: Choice, arg: str, plan: EntryPlan) -> list[tuple[str, str]]:
+        """What `arg` of a kernel's head is in C, as (parameter, argument); several for a variadic operand."""
         op, kernel = ops.get(node.op), choice.kernel
         if arg == "scratch":
-            return ["uint8_t *scratch"]
-        for index, operand in enumerate(op.outputs):
+            offset = plan.scratch[node.name].offset if node.name in plan.scratch else 0
+            return [("uint8_t *scratch", f"m + {offset}")]
+        for operand, kind, name in zip(op.outputs, kernel.outs, node.outputs, strict=True):
             if operand.name == arg:
-                return [f"{_ctype(kernel.outs[index], self.graph.type(node.outputs[index]))} *{arg}"]
+                return [(f"{_ctype(kind, self.graph.type(name))} *{arg}", self.place(name, plan, kind))]
         for index, operand in enumerate(op.inputs):
-            if operand.name != arg:
-                continue
-            if operand.variadic:
-                rest = node.inputs[index:]
-                kind = kernel.ins[index]
-                return [f"const {_ctype(kind, self.graph.type(i))} *{arg}{n}" for n, i in enumerate(rest)]
-            name = node.inputs[index]
-            kind = _ctype(kernel.ins[index], self.graph.type(name))
-            if operand.mutated:
-                return [f"{kind} *{arg}"]
-            if operand.constant:
-                packed = self.constant(node, choice, arg, name)
-                return [f"BR_CP({packed.dtype.c}) {arg}"]
-            return [f"const {kind} *{arg}"]
+            if operand.name == arg and operand.variadic:
+                rest = enumerate(node.inputs[index:])
+                return [self._read(node, choice, f"{arg}{n}", i, kernel.ins[index], plan) for n, i in rest]
+            if operand.name == arg and operand.constant:
+                packed = self.constant(node, choice, arg, node.inputs[index])
+                return [(f"BR_CP({packed.dtype.c}) {arg}", f"BR_CREF({packed.symbol})")]
+            if operand.name == arg:
+                parameter, place = self._read(node, choice, arg, node.inputs[index], kernel.ins[index], plan)
+                return [(parameter.removeprefix("const ") if operand.mutated else parameter, place)]
         value = choice.env[arg]
-        attribute = arg in op.defaults or arg not in op.bind(*self._types(node))
-        return [f"{'float' if isinstance(value, float) else 'int32_t' if attribute else 'br_len'} {arg}"]
+        if isinstance(value, float):
+            return [(f"float {arg}", c_float(value))]
+        known = {d for o in (*op.inputs, *op.outputs) for d in o.dims} | {"E", "E2"}
+        return [(f"{'br_len' if arg in known else 'int32_t'} {arg}", str(value))]
 
-    def _types(self, node: Node) -> tuple[list[TensorType | None], list[TensorType]]:
-        ins = [self.graph.type(i) if i else None for i in node.inputs]
-        return ins, [self.graph.type(o) for o in node.outputs]
+    def _read(
+        self, node: Node, choice: Choice, arg: str, name: str, kind: str, plan: EntryPlan
+    ) -> tuple[str, str]:
+        """An operand read like any memory; a constant only where flash and RAM are one space."""
+        parameter = f"const {_ctype(kind, self.graph.type(name))} *{arg}"
+        if not self.graph.is_const(name):
+            return parameter, self.place(name, plan, kind)
+        symbol = self.constant(node, choice, arg, name).symbol
+        return parameter, f"(const uint8_t *){symbol}" if kind == "any" else symbol
 
     # -- constants ----------------------------------------------------------------------------------
 
@@ -220,41 +227,6 @@ class Viewer:
             f"        memcpy({cname}, m + {offset}, {nbytes});\n    }}"
         )
 
-    def call(self, node: Node, plan: EntryPlan) -> str:
-        """The C statement that runs a node."""
-        choice = self.program.choices[node.name]
-        fn = self.function(node, choice)
-        baked = set(choice.kernel.bake)
-        shown = [a for a in choice.kernel.args if a not in baked]
-        return f"{fn}({', '.join(text for a in shown for text in self._argument(node, choice, a, plan))});"
-
-    def _argument(self, node: Node, choice: Choice, arg: str, plan: EntryPlan) -> list[str]:
-        op = ops.get(node.op)
-        if arg == "scratch":
-            return [f"m + {plan.scratch[node.name].offset}" if node.name in plan.scratch else "NULL"]
-        for index, operand in enumerate(op.outputs):
-            if operand.name == arg:
-                kind = choice.kernel.outs[index]
-                return [self.place(node.outputs[index], plan, kind)]
-        for index, operand in enumerate(op.inputs):
-            if operand.name != arg:
-                continue
-            kind = choice.kernel.ins[index]
-            if operand.variadic:
-                return [self.place(i, plan, kind) for i in node.inputs[index:]]
-            if operand.constant:
-                return [f"BR_CREF({self.constant(node, choice, arg, node.inputs[index]).symbol})"]
-            if self.graph.is_const(node.inputs[index]):
-                return [self._plain_constant(node, choice, arg, node.inputs[index], kind)]
-            return [self.place(node.inputs[index], plan, kind)]
-        value = choice.env[arg]
-        return [c_float(value) if isinstance(value, float) else str(value)]
-
-    def _plain_constant(self, node: Node, choice: Choice, arg: str, name: str, kind: str) -> str:
-        """A constant read as if it were an activation: only where flash and RAM are one space."""
-        symbol = self.constant(node, choice, arg, name).symbol
-        return f"(const uint8_t *){symbol}" if kind == "any" else symbol
-
     def place(self, name: str, plan: EntryPlan, kind: str = "") -> str:
         """A pointer to a value in the brain's struct."""
         slot = plan.slots.get(name) or self.program.plan.states[name]
@@ -311,7 +283,7 @@ class Viewer:
         )
 
 
-def _lists(kernel: Kernel, choice: Choice) -> tuple[str, ...]:
+def _lists(choice: Choice) -> tuple[str, ...]:
     """Names of list variables (variadic operands) that a template may also use."""
     return tuple(k for k in choice.env if k.endswith(("_names", "_shapes")))
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 
 from brainc import ops
-from brainc.ir import Graph, Node, Role, Value, fresh_name
+from brainc.ir import Graph, Node, fresh_name
 
 _TAIL = re.compile(r"(_(prequant|dequant|dequantize\w*|quantize\w*|output_\d+)|:\d+|__\d+)+$", re.IGNORECASE)
 _NOISE = re.compile(  # the operations that frameworks append to the name of a layer, as they spell them
@@ -42,7 +43,7 @@ def tidy(graph: Graph) -> Graph:
                 role = ops.get(node.op).operand_at(index).name
                 names[name] = fresh_name(f"{labels.get(node.name, node.name)}/{role}", taken)
                 taken.add(names[name])
-    return _renamed(graph, names, labels)
+    return renamed(graph, names, labels)
 
 
 def _words(name: str) -> list[str]:
@@ -73,22 +74,18 @@ def _label(words: list[str], node: Node) -> str:
     return f"{node.op}{text}" if text.isdigit() else text
 
 
-def _renamed(graph: Graph, names: dict[str, str], labels: dict[str, str]) -> Graph:
-    values: dict[str, Value] = {}
-    for name, value in graph.values.items():
-        if name in names or value.role is Role.STATE:
-            label = names.get(name, name)
-            values[label] = replace(value, name=label)
+def renamed(graph: Graph, names: Mapping[str, str], labels: Mapping[str, str]) -> Graph:
+    """The graph with other names for some values and nodes; values that nothing mentions are dropped."""
+
+    def new(old: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(names.get(name, name) for name in old)
+
+    values = {new((n,))[0]: replace(v, name=new((n,))[0]) for n, v in graph.values.items()}
     entries = []
-    for entry in graph.entries:
-        nodes = tuple(
-            replace(
-                node,
-                name=labels.get(node.name, node.name),
-                inputs=tuple(names.get(i, i) for i in node.inputs),
-                outputs=tuple(names.get(o, o) for o in node.outputs),
-            )
-            for node in entry.nodes
+    for e in graph.entries:
+        nodes = (
+            replace(n, name=labels.get(n.name, n.name), inputs=new(n.inputs), outputs=new(n.outputs))
+            for n in e.nodes
         )
-        entries.append(replace(entry, nodes=nodes))
+        entries.append(replace(e, inputs=new(e.inputs), outputs=new(e.outputs), nodes=tuple(nodes)))
     return graph.replaced(values=values, entries=tuple(entries))

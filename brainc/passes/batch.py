@@ -60,8 +60,9 @@ def _fitted(array: Array, type_: TensorType) -> Array:
 
 def runs(graph: Graph, entry: Entry, samples: Mapping[str, Array]) -> Iterator[dict[str, Array]]:
     """Every value of every sample, in chunks: name to [n * first axis, ...]."""
+    state = interp.fresh_state(graph)  # a brain that remembers takes the samples for one sequence
     for part in _chunks(samples_of(graph, entry, samples), _held(entry, graph)):
-        yield run_batch(graph, entry, part)
+        yield run_batch(graph, entry, part, state)
 
 
 def side_by_side(
@@ -70,9 +71,10 @@ def side_by_side(
     """The values of two graphs, chunk by chunk of the same samples through entry `index` of both."""
     first, second = one.entries[index], two.entries[index]
     samples_of(one, first, samples)
+    states = interp.fresh_state(one), interp.fresh_state(two)
     for part in _chunks(samples, _held(first, one) + _held(second, two)):
-        wants = run_batch(one, first, samples_of(one, first, part))
-        yield wants, run_batch(two, second, samples_of(two, second, part))
+        wants = run_batch(one, first, samples_of(one, first, part), states[0])
+        yield wants, run_batch(two, second, samples_of(two, second, part), states[1])
 
 
 def _held(entry: Entry, graph: Graph) -> int:
@@ -86,12 +88,16 @@ def _chunks(samples: Mapping[str, Array], held: int) -> Iterator[dict[str, Array
         yield {port: array[start : start + size] for port, array in samples.items()}
 
 
-def run_batch(graph: Graph, entry: Entry, samples: Mapping[str, Array]) -> dict[str, Array]:
-    """Every value of all these samples at once, each [n * first axis, ...]."""
+def run_batch(
+    graph: Graph, entry: Entry, samples: Mapping[str, Array], state: interp.State | None = None
+) -> dict[str, Array]:
+    """Every value of all these samples at once, each [n * first axis, ...]; `state` goes on."""
     count = len(next(iter(samples.values())))
     wide = batched(graph, entry, count)
     if wide is None:
-        each = [interp.run(graph, entry.name, {p: a[i] for p, a in samples.items()}) for i in range(count)]
+        memory = interp.fresh_state(graph) if state is None else state
+        inputs = ({port: array[i] for port, array in samples.items()} for i in range(count))
+        each = [interp.run(graph, entry.name, some, memory) for some in inputs]
         return {name: np.concatenate([np.atleast_1d(run[name]) for run in each]) for name in each[0]}
     blocks = {port: array.reshape(wide.type(port).shape) for port, array in samples.items()}
     found = interp.run(wide, entry.name, blocks)

@@ -254,7 +254,7 @@ def settle_bias(node: Node, view: View) -> Replacement | None:
         return None
     values: list[Value] = []
     inputs = list(node.inputs)
-    weights = centred(view.values[node.inputs[1]], view)
+    weights = centred(view.values[node.inputs[1]], CHANNEL[node.op], view)
     if weights is not view.values[node.inputs[1]]:
         inputs[1] = weights.name
         values.append(weights)
@@ -292,8 +292,8 @@ def quantised_bias(value: Value | None, size: int, wanted: Quant) -> Array:
     return np.asarray(np.clip(np.rint(real / scale), limit.min, limit.max).astype(np.int32))
 
 
-def centred(value: Value, view: View) -> Value:
-    """Weights as int8 around zero: exact where the shifted numbers fit, else rounded to a wider step."""
+def centred(value: Value, axis: int, view: View) -> Value:
+    """Weights as int8 around zero: a channel whose shifted numbers fit stays exact, else its step widens."""
     quant = value.type.quant
     assert quant is not None
     if value.type.dtype is I8 and not any(quant.zero):
@@ -304,8 +304,8 @@ def centred(value: Value, view: View) -> Value:
     if shifted.min() >= -128 and shifted.max() <= 127:
         return const_value(name, shifted, I8, replace(quant, zero=(0,) * len(quant.zero)), where)
     view.note(f"{value.name}: weights lie off centre; rounded to int8 around zero")
-    axes = tuple(a for a in range(shifted.ndim) if a != quant.axis)
+    axes = tuple(a for a in range(shifted.ndim) if a != axis)
     factor = np.maximum(np.abs(shifted).max(axis=axes, keepdims=True) / 127.0, 1.0)
     scales = tuple(float(s) for s in np.ravel(factor) * np.asarray(quant.scale))
-    centre = Quant(scales, (0,) * len(scales), quant.axis)
+    centre = Quant(scales, (0,) * len(scales), axis)
     return const_value(name, np.rint(shifted / factor), I8, centre, where)

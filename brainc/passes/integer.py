@@ -85,8 +85,8 @@ def _lower(build: Build, node: Node) -> None:
 
 
 def _raw(build: Build, node: Node) -> bool:
-    """Data moves on the integers themselves, once every operand has the result's quantisation."""
-    wanted = build.values[node.outputs[0]].type
+    """Moves of data work on the integers themselves, once all are quantised like the result (or state)."""
+    wanted = build.values[(*node.outputs, *node.inputs)[0]].type
     if node.op == "argmax":
         build.add(node)
         return True

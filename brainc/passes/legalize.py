@@ -9,8 +9,32 @@ from dataclasses import replace
 
 from brainc import ops
 from brainc.errors import UnsupportedError, at
-from brainc.ir import Graph, Node
+from brainc.ir import Graph, Node, Role, Value, attrs, fresh_name
 from brainc.passes.context import Context
+
+
+def copy_states(graph: Graph, context: Context) -> Graph:
+    """A reshape of a state copies it: a view would change when the state does, before others have read it."""
+    values, entries = dict(graph.values), []
+    for entry in graph.entries:
+        nodes: list[Node] = []
+        for node in entry.nodes:
+            copies = node.op == "reshape" and graph.values[node.inputs[0]].role is Role.STATE
+            nodes += _copied(graph, node, values) if copies else (node,)
+        entries.append(replace(entry, nodes=tuple(nodes)))
+    if len(values) == len(graph.values):
+        return graph
+    return graph.replaced(values=values, entries=tuple(entries))
+
+
+def _copied(graph: Graph, node: Node, values: dict[str, Value]) -> tuple[Node, Node]:
+    state = node.inputs[0]
+    type_ = graph.type(state)
+    copy = fresh_name(f"{node.name}/copy", values)
+    values[copy] = Value(copy, type_, where=node.where)
+    rank = len(type_.shape)
+    whole = attrs(starts=(0,) * rank, sizes=type_.shape, steps=(1,) * rank)
+    return Node(copy, "slice", (state,), (copy,), whole, node.where), replace(node, inputs=(copy,))
 
 
 def legalize(graph: Graph, context: Context) -> Graph:

@@ -97,7 +97,7 @@ def shared(graph: Graph) -> list[list[str]]:
 
 
 def _float_value(value: Value) -> bool:
-    return value.type.dtype is F32 and value.role not in (Role.CONST, Role.STATE)
+    return value.type.dtype is F32 and value.role is not Role.CONST
 
 
 def choose(
@@ -108,7 +108,8 @@ def choose(
     quants: dict[str, Quant] = {}
     measured: list[tuple[list[str], list[str]]] = []
     for group in groups:
-        sources = [n for n in group if n not in producers or producers[n].op not in MOVES]
+        made = [n for n in group if graph.values[n].role is not Role.STATE]  # it holds what others made
+        sources = [n for n in made if n not in producers or producers[n].op not in MOVES]
         fixed = {_fixed(producers[n]) if n in producers else None for n in sources}
         known = fixed.pop() if len(fixed) == 1 else None
         if known is not None:
@@ -149,6 +150,9 @@ def with_types(graph: Graph, quants: Mapping[str, Quant]) -> Graph:
         type_ = TensorType(I8, value.type.shape, quant)
         if value.role is Role.TEMP:
             values[name] = replace(value, type=type_)
+        elif value.role is Role.STATE:
+            start = const_value(name, quantise(value.array(), quant, -128, 127), I8, quant, value.where)
+            values[name] = replace(start, role=Role.STATE)
         else:
             inner[name] = fresh_name(f"{name}/q", values)
             values[inner[name]] = replace(value, name=inner[name], type=type_, role=Role.TEMP)
@@ -157,9 +161,10 @@ def with_types(graph: Graph, quants: Mapping[str, Quant]) -> Graph:
     for entry in graph.entries:
         kept = _without_copies(entry, quants, inner, values)
         nodes = [renamed(_typed(graph, n, quants, values, users), inner) for n in kept]
-        entries.append(
-            replace(entry, nodes=(*_in(entry, inner, values), *nodes, *_out(entry, inner, values)))
-        )
+        doors = _in(entry, inner, values), _out(entry, inner, values)
+        last = [n for n in nodes if not n.outputs]  # states change after all have read them, ports too
+        first = [n for n in nodes if n.outputs]
+        entries.append(replace(entry, nodes=(*doors[0], *first, *doors[1], *last)))
     return graph.replaced(values=values, entries=tuple(entries))
 
 
@@ -169,9 +174,9 @@ def _without_copies(
     """The nodes but those that copy a value to a port: the port's door reads that value's twin itself."""
     kept = []
     for node in entry.nodes:
-        x, y = node.operands[0], node.outputs[0]
-        same = values[x].type.shape == values[y].type.shape
-        if node.op == "reshape" and same and y in inner and x in quants:
+        x, y = node.inputs[0], node.outputs[0] if node.outputs else ""
+        copies = node.op == "reshape" and values[x].type.shape == values[y].type.shape
+        if copies and y in inner and x in quants:
             del values[inner[y]]
             inner[y] = inner.get(x, x)
         else:
@@ -209,7 +214,7 @@ def _typed(
     users: Mapping[str, list[Node]],
 ) -> Node:
     """The node with constants of the types that its edges now have; its attributes in raw numbers."""
-    if node.outputs[0] not in quants:
+    if not node.outputs or node.outputs[0] not in quants:
         return node
     if node.op == "pad":
         raw = quantise(np.array(float(node.attrs.get("value", 0.0))), quants[node.outputs[0]], -128, 127)  # type: ignore[arg-type]

@@ -49,7 +49,7 @@ def value_ranges(graph: Graph) -> dict[str, Range]:
             ranges[value.name] = integer_range(value.type.dtype)
     for node in graph.nodes():
         found = _result(graph, node, ranges)
-        if found is not None:
+        if found is not None and node.outputs:
             ranges[node.outputs[0]] = found
     return ranges
 

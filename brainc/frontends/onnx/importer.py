@@ -18,7 +18,7 @@ import numpy.typing as npt
 import onnx
 
 from brainc import ops
-from brainc.dtypes import DTYPES, F32, F64, I64, Array, DType, of_numpy
+from brainc.dtypes import F32, F64, I64, U32, Array, of_numpy
 from brainc.errors import ModelError, UnsupportedError, Where, at
 from brainc.frontends.onnx import folding, reader
 from brainc.frontends.onnx.rules import Call, Known, Rule, all_rules, refuse
@@ -29,6 +29,7 @@ SERVANTS = ("transpose", "reshape", "expand", "to_int", "from_int")  # ops aroun
 # what a rule runs into where a node is not as the standard says
 NOT_AS_TOLD: tuple[type[Exception], ...] = (ArithmeticError, AttributeError, AssertionError, LookupError)
 NOT_AS_TOLD += (RuntimeError, TypeError, ValueError)
+FLOATS = "brainc computes float32, or integers between QuantizeLinear and DequantizeLinear"
 
 
 @dataclass(slots=True)
@@ -44,6 +45,7 @@ class Importer:
     labels: set[str] = field(default_factory=set)  # names of nodes
     nodes: list[Node] = field(default_factory=list)
     alias: dict[str, str] = field(default_factory=dict)  # ONNX name to ours
+    final: dict[str, str] = field(default_factory=dict)  # our name to the model's own, given at the end
     missing: dict[str, str] = field(default_factory=dict)  # ONNX name to the reason why it is not there
     refused: dict[tuple[str, str, str], list[str]] = field(default_factory=dict)  # (op, why, fix) to nodes
     call: Call | None = None
@@ -80,7 +82,7 @@ class Importer:
     def constant(self, array: npt.ArrayLike, hint: str = "c", quant: Quant | None = None) -> str:
         """A constant made by a rule, or the result of one."""
         mine = self.call is not None and hint in self.call.outputs and hint not in self.known
-        name = hint if mine else self._fresh(hint)
+        name = hint if mine else _claim(hint, self.taken)
         self.known[name] = Known(np.asanyarray(array), quant)
         return name
 
@@ -93,10 +95,9 @@ class Importer:
         meaning = ops.get(op)
         if any(type_ is None and not meaning.operand_at(i).optional for i, type_ in enumerate(types)):
             raise ValueError("an operand is left out")
-        (type_,) = meaning.infer(types, attributes)
-        _check_size(type_, f"the result of {op}")
-        out = self._fresh(f"{self.call.outputs[0]}#{op}")
-        label = self._label(f"{self.call.name}#{op}")
+        type_ = _checked(meaning.infer(types, attributes)[0], f"the result of {op}")
+        out = _claim(f"{self.call.outputs[0]}#{op}", self.taken)
+        label = _claim(f"{self.call.name}#{op}", self.labels)
         where = Where(self.file, node=self.call.name, op=self.call.op)
         self.values[out] = Value(out, type_, where=where)
         self.nodes.append(Node(label, op, inputs, (out,), attrs(**attributes), where))
@@ -104,14 +105,20 @@ class Importer:
 
     def reshape(self, x: str, shape: Iterable[int]) -> str:
         """x under another shape (sizes given); a constant is reshaped at once, with its quantisation."""
-        new = tuple(shape)
-        if prod(new) != prod(self.shape(x)):
-            raise ModelError(f"{list(self.shape(x))} cannot take the shape {list(new)}", fix=reader.DAMAGED)
-        if new == self.shape(x):
+        old, new = self.shape(x), tuple(shape)
+        if prod(new) != prod(old):
+            raise ModelError(f"{list(old)} cannot take the shape {list(new)}", fix=reader.DAMAGED)
+        if new == old:
             return x
         if x not in self.known:
             return self.emit("reshape", x, shape=new)
-        return self.constant(*_reshaped(self.known[x], new, x))
+        array, quant = self.known[x].array, self.known[x].quant
+        if quant is None or quant.axis is None:
+            return self.constant(array.reshape(new), x, quant)
+        for axis, size in enumerate(new):
+            if size == old[quant.axis] and prod(new[:axis]) == prod(old[: quant.axis]):
+                return self.constant(array.reshape(new), x, replace(quant, axis=axis))
+        return self.constant(self.known[x].real().reshape(new), x)  # the quantised axis is none any more
 
     def transpose(self, x: str, perm: Sequence[int]) -> str:
         """x with its axes in another order; a constant is turned at once, with its quantisation."""
@@ -124,10 +131,11 @@ class Importer:
             quant = replace(quant, axis=list(perm).index(quant.axis))
         return self.constant(self.known[x].array.transpose(perm), x, quant)
 
-    def run(self, op: str, *inputs: str, **attributes: Any) -> str:
+    def run(self, op: str, *inputs: str, opset: int = 0, **attributes: Any) -> str:
         """Another rule's meaning, as part of this node."""
         assert self.call is not None
-        call = replace(self.call, op=op, inputs=inputs, attrs=attributes, opset=self.opsets.get("", 13))
+        opset = opset or self.opsets.get("", 13)
+        call = replace(self.call, op=op, inputs=inputs, attrs=attributes, opset=opset)
         result = all_rules()[op].apply(self, call)
         return result if isinstance(result, str) else result[0]
 
@@ -150,25 +158,22 @@ class Importer:
         found = all_rules().get(key)
         if found is None and key not in folding.FOLDABLE:
             raise refuse("")
-        absent = [self.missing[i] for i in node.input if i in self.missing]
-        if absent:
+        if absent := [self.missing[i] for i in node.input if i in self.missing]:
             self.missing.update(dict.fromkeys(node.output, ""))
             if reason := next(filter(None, absent), ""):
                 raise refuse(reason)
             return
         inputs = tuple(self.resolve(i) for i in node.input)
-        call = Call(
-            node.op_type,
-            name,
-            inputs,
-            tuple(node.output),
-            reader.attributes(node, self.folder),
-            self.opsets.get(domain, 1),
-        )
-        if all(i in self.known for i in inputs if i) and any(inputs) and not (found and found.constants):
-            self._fold(node, call)
+        attributes = reader.attributes(node, self.folder)
+        opset = self.opsets.get(domain, 1)
+        call = Call(node.op_type, name, inputs, tuple(node.output), attributes, opset)
+        if any(inputs) and all(i in self.known for i in inputs if i) and not (found and found.constants):
+            operands = {o: self.known[n].real() for o, n in zip(node.input, inputs, strict=True) if n}
+            for result, array in folding.fold(node, operands, self.opsets).items():
+                self.known[result] = Known(array)
+                self._define(result)
         elif found is None:
-            raise refuse("" if key not in folding.FOLDABLE else "its operands depend on the input")
+            raise refuse("its operands depend on the input")
         else:
             self._apply(found, call)
 
@@ -180,20 +185,11 @@ class Importer:
             raise ModelError(f"nothing produces its operand {name!r}", fix=reader.DAMAGED)
         return self.alias[name] if name else ""
 
-    def _fold(self, node: onnx.NodeProto, call: Call) -> None:
-        operands = {o: self.known[n].real() for o, n in zip(node.input, call.inputs, strict=True) if n}
-        for name, array in folding.fold(node, operands, self.opsets).items():
-            self.known[name] = Known(array)
-            self._define(name)
-
     def _apply(self, found: Rule, call: Call) -> None:
         if not found.any_type:
-            for name in filter(None, call.inputs):
-                if name not in self.known and self.values[name].type.dtype is not F32:
-                    raise refuse(
-                        f"it works on {self.values[name].type.dtype} values",
-                        "brainc computes float32, or integers between QuantizeLinear and DequantizeLinear",
-                    )
+            for name in call.inputs:
+                if name and name not in self.known and self.values[name].type.dtype is not F32:
+                    raise refuse(f"it works on {self.values[name].type.dtype} values", FLOATS)
         first, self.call = len(self.nodes), call
         try:
             result = found.apply(self, call)
@@ -204,45 +200,22 @@ class Importer:
 
     def _settle(self, call: Call, results: tuple[str, ...], first: int) -> None:
         """Gives results of a rule their ONNX names, and the main one of its nodes the ONNX node's name."""
-        fresh = {out: index for index in range(first, len(self.nodes)) for out in self.nodes[index].outputs}
+        fresh = {out for node in self.nodes[first:] for out in node.outputs}
         for wanted, result in zip(call.outputs, results, strict=False):
-            index = fresh.pop(result, None)
-            if index is not None and wanted:
-                self._rename(result, wanted, first)
-                result = wanted
             if wanted:
                 if not result:
                     raise ModelError("its operand is left out", fix=reader.DAMAGED)
                 self._define(wanted)
                 self.alias[wanted] = result
+                if result in fresh:
+                    self.final.setdefault(result, wanted)
         for wanted in filter(None, call.outputs[len(results) :]):
             reason = f"its operand {wanted!r} is a further output of {call.op}, which brainc leaves out"
             self.missing.setdefault(wanted, reason)
-        mine = range(first, len(self.nodes))
-        own = [i for i in mine if self.nodes[i].name.startswith(f"{call.name}/")]
-        main = next((i for i in own if self.nodes[i].op not in SERVANTS), own[-1] if own else None)
-        if main is not None:
-            self.nodes[main] = replace(self.nodes[main], name=self._label(call.name))
-
-    def _rename(self, old: str, new: str, first: int) -> None:
-        self.values[new] = replace(self.values.pop(old), name=new)
-        self.taken.discard(old)
-        for index in range(first, len(self.nodes)):
-            node = self.nodes[index]
-            ins = tuple(new if n == old else n for n in node.inputs)
-            outs = tuple(new if n == old else n for n in node.outputs)
-            self.nodes[index] = replace(node, inputs=ins, outputs=outs)
-
-    def _fresh(self, wanted: str) -> str:
-        name = fresh_name(wanted, self.taken)
-        self.taken.add(name)
-        return name
-
-    def _label(self, wanted: str) -> str:
-        """A node's name; ONNX does not promise that they differ."""
-        name = fresh_name(wanted, self.labels)
-        self.labels.add(name)
-        return name
+        own = [i for i, n in enumerate(self.nodes[first:], first) if n.name.startswith(f"{call.name}#")]
+        if own:
+            main = next((i for i in own if self.nodes[i].op not in SERVANTS), own[-1])
+            self.nodes[main] = replace(self.nodes[main], name=_claim(call.name, self.labels))
 
     def _materialise(self, name: str, *, raw: bool) -> str:
         """Makes a known array a constant of the graph. `raw`: for an op that takes numbers as they lie."""
@@ -250,12 +223,13 @@ class Importer:
             name = self.constant(self.known[name].real(), name)
         if not name or name in self.values:
             return name
-        known, where = self.known[name], Where(self.file)
-        array = known.array.astype(np.float32) if known.array.dtype == np.float64 else known.array
-        dtype = of_numpy(array.dtype)
-        type_ = TensorType(_computable(dtype, "a constant operand"), tuple(array.shape), known.quant)
-        _check_size(type_, "a constant operand")
-        self.values[name] = Value(name, type_, Role.CONST, _const(array), where)
+        array, quant = self.known[name].array, self.known[name].quant
+        array = array.astype(np.float32) if array.dtype == np.float64 else array
+        type_ = _type(array.dtype, array.shape, "a constant operand", quant)
+        const = Const.of(array)
+        if isinstance(array, np.memmap):  # read again each time, and never kept
+            const = replace(const, load=lambda: np.ascontiguousarray(array))
+        self.values[name] = Value(name, type_, Role.CONST, const, Where(self.file))
         return name
 
     # ports and initializers
@@ -271,53 +245,41 @@ class Importer:
 
     def add_input(self, name: str, elem_type: int, shape: tuple[int, ...]) -> None:
         self._define(name)
-        dtype = of_numpy(reader.element_type(elem_type))
-        type_ = TensorType(_computable(dtype, f"input {name!r}"), shape)
-        _check_size(type_, f"input {name!r}")
+        type_ = _type(reader.element_type(elem_type), shape, f"input {name!r}")
         self.values[name] = Value(name, type_, Role.INPUT, where=Where(self.file))
 
     def add_output(self, name: str) -> None:
         """Makes the model's output a value of exactly that name; one that is not its own gets a node."""
-        if self.alias.get(name) == name and name in self.values and self.values[name].role is Role.TEMP:
-            self.values[name] = replace(self.values[name], role=Role.OUTPUT)
-            return
         source = self.resolve(name)
-        if name == source and name in self.values:
+        if source not in self.values or self.final.get(source, source) != name:
+            self.call = Call("Identity", name, (source,), (name,), {}, 13)
+            if source in self.known:
+                source = self.constant(self.known[source].real(), f"{name}/value")
+            source = self.emit("reshape", source, shape=self.shape(source))
+            self.alias.pop(name)
+            self._settle(self.call, (source,), len(self.nodes) - 1)
+        elif self.values[source].role is not Role.TEMP:
             raise refuse(f"output {name!r} is an input or an output already", "name every port once")
-        self.call = Call("Identity", name, (source,), (name,), {}, 13)
-        source = self.constant(self.known[source].real(), f"{name}/value") if source in self.known else source
-        out = self.emit("reshape", source, shape=self.shape(source))
-        self.alias.pop(name)
-        self._settle(self.call, (out,), len(self.nodes) - 1)
-        self.values[name] = replace(self.values[name], role=Role.OUTPUT)
+        self.values[source] = replace(self.values[source], role=Role.OUTPUT)
 
 
-def _reshaped(known: Known, shape: tuple[int, ...], hint: str) -> tuple[Array, str, Quant | None]:
-    """A constant under another shape; a quantised axis that does not survive as one is made real."""
-    quant, old = known.quant, known.array.shape
-    if quant is None or quant.axis is None:
-        return known.array.reshape(shape), hint, quant
-    for axis, size in enumerate(shape):
-        if size == old[quant.axis] and prod(shape[:axis]) == prod(old[: quant.axis]):
-            return known.array.reshape(shape), hint, replace(quant, axis=axis)
-    return known.real().reshape(shape), hint, None
+def _claim(wanted: str, taken: set[str]) -> str:
+    """A name that is not taken, and is now; ONNX does not promise that those of nodes differ."""
+    name = fresh_name(wanted, taken)
+    taken.add(name)
+    return name
 
 
-def _const(array: Array) -> Const:
-    """A constant; a memory-mapped one is read again each time, and never kept."""
-    fixed = Const.of(array)
-    if isinstance(array, np.memmap):
-        return Const(fixed.key, lambda: np.ascontiguousarray(array))
-    return fixed
-
-
-def _computable(dtype: DType | None, what: str) -> DType:
-    if dtype is None or dtype in (I64, F64, DTYPES["u32"]):
-        kind = dtype.name if dtype else "of a type that brainc has not"
+def _type(dtype: np.dtype[Any], shape: tuple[int, ...], what: str, quant: Quant | None = None) -> TensorType:
+    """The type of a value that is to be there at run time."""
+    ours = of_numpy(dtype)
+    if ours is None or ours in (I64, F64, U32):
+        kind = ours.name if ours else "of a type that brainc has not"
         raise refuse(f"{what} is {kind}", "use float32, int8, uint8 or int32 there")
-    return dtype
+    return _checked(TensorType(ours, tuple(shape), quant), what)
 
 
-def _check_size(type_: TensorType, what: str) -> None:
+def _checked(type_: TensorType, what: str) -> TensorType:
     if any(n < 1 for n in type_.shape) or type_.size > reader.MAX_ELEMENTS:
         raise ModelError(f"{what} would have the shape {list(type_.shape)}", fix="check the model's shapes")
+    return type_

@@ -6,11 +6,13 @@ The frontend's door knocks with a parsed file; a graph at stage IMPORTED leaves.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import onnx
 
 from brainc.errors import ModelError, UnsupportedError
+from brainc.frontends import names
 from brainc.frontends.onnx import reader
 from brainc.frontends.onnx.importer import Importer
 from brainc.frontends.onnx.rules import Call
@@ -20,8 +22,7 @@ from brainc.ir import Entry, Graph
 def import_model(model: onnx.ModelProto, path: Path, name: str, shapes: Mapping[str, int]) -> Graph:
     """The graph of a parsed model: stage IMPORTED, one entry `step` with the model's own ports."""
     graph = model.graph
-    taken = {t.name for t in graph.initializer} | {p.name for p in graph.input}
-    taken |= {o for n in graph.node for o in n.output}
+    taken = {i.name for i in (*graph.initializer, *graph.input)} | {o for n in graph.node for o in n.output}
     importer = Importer(str(path), path.parent, reader.opsets(model), taken)
     for proto in graph.initializer:
         importer.add_known(proto)
@@ -37,7 +38,7 @@ def import_model(model: onnx.ModelProto, path: Path, name: str, shapes: Mapping[
     for output in outputs:
         importer.add_output(output)
     entry = Entry("step", tuple(ports), outputs, tuple(importer.nodes))
-    return Graph(name, importer.values, (entry,))
+    return names.renamed(Graph(name, importer.values, (entry,)), importer.final, {})
 
 
 def import_branch(g: Importer, c: Call, branch: onnx.GraphProto) -> tuple[str, ...]:
@@ -55,22 +56,13 @@ def import_branch(g: Importer, c: Call, branch: onnx.GraphProto) -> tuple[str, .
 def in_order(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
     """The nodes that the outputs need, each after those that make its operands."""
     producer = {o: i for i, n in enumerate(graph.node) for o in n.output if o}
-    waiting = [{producer[i] for i in _reads(n) if i in producer} for n in graph.node]
-    users: list[list[int]] = [[] for _ in graph.node]
-    for index, needs in enumerate(waiting):
-        for need in needs:
-            users[need].append(index)
-    order = [i for i, needs in enumerate(waiting) if not needs]
-    for index in order:
-        for user in users[index]:
-            waiting[user].discard(index)
-            if not waiting[user]:
-                order.append(user)
-    if len(order) < len(graph.node):
-        stuck = next(n for i, n in enumerate(graph.node) if waiting[i])
-        raise ModelError(
-            f"node {stuck.name or stuck.output[0]!r} waits for its own result", fix=reader.DAMAGED
-        )
+    needs = {i: {producer[o] for o in _reads(n) if o in producer} for i, n in enumerate(graph.node)}
+    try:
+        order = list(TopologicalSorter(needs).static_order())
+    except CycleError as error:
+        stuck = graph.node[error.args[1][0]]
+        what = f"node {stuck.name or stuck.output[0]!r} waits for its own result"
+        raise ModelError(what, fix=reader.DAMAGED) from error
     needed, kept = {o.name for o in graph.output}, []
     for node in (graph.node[i] for i in reversed(order)):
         if not needed.isdisjoint(node.output):
@@ -90,10 +82,10 @@ def _reads(node: onnx.NodeProto) -> Iterator[str]:
 def _raise_refused(importer: Importer) -> None:
     """One error for all that cannot be compiled."""
     lines = []
-    for (op, why, _), names in importer.refused.items():
-        count = f"{len(names)} node" + ("s" if len(names) > 1 else "")
-        lines.append(f"{op}: {count} ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})")
-        lines[-1] += f": {why}" if why else ""
+    for (op, why, _), names_ in importer.refused.items():
+        count = f"{len(names_)} node" + ("s" if len(names_) > 1 else "")
+        some = ", ".join(names_[:3]) + (", …" if len(names_) > 3 else "")
+        lines.append(f"{op}: {count} ({some})" + (f": {why}" if why else ""))
     if lines:
         raise UnsupportedError(
             "brainc cannot compile these nodes of the model:\n  " + "\n  ".join(lines),

@@ -9,9 +9,9 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -19,8 +19,9 @@ from brainc.dtypes import Array
 from brainc.errors import UnsupportedError
 from brainc.ir import Quant
 
-if TYPE_CHECKING:
-    from brainc.frontends.onnx.importer import Importer
+OTHER_OPS = "express it by other ops before export, or cut the model there and do the rest outside"
+Result = str | tuple[str, ...]  # the names of the results
+Apply = Callable[..., Result]  # (Importer, Call)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +58,11 @@ class Known:
         return np.asarray((self.array.astype(np.int32) - zero).astype(np.float32) * scale)
 
 
-Result = str | tuple[str, ...]  # the names of the results
-
-
 @dataclass(frozen=True, slots=True)
 class Rule:
     """What an ONNX op means: a function that writes brainc's ops."""
 
-    apply: Callable[[Importer, Call], Result]
+    apply: Apply
     any_type: bool  # else all operands must be float32 (or constants that stand for reals)
     constants: bool  # sees constant operands itself; else a node of constants is folded away
 
@@ -72,16 +70,18 @@ class Rule:
 _RULES: dict[str, Rule] = {}
 
 
-def rule(
-    *names: str, any_type: bool = False, constants: bool = False
-) -> Callable[[Callable[[Importer, Call], Result]], Callable[[Importer, Call], Result]]:
+def rule(*names: str, any_type: bool = False, constants: bool = False) -> Callable[[Apply], Apply]:
     """Decorator: this function imports the ONNX ops `names` (`domain.Name` outside the standard domain)."""
 
-    def keep(apply: Callable[[Importer, Call], Result]) -> Callable[[Importer, Call], Result]:
+    def keep(apply: Apply) -> Apply:
         _RULES.update({name: Rule(apply, any_type, constants) for name in names})
         return apply
 
     return keep
+
+
+rule_of_any = partial(rule, any_type=True)
+rule_of_constants = partial(rule, any_type=True, constants=True)
 
 
 @cache
@@ -91,9 +91,6 @@ def all_rules() -> Mapping[str, Rule]:
         if info.name.startswith("rules_"):
             importlib.import_module(f"{__package__}.{info.name}")
     return _RULES
-
-
-OTHER_OPS = "express it by other ops before export, or cut the model there and do the rest outside"
 
 
 def refuse(what: str, fix: str = OTHER_OPS) -> UnsupportedError:

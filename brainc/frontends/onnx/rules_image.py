@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from brainc.dtypes import Array
 from brainc.frontends.onnx.importer import Importer
-from brainc.frontends.onnx.rules import Call, refuse, rule
-from brainc.frontends.onnx.rules_math import binary
+from brainc.frontends.onnx.rules import Call, refuse, rule, rule_of_any
+from brainc.frontends.onnx.rules_math import binary, reduced
 from brainc.frontends.onnx.rules_shape import LONGEST, take
-
-Pair = tuple[int, int]
 
 
 def rows(g: Importer, x: str) -> str:
@@ -39,54 +36,34 @@ def channels_first(g: Importer, y: str, rank: int) -> str:
     return g.transpose(g.reshape(y, (n, length, c)), (0, 2, 1))
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
-    """A window's geometry, always two-dimensional; pads: top, left, bottom, right; `extra`: of ceil_mode."""
+def window(c: Call, kernel: Sequence[int], spatial: Sequence[int]) -> dict[str, tuple[int, ...]]:
+    """The geometry of a window over a picture (or sequence) of size `spatial`, always two-dimensional.
 
-    kernel: Pair
-    strides: Pair
-    pads: tuple[int, int, int, int]
-    dilations: Pair
-    extra: Pair
-
-    def with_extra(self) -> tuple[int, int, int, int]:
-        t, l, b, r = self.pads  # noqa: E741
-        return t, l, b + self.extra[0], r + self.extra[1]
-
-
-def window(c: Call, kernel: tuple[int, ...], spatial: tuple[int, ...]) -> Window:
-    """The geometry of a node over a picture (or sequence) of size `spatial`."""
-    axes = len(spatial)
-    if len(kernel) != axes:
-        raise ValueError(f"kernel {list(kernel)} over {axes} axes")
-    strides, dilations = (list(c.attrs.get(k) or [1] * axes) for k in ("strides", "dilations"))
-    pads = list(c.attrs.get("pads") or [0] * 2 * axes)
-    if min(*strides, *dilations, *kernel) < 1 or min(pads) < 0:
+    `pads` are top, left, bottom, right; `extra` are the further cells below and to the right of ceil_mode.
+    """
+    axes, lead = len(spatial), [1] * (2 - len(spatial))
+    kernel, spatial = [*lead, *kernel], [*lead, *spatial]
+    strides, dilations = ([*lead, *(c.attrs.get(k) or [1] * axes)] for k in ("strides", "dilations"))
+    given = list(c.attrs.get("pads") or [0] * 2 * axes)
+    before, after = ([0] * len(lead) + side for side in (given[:axes], given[axes:]))
+    if min(*strides, *dilations, *kernel) < 1 or min(given) < 0:
         raise ValueError("sizes must be at least 1, pads at least 0")
-    auto, extra = c.attrs.get("auto_pad", "NOTSET"), [0] * axes
+    auto, extra = c.attrs.get("auto_pad", "NOTSET"), [0, 0]
     for i, (n, k, s, d) in enumerate(zip(spatial, kernel, strides, dilations, strict=True)):
         reach = (k - 1) * d + 1
         if auto.startswith("SAME"):
             total = max((-(-n // s) - 1) * s + reach - n, 0)
-            pads[i] = total // 2 if auto == "SAME_UPPER" else -(-total // 2)
-            pads[axes + i] = total - pads[i]
+            before[i] = total // 2 if auto == "SAME_UPPER" else -(-total // 2)
+            after[i] = total - before[i]
         elif auto == "VALID":
-            pads[i] = pads[axes + i] = 0
-        padded = n + pads[i] + pads[axes + i]
+            before[i] = after[i] = 0
+        padded = n + before[i] + after[i]
         if c.attrs.get("ceil_mode", 0):
             count = -(-(padded - reach) // s) + 1
-            count -= (count - 1) * s >= n + pads[i]  # a window that starts behind the picture does not count
+            count -= (count - 1) * s >= n + before[i]  # a window that starts behind the picture: not counted
             extra[i] = max((count - 1) * s + reach - padded, 0)
-    if axes == 1:
-        kernel, strides, dilations = (1, *kernel), [1, *strides], [1, *dilations]
-        pads, extra = [0, pads[0], 0, pads[1]], [0, *extra]
-    top, left, bottom, right = pads
-    return Window(_pair(kernel), _pair(strides), (top, left, bottom, right), _pair(dilations), _pair(extra))
-
-
-def _pair(numbers: Sequence[int]) -> Pair:
-    high, wide = numbers
-    return int(high), int(wide)
+    geometry = {"kernel": kernel, "strides": strides, "pads": before + after, "dilations": dilations}
+    return {key: tuple(map(int, numbers)) for key, numbers in (geometry | {"extra": extra}).items()}
 
 
 @rule("Conv")
@@ -94,45 +71,35 @@ def conv(g: Importer, c: Call) -> str:
     x, w = c.inputs[:2]
     if not g.is_known(w) or (c.input(2) and not g.is_known(c.inputs[2])):
         raise refuse("its weights depend on the input: they must be constant")
-    if len(g.shape(w)) != len(g.shape(x)):
-        raise ValueError(f"weights {list(g.shape(w))} over {list(g.shape(x))}")
-    x_rows = rows(g, x)
+    x_rows, w_rows, group = rows(g, x), rows(g, w), int(c.attrs.get("group", 1))
     at = window(c, g.shape(w)[2:], g.shape(x)[2:])
-    group = int(c.attrs.get("group", 1))
+    del at["extra"], at["kernel"]
     if g.shape(w)[1] * group != g.shape(x)[1] or g.shape(w)[0] % group:
         raise ValueError(f"weights {list(g.shape(w))} for {g.shape(x)[1]} channels in {group} groups")
-    y = g.emit(
-        "conv2d", x_rows, rows(g, w), c.input(2),
-        strides=at.strides, pads=at.pads, dilations=at.dilations, group=group,
-    )  # fmt: skip
+    y = g.emit("conv2d", x_rows, w_rows, c.input(2), **at, group=group)
     return channels_first(g, y, len(g.shape(x)))
 
 
-@rule("MaxPool", any_type=True)
-def max_pool(g: Importer, c: Call) -> str:
+def pool(g: Importer, c: Call, op: str, count_pads: int | None = None) -> str:
     x, x_rows = c.inputs[0], rows(g, c.inputs[0])
-    at = window(c, tuple(c.attrs["kernel_shape"]), g.shape(x)[2:])
-    y = g.emit(
-        "maxpool2d", x_rows,
-        kernel=at.kernel, strides=at.strides, pads=at.with_extra(), dilations=at.dilations,
-    )  # fmt: skip
-    return channels_first(g, y, len(g.shape(x)))
+    at = window(c, c.attrs["kernel_shape"], g.shape(x)[2:])
+    (top, left, bottom, right), (down, aside) = at["pads"], at.pop("extra")
+    if count_pads and (down or aside):  # the pads count, the extra cells of ceil_mode do not
+        x_rows = g.emit("pad", x_rows, before=(0, top, left, 0), after=(0, bottom, right, 0))
+        top = left = bottom = right = count_pads = 0
+    at["pads"] = (top, left, bottom + down, right + aside)
+    more = {} if count_pads is None else {"count_pads": count_pads}
+    return channels_first(g, g.emit(op, x_rows, **at, **more), len(g.shape(x)))
+
+
+@rule_of_any("MaxPool")
+def max_pool(g: Importer, c: Call) -> str:
+    return pool(g, c, "maxpool2d")
 
 
 @rule("AveragePool")
 def average_pool(g: Importer, c: Call) -> str:
-    x, x_rows = c.inputs[0], rows(g, c.inputs[0])
-    at = window(c, tuple(c.attrs["kernel_shape"]), g.shape(x)[2:])
-    pads, count = at.with_extra(), int(c.attrs.get("count_include_pad", 0))
-    if count and any(at.extra):  # the pads count, the extra cells of ceil_mode do not
-        t, l, b, r = at.pads  # noqa: E741
-        x_rows = g.emit("pad", x_rows, before=(0, t, l, 0), after=(0, b, r, 0))
-        pads, count = (0, 0, *at.extra), 0
-    y = g.emit(
-        "avgpool2d", x_rows,
-        kernel=at.kernel, strides=at.strides, pads=pads, dilations=at.dilations, count_pads=count,
-    )  # fmt: skip
-    return channels_first(g, y, len(g.shape(x)))
+    return pool(g, c, "avgpool2d", int(c.attrs.get("count_include_pad", 0)))
 
 
 @rule("GlobalAveragePool", "GlobalMaxPool")
@@ -146,37 +113,28 @@ def global_pool(g: Importer, c: Call) -> str:
 def batch_normalization(g: Importer, c: Call) -> str:
     if c.attrs.get("training_mode", 0) or not c.attrs.get("spatial", 1):
         raise refuse("it is in training mode, or not spatial", "export the model for inference")
-    x = c.inputs[0]
+    x, each = c.inputs[0], (-1,) + (1,) * (len(g.shape(c.inputs[0])) - 2)
     scale, bias, mean, variance = (np.float64(g.array(n, "its statistics")) for n in c.inputs[1:5])
     factor = scale / np.sqrt(variance + c.attrs.get("epsilon", 1e-5))
-    each = (-1,) + (1,) * (len(g.shape(x)) - 2)
-    offset = np.float32(bias - mean * factor).reshape(each)
     scaled = binary(g, "mul", x, g.constant(np.float32(factor).reshape(each), f"{c.name}/scale"))
+    offset = np.float32(bias - mean * factor).reshape(each)
     return binary(g, "add", scaled, g.constant(offset, f"{c.name}/offset"))
-
-
-def normalised(g: Importer, x: str, epsilon: float) -> str:
-    """Rows of x [M,N] brought to mean 0 and variance 1."""
-    m, n = g.shape(x)
-
-    def mean(of: str) -> str:
-        return g.emit("reduce", g.reshape(of, (m, n, 1)), fn="mean")
-
-    centred = binary(g, "sub", x, mean(x), commutative=False)
-    variance = binary(g, "add", mean(binary(g, "mul", centred, centred)), g.constant(np.float32(epsilon)))
-    return binary(g, "div", centred, g.emit("unary", variance, fn="sqrt"), commutative=False)
 
 
 @rule("InstanceNormalization", "LayerNormalization", "GroupNormalization")
 def normalization(g: Importer, c: Call) -> str:
+    """Rows of all that is normalised together are brought to mean 0 and variance 1, then scaled."""
     x, old = c.inputs[0], g.shape(c.inputs[0])
     each: tuple[int, ...] = (old[1],) + (1,) * (len(old) - 2)
-    heads = old[0] * (int(c.attrs["num_groups"]) if c.op == "GroupNormalization" else old[1])
+    heads = old[0] * int(c.attrs.get("num_groups", old[1]))
     if c.op == "LayerNormalization":
         axis = c.attrs.get("axis", -1) % len(old)
         heads, each = math.prod(old[:axis]), old[axis:]
-    flat = normalised(g, g.reshape(x, (heads, math.prod(old) // heads)), c.attrs.get("epsilon", 1e-5))
-    y = g.reshape(flat, old)
+    flat = g.reshape(x, (heads, math.prod(old) // heads))
+    centred = binary(g, "sub", flat, reduced(g, flat, "mean", [1]))
+    variance = reduced(g, binary(g, "mul", centred, centred), "mean", [1])
+    deviation = g.emit("unary", binary(g, "add", variance, c.attrs.get("epsilon", 1e-5)), fn="sqrt")
+    y = g.reshape(binary(g, "div", centred, deviation), old)
     for op, name in zip(("mul", "add"), filter(None, c.inputs[1:]), strict=False):
         values = g.array(name, "its scale")
         if c.op == "GroupNormalization" and values.size != old[1]:  # opset 18: one a group
@@ -185,31 +143,31 @@ def normalization(g: Importer, c: Call) -> str:
     return y
 
 
-@rule("Resize", "Upsample", any_type=True)
+@rule_of_any("Resize", "Upsample")
 def resize(g: Importer, c: Call) -> str:
+    """Whole factors over a picture are `upsample2d`; else each axis is picked from, cell by cell."""
     x, old, rank = c.inputs[0], g.shape(c.inputs[0]), len(g.shape(c.inputs[0]))
     if (mode := c.attrs.get("mode", "nearest")) != "nearest":
         raise refuse(f"its mode is {mode}; brainc knows nearest")
     if c.attrs.get("keep_aspect_ratio_policy", "stretch") != "stretch":
         raise refuse("it keeps the aspect ratio", "give all sizes")
-    axes = list(c.attrs.get("axes") or range(rank))
+    by_size = len(c.inputs) > 3
+    numbers = c.attrs.get("scales") or g.array(c.inputs[-1], "its scales or sizes").reshape(-1)
     scales, new = [1.0] * rank, list(old)
-    given = c.inputs[3 if c.op == "Resize" and len(c.inputs) > 3 else min(len(c.inputs), 3) - 1]
-    numbers = c.attrs["scales"] if "scales" in c.attrs else g.array(given, "its scales or sizes").reshape(-1)
-    for axis, number in zip(axes, numbers, strict=True):
-        by_size = len(c.inputs) > 3
-        new[axis] = int(number) if by_size else math.floor(old[axis] * float(number))
+    for axis, number in zip(c.attrs.get("axes") or range(rank), numbers, strict=True):
         scales[axis] = int(number) / old[axis] if by_size else float(number)
+        new[axis] = int(number) if by_size else math.floor(old[axis] * float(number))
     if max(new) > LONGEST:
         raise refuse(f"it resizes to {new}")
     picks = [_nearest(c, n, m, s) for n, m, s in zip(old, new, scales, strict=True)]
     factors = [m // n if np.array_equal(p, np.arange(m) // max(m // n, 1)) else 0
                for n, m, p in zip(old, new, picks, strict=True)]  # fmt: skip
-    if rank in (3, 4) and all(factors) and factors[:2] == [1, 1] and any(f > 1 for f in factors):
-        last: Pair = (factors[2], factors[3]) if rank == 4 else (1, factors[2])
-        return channels_first(g, g.emit("upsample2d", rows(g, x), factors=last), rank)
-    if rank == 4 and all(factors) and factors[0] == factors[3] == 1 and any(f > 1 for f in factors):
-        return g.emit("upsample2d", x, factors=(factors[1], factors[2]))
+    if rank in (3, 4) and all(factors) and max(factors) > 1:
+        if factors[:2] == [1, 1]:
+            last = (1, *factors[2:])[-2:]
+            return channels_first(g, g.emit("upsample2d", rows(g, x), factors=last), rank)
+        if rank == 4 and factors[0] == factors[3] == 1:
+            return g.emit("upsample2d", x, factors=(factors[1], factors[2]))
     for axis, pick in enumerate(picks):
         x = take(g, x, axis, pick.tolist())
     return x
@@ -217,19 +175,17 @@ def resize(g: Importer, c: Call) -> str:
 
 def _nearest(c: Call, old: int, new: int, scale: float) -> Array:
     """For each cell of a resized axis, the cell it comes from."""
-    legacy = c.op == "Upsample" or c.opset < 11
+    legacy, i = c.op == "Upsample" or c.opset < 11, np.arange(new)
     how = "asymmetric" if legacy else c.attrs.get("coordinate_transformation_mode", "half_pixel")
     rounding = "floor" if legacy else c.attrs.get("nearest_mode", "round_prefer_floor")
-    i: Array = np.arange(new)
-    place: Array
-    if how == "asymmetric":
-        place = i / scale
-    elif how == "align_corners":
-        place = i * ((old - 1) / max(new - 1, 1))
-    elif how in ("half_pixel", "pytorch_half_pixel"):
-        place = (i + 0.5) / scale - 0.5 if how == "half_pixel" or new > 1 else i * 0.0
-    else:
+    places: dict[str, Array] = {
+        "asymmetric": i / scale,
+        "align_corners": i * ((old - 1) / max(new - 1, 1)),
+        "half_pixel": (i + 0.5) / scale - 0.5,
+        "pytorch_half_pixel": (i + 0.5) / scale - 0.5 if new > 1 else i * 0.0,
+    }
+    if how not in places:
         raise refuse(f"its coordinates are {how}")
-    if rounding.startswith("round"):
-        place = np.ceil(place - 0.5) if rounding == "round_prefer_floor" else np.floor(place + 0.5)
-    return np.clip(np.ceil(place) if rounding == "ceil" else np.floor(place), 0, old - 1).astype(np.int64)
+    up = {"floor": np.floor, "ceil": np.ceil, "round_prefer_floor": lambda p: np.ceil(p - 0.5),
+          "round_prefer_ceil": lambda p: np.floor(p + 0.5)}[rounding]  # fmt: skip
+    return np.clip(up(places[how]), 0, old - 1).astype(np.int64)

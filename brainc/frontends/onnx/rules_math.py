@@ -1,12 +1,15 @@
-"""Rules for arithmetic element by element: two operands, or one function of one variable.
+"""Rules for arithmetic: element by element, products of matrices, sums along axes and softmax.
 
-The importer finds these by their names; brainc's binary and unary ops leave.
+The importer finds these by their names; brainc's ops leave, with matrices of two or three axes.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial, reduce
+from math import prod
 
 import numpy as np
 import onnx
@@ -14,39 +17,31 @@ import onnx
 from brainc.dtypes import of_numpy
 from brainc.frontends.onnx.importer import Importer
 from brainc.frontends.onnx.reader import element_type
-from brainc.frontends.onnx.rules import Call, refuse, rule
+from brainc.frontends.onnx.rules import Call, refuse, rule, rule_of_any, rule_of_constants
+from brainc.frontends.onnx.rules_shape import broadcast, listed
 
-# ONNX name to (brainc's op, is it commutative)
-BINARY = {
-    "Add": ("add", True),
-    "Div": ("div", False),
-    "Mul": ("mul", True),
-    "Pow": ("power", False),
-    "Sub": ("sub", False),
-}
 VARIADIC = {"Max": "maximum", "Mean": "add", "Min": "minimum", "Sum": "add"}
-# ONNX name to its brainc function and the attributes (name, default) that are its alpha and beta
-UNARY: dict[str, tuple[str, tuple[tuple[str, float], ...]]] = {
-    "Elu": ("elu", (("alpha", 1.0),)),
-    "HardSigmoid": ("hard_sigmoid", (("alpha", 0.2), ("beta", 0.5))),
-    "HardSwish": ("hard_swish", ()),
-    "LeakyRelu": ("leaky_relu", (("alpha", 0.01),)),
-    "Selu": ("selu", (("alpha", 1.6732632423543772), ("gamma", 1.0507009873554805))),
+# ONNX name to the attributes (name, default) that are the alpha and beta of the function of that name
+UNARY: dict[str, tuple[tuple[str, float], ...]] = {
+    "Elu": (("alpha", 1.0),),
+    "HardSigmoid": (("alpha", 0.2), ("beta", 0.5)),
+    "LeakyRelu": (("alpha", 0.01),),
+    "Selu": (("alpha", 1.6732632423543772), ("gamma", 1.0507009873554805)),
 }
-PLAIN = "Abs Ceil Cos Erf Exp Floor Log Neg Reciprocal Round Sigmoid Sign Sin Softplus Softsign Sqrt Tanh"
-UNARY.update({name: (name.lower(), ()) for name in PLAIN.split()})
+SNAKE = {"HardSigmoid": "hard_sigmoid", "HardSwish": "hard_swish", "LeakyRelu": "leaky_relu"}
+PLAIN = "Abs Ceil Cos Erf Exp Floor HardSwish Log Neg Reciprocal Round Sigmoid Sign Sin Softplus Softsign"
+UNARY.update({name: () for name in f"{PLAIN} Sqrt Tanh".split()})
+REDUCE = {
+    "ReduceL1": "l1", "ReduceL2": "l2", "ReduceMax": "max", "ReduceMean": "mean", "ReduceMin": "min",
+    "ReduceProd": "prod", "ReduceSum": "sum", "ReduceSumSquare": "sum_square",
+}  # fmt: skip
 WIDER = (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16, onnx.TensorProto.DOUBLE)
 
 
-def broadcast(g: Importer, x: str, shape: tuple[int, ...]) -> str:
-    """x repeated up to `shape`."""
-    aligned = g.reshape(x, (1,) * (len(shape) - len(g.shape(x))) + g.shape(x))
-    return aligned if g.shape(aligned) == shape else g.emit("expand", aligned, shape=shape)
-
-
-def binary(g: Importer, op: str, a: str, b: str, *, commutative: bool = True) -> str:
+def binary(g: Importer, op: str, a: str, b: str | float) -> str:
     """a op b; the first operand is made the one of full shape, the second loses leading ones."""
-    shape = np.broadcast_shapes(g.shape(a), g.shape(b))
+    b = b if isinstance(b, str) else g.constant(np.float32(b))
+    shape, commutative = np.broadcast_shapes(g.shape(a), g.shape(b)), op not in ("div", "power", "sub")
     if commutative and (g.is_known(a) or (g.shape(a) != shape and not g.is_known(b))):
         a, b = b, a
     elif g.is_known(a) and op == "sub":
@@ -61,8 +56,14 @@ def binary(g: Importer, op: str, a: str, b: str, *, commutative: bool = True) ->
 
 @rule("Add", "Div", "Mul", "Sub")
 def arithmetic(g: Importer, c: Call) -> str:
-    op, commutative = BINARY[c.op]
-    return binary(g, op, c.inputs[0], c.inputs[1], commutative=commutative)
+    a, b = c.inputs
+    return binary(g, c.op.lower(), a, b)
+
+
+@rule(*VARIADIC)
+def variadic(g: Importer, c: Call) -> str:
+    total = reduce(partial(binary, g, VARIADIC[c.op]), c.inputs)
+    return binary(g, "mul", total, 1 / len(c.inputs)) if c.op == "Mean" else total
 
 
 @rule("Pow")
@@ -71,49 +72,36 @@ def power(g: Importer, c: Call) -> str:
     x, exponent = c.inputs
     if g.is_known(exponent):
         values = np.float32(g.array(exponent, "exponent"))
-        if values.ndim <= len(g.shape(x)) and np.all(values == 2.0) and values.size == 1:
-            return binary(g, "mul", x, x)
-        if values.ndim <= len(g.shape(x)) and np.all(values == 0.5) and values.size == 1:
-            return g.emit("unary", x, fn="sqrt")
+        if values.size == 1 and values.ndim <= len(g.shape(x)) and values in (2.0, 0.5):
+            return binary(g, "mul", x, x) if values == 2.0 else g.emit("unary", x, fn="sqrt")
         exponent = g.constant(values, exponent)
-    return binary(g, "power", x, exponent, commutative=False)
-
-
-@rule("Max", "Mean", "Min", "Sum")
-def variadic(g: Importer, c: Call) -> str:
-    total = reduce(partial(binary, g, VARIADIC[c.op]), c.inputs)
-    if c.op != "Mean":
-        return total
-    return binary(g, "mul", total, g.constant(np.float32(1 / len(c.inputs)), "count"))
+    return binary(g, "power", x, exponent)
 
 
 @rule(*UNARY)
 def unary(g: Importer, c: Call) -> str:
-    fn, parameters = UNARY[c.op]
-    values = [float(c.attrs.get(name, default)) for name, default in parameters]
-    return g.emit("unary", c.inputs[0], fn=fn, **dict(zip(("alpha", "beta"), values, strict=False)))
+    values = [float(c.attrs.get(name, default)) for name, default in UNARY[c.op]]
+    parameters = dict(zip(("alpha", "beta"), values, strict=False))
+    return g.emit("unary", c.inputs[0], fn=SNAKE.get(c.op, c.op.lower()), **parameters)
 
 
 @rule("Gelu", "com.microsoft.Gelu", "com.microsoft.FastGelu")
 def gelu(g: Importer, c: Call) -> str:
+    """By the error function; or x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x^3)))."""
     x = c.inputs[0]
     if c.op == "Gelu" and c.attrs.get("approximate", "none") == "none":
         return g.emit("unary", x, fn="gelu")
-    if c.input(1):
-        x = binary(g, "add", x, c.inputs[1])
+    x = binary(g, "add", x, c.inputs[1]) if c.input(1) else x
     cube = binary(g, "mul", binary(g, "mul", x, x), x)
-    inner = binary(g, "add", x, binary(g, "mul", cube, g.constant(np.float32(0.044715))))
-    curve = g.emit(
-        "unary", binary(g, "mul", inner, g.constant(np.float32(math.sqrt(2 / math.pi)))), fn="tanh"
-    )
-    half = binary(g, "mul", x, g.constant(np.float32(0.5)))
-    return binary(g, "mul", half, binary(g, "add", curve, g.constant(np.float32(1))))
+    inner = binary(g, "mul", binary(g, "add", x, binary(g, "mul", cube, 0.044715)), math.sqrt(2 / math.pi))
+    curve = binary(g, "add", g.emit("unary", inner, fn="tanh"), 1.0)
+    return binary(g, "mul", binary(g, "mul", x, 0.5), curve)
 
 
 @rule("Mish")
 def mish(g: Importer, c: Call) -> str:
-    x = c.inputs[0]
-    return binary(g, "mul", x, g.emit("unary", g.emit("unary", x, fn="softplus"), fn="tanh"))
+    curve = g.emit("unary", g.emit("unary", c.inputs[0], fn="softplus"), fn="tanh")
+    return binary(g, "mul", c.inputs[0], curve)
 
 
 @rule("Relu")
@@ -123,21 +111,19 @@ def relu(g: Importer, c: Call) -> str:
 
 @rule("Clip")
 def clip(g: Importer, c: Call) -> str:
-    bounds = {}
-    for index, (ours, theirs) in enumerate((("lo", "min"), ("hi", "max")), 1):
-        if c.input(index):
-            bounds[ours] = float(g.array(c.inputs[index], f"the bound `{theirs}`").reshape(()))
-        elif theirs in c.attrs:
-            bounds[ours] = float(c.attrs[theirs])
-    if bounds.get("lo", -math.inf) > bounds.get("hi", math.inf):
-        bounds["lo"] = bounds["hi"]  # the standard: then everything is max
-    return g.emit("clamp", c.inputs[0], **bounds)
+    bounds = [c.attrs.get("min", -math.inf), c.attrs.get("max", math.inf)]
+    for index, name in enumerate(c.inputs[1:3]):
+        if name:
+            bounds[index] = g.array(name, f"the bound `{('min', 'max')[index]}`").reshape(())
+    lo, hi = map(float, bounds)
+    bounds_there = {"lo": min(lo, hi), "hi": hi}  # where lo > hi the standard says: then everything is hi
+    return g.emit("clamp", c.inputs[0], **{k: b for k, b in bounds_there.items() if math.isfinite(b)})
 
 
 @rule("PRelu")
 def prelu(g: Importer, c: Call) -> str:
     x, slope = c.inputs
-    if g.is_known(slope) and g.array(slope, "slope").size == 1:
+    if g.is_known(slope) and prod(g.shape(slope)) == 1:
         return g.emit("unary", x, fn="leaky_relu", alpha=float(g.array(slope, "slope").reshape(())))
     if len(g.shape(slope)) == 1 and g.shape(slope) == g.shape(x)[1:2]:  # of old: one a channel
         slope = g.reshape(slope, (*g.shape(slope), *(1 for _ in g.shape(x)[2:])))
@@ -145,7 +131,7 @@ def prelu(g: Importer, c: Call) -> str:
     return binary(g, "add", g.emit("clamp", x, lo=0.0), below)
 
 
-@rule("Cast", any_type=True)
+@rule_of_any("Cast")
 def cast(g: Importer, c: Call) -> str:
     """Wider and half floats stay float32, int64 becomes int32: that is all there is at run time."""
     x, to = c.inputs[0], int(c.attrs["to"])
@@ -156,9 +142,138 @@ def cast(g: Importer, c: Call) -> str:
     return x if ours.numpy == g.dtype(x) else g.emit("cast", x, to=ours.name)
 
 
-@rule("CastLike", any_type=True, constants=True)
+@rule_of_constants("CastLike")
 def cast_like(g: Importer, c: Call) -> str:
     x, dtype = c.inputs[0], g.dtype(c.inputs[1])
     if g.is_known(x):
         return g.constant(g.array(x, "it").astype(dtype), c.outputs[0])
     return g.run("Cast", x, to=onnx.helper.np_dtype_to_tensor_dtype(dtype))
+
+
+def flipped(g: Importer, x: str) -> str:
+    """x with its last two axes swapped."""
+    *rest, last, other = range(len(g.shape(x)))
+    return g.transpose(x, [*rest, other, last])
+
+
+def product(g: Importer, a: str, b: str, bias: str = "") -> str:
+    """a [..,M,K] @ b [..,K,N] + bias [N], `dense` where one side is a constant matrix."""
+    (m, k), (k2, n) = g.shape(a)[-2:], g.shape(b)[-2:]
+    if k != k2:
+        raise ValueError(f"{list(g.shape(a))} @ {list(g.shape(b))}")
+    batch = np.broadcast_shapes(g.shape(a)[:-2], g.shape(b)[:-2])
+    if g.is_known(b) and prod(g.shape(b)) == k * n:
+        weights = g.transpose(g.reshape(b, (k, n)), (1, 0))
+        y = g.emit("dense", g.reshape(a, (prod(g.shape(a)) // k, k)), weights, bias)
+        return g.reshape(y, (*batch, m, n))
+    if g.is_known(a) and len(g.shape(a)) == 2 and not bias:
+        y = g.emit("dense", g.reshape(flipped(g, b), (prod(g.shape(b)) // k, k)), a)
+        return flipped(g, g.reshape(y, (*batch, n, m)))
+    left = g.reshape(broadcast(g, a, (*batch, m, k)), (prod(batch), m, k))
+    right = g.reshape(broadcast(g, b, (*batch, k, n)), (prod(batch), k, n))
+    y = g.reshape(g.emit("matmul", left, right), (*batch, m, n))
+    return binary(g, "add", y, bias) if bias else y
+
+
+@rule("MatMul")
+def matmul(g: Importer, c: Call) -> str:
+    """An operand of one axis is a row on the left, a column on the right; the axis it got goes again."""
+    a, b = c.inputs
+    row, column = len(g.shape(a)) == 1, len(g.shape(b)) == 1
+    a = g.reshape(a, (1, *g.shape(a))) if row else a
+    b = g.reshape(b, (*g.shape(b), 1)) if column else b
+    y = product(g, a, b)
+    *batch, m, n = g.shape(y)
+    return g.reshape(y, (*batch, *([] if row else [m]), *([] if column else [n])))
+
+
+def scaled(g: Importer, x: str, factor: float) -> str:
+    """x times a positive or negative number; a quantised constant keeps its integers where it can."""
+    if factor == 1.0:
+        return x
+    if not g.is_known(x):
+        return binary(g, "mul", x, factor)
+    known = g.known[x]
+    if known.quant is not None and factor > 0:
+        scales = tuple(s * factor for s in known.quant.scale)
+        return g.constant(known.array, x, replace(known.quant, scale=scales))
+    return g.constant(np.float32(known.real() * factor), x)
+
+
+@rule("Gemm")
+def gemm(g: Importer, c: Call) -> str:
+    a, b = (g.transpose(x, (1, 0)) if c.attrs.get(f"trans{ab}", 0) else x
+            for x, ab in zip(c.inputs[:2], "AB", strict=True))  # fmt: skip
+    alpha, n = float(c.attrs.get("alpha", 1.0)), g.shape(b)[-1]
+    a, b = (a, scaled(g, b, alpha)) if g.is_known(b) else (scaled(g, a, alpha), b)
+    if not c.input(2):
+        return product(g, a, b)
+    bias = scaled(g, c.inputs[2], float(c.attrs.get("beta", 1.0)))
+    if g.is_known(b) and g.is_known(bias) and g.shape(bias) in ((n,), (1, n)):
+        return product(g, a, b, g.reshape(bias, (n,)))
+    return binary(g, "add", product(g, a, b), bias)
+
+
+def reduced(g: Importer, x: str, fn: str, axes: Sequence[int], keep: int = 1) -> str:
+    """fn over some axes, which are brought together first: [M,K,N] to [M,N]."""
+    old = g.shape(x)
+    if not axes:
+        return x
+    first, last = axes[0], axes[-1] + 1
+    if last - first > len(axes):
+        rest = [i for i in range(len(old)) if i not in axes]
+        x, first, last = g.transpose(x, [*rest, *axes]), len(rest), len(old)
+    shape = g.shape(x)
+    sizes = (prod(shape[:first]), prod(shape[first:last]), prod(shape[last:]))
+    return g.reshape(g.emit("reduce", g.reshape(x, sizes), fn=fn), without(old, axes, keep))
+
+
+def without(shape: Sequence[int], axes: Sequence[int], keep: int) -> list[int]:
+    """A shape after some axes are reduced: kept as 1, or gone."""
+    return [1 if i in axes else n for i, n in enumerate(shape) if keep or i not in axes]
+
+
+@rule(*REDUCE)
+def reduce_(g: Importer, c: Call) -> str:
+    x, old, given = c.inputs[0], g.shape(c.inputs[0]), listed(g, c, "axes", 1)
+    if not given and c.attrs.get("noop_with_empty_axes", 0):
+        return x
+    axes = sorted(range(len(old))[a] for a in given or range(len(old)))
+    keep = c.attrs.get("keepdims", 1)
+    if c.op == "ReduceMean" and axes == [2, 3] and len(old) == 4:
+        return g.reshape(g.run("GlobalAveragePool", x), without(old, axes, keep))
+    return reduced(g, x, REDUCE[c.op], axes, keep)
+
+
+@rule("Softmax", "LogSoftmax")
+def softmax(g: Importer, c: Call) -> str:
+    """Before opset 13 all axes from `axis` on are one; later only `axis` itself.
+
+    The logarithm is x - max - log(sum of exp(x - max)): that of softmax would underflow.
+    """
+    x, old, flat = c.inputs[0], g.shape(c.inputs[0]), c.opset < 13
+    axis, order = range(len(old))[c.attrs.get("axis", 1 if flat else -1)], list(range(len(old)))
+    if not flat:
+        order[axis], order[-1] = order[-1], order[axis]
+    turned = g.transpose(x, order)
+    n = prod(old[axis:]) if flat else old[axis]
+    table = g.reshape(turned, (prod(old) // n, n))
+    if c.op == "Softmax":
+        y = g.emit("softmax", table)
+    else:
+        low = binary(g, "sub", table, reduced(g, table, "max", [1]))
+        total = reduced(g, g.emit("unary", low, fn="exp"), "sum", [1])
+        y = binary(g, "sub", low, g.emit("unary", total, fn="log"))
+    return g.transpose(g.reshape(y, g.shape(turned)), order)
+
+
+@rule("ArgMax")
+def argmax(g: Importer, c: Call) -> str:
+    """The index is int32 here (int64 in ONNX)."""
+    if c.attrs.get("select_last_index", 0):
+        raise refuse("it selects the last of equals; brainc knows the first")
+    x, old = c.inputs[0], g.shape(c.inputs[0])
+    axis = range(len(old))[c.attrs.get("axis", 0)]
+    turned = g.transpose(x, [*(i for i in range(len(old)) if i != axis), axis])
+    y = g.emit("argmax", g.reshape(turned, (prod(old) // old[axis], old[axis])))
+    return g.reshape(y, without(old, [axis], c.attrs.get("keepdims", 1)))

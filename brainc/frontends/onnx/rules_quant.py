@@ -7,7 +7,6 @@ of its type); the QLinear* ops become the real op between the two. The canonical
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,15 +14,24 @@ import numpy as np
 from brainc.dtypes import of_numpy
 from brainc.frontends.onnx.importer import Importer
 from brainc.frontends.onnx.reader import element_type
-from brainc.frontends.onnx.rules import Call, all_rules, refuse, rule
-from brainc.frontends.onnx.rules_shape import positive
+from brainc.frontends.onnx.rules import Call, refuse, rule, rule_of_any, rule_of_constants
 from brainc.ir import Quant
 
-QDQ = ("QuantizeLinear", "DequantizeLinear")
+# The real twin of a quantised op: which operands are activations or weights (each with its scale and zero
+# point; none: any number, from 2 on), which is the bias (0: none), and where the scale of the result is.
+TWINS: dict[str, tuple[tuple[int, ...], int, int]] = {
+    "Conv": ((0, 3), 8, 6),
+    "MatMul": ((0, 3), 0, 6),
+    "Gemm": ((0, 3), 6, 7),
+    "Concat": ((), 0, 0),
+    **dict.fromkeys(("Add", "Mul"), ((0, 3), 0, 6)),
+    **dict.fromkeys(("AveragePool", "GlobalAveragePool", "LeakyRelu", "Sigmoid", "Softmax"), ((0,), 0, 3)),
+}
 
 
-def quant_of(g: Importer, scale: str, zero: str, axis: int | None = None) -> Quant:
+def quant_of(g: Importer, names: Sequence[str], axis: int | None = None) -> Quant:
     """The quantisation that a scale and a zero point (may be left out) say; one number: per tensor."""
+    scale, zero = (*names, "")[:2]
     scales = g.array(scale, "its scale").astype(np.float64).reshape(-1)
     zeros = g.array(zero, "its zero point").reshape(-1) if zero else np.zeros(1, np.int32)
     if not (np.isfinite(scales).all() and (scales > 0).all()):
@@ -31,31 +39,25 @@ def quant_of(g: Importer, scale: str, zero: str, axis: int | None = None) -> Qua
     if scales.size > 1 and axis is None:
         raise refuse("its activation has a scale for every channel", "quantise activations per tensor")
     wide = np.broadcast_to(zeros, scales.shape)
-    kept = axis if scales.size > 1 else None
-    return Quant(tuple(map(float, scales)), tuple(map(int, wide)), kept)
+    return Quant(tuple(map(float, scales)), tuple(map(int, wide)), axis if scales.size > 1 else None)
 
 
-def _three(names: Sequence[str]) -> tuple[str, str, str]:
-    x, scale, zero = (*names, "")[:3]
-    return x, scale, zero
-
-
-def real(g: Importer, names: Sequence[str], axis: int | None = None) -> str:
+def real(g: Importer, names: Sequence[str], axis: int | None = None, hint: str = "") -> str:
     """What integers (x, scale, zero point) stand for: a node, or a constant with a quantisation."""
-    x, scale, zero = _three(names)
-    if g.is_known(x):
-        quant = quant_of(g, scale, zero, axis if len(g.shape(x)) else None)
-        if quant.axis is not None and g.shape(x)[quant.axis] != len(quant.scale):
-            raise refuse("its scales are for blocks", "quantise per tensor or per channel")
-        return g.constant(g.known[x].array, g.call.outputs[0] if g.call and g.call.op in QDQ else x, quant)
-    quant = quant_of(g, scale, zero)
-    return g.emit("from_int", x, scale=quant.scale[0], zero=quant.zero[0])
+    x = names[0]
+    if not g.is_known(x):
+        quant = quant_of(g, names[1:])
+        return g.emit("from_int", x, scale=quant.scale[0], zero=quant.zero[0])
+    quant = quant_of(g, names[1:], axis if g.shape(x) else None)
+    if quant.axis is not None and g.shape(x)[quant.axis] != len(quant.scale):
+        raise refuse("its scales are for blocks", "quantise per tensor or per channel")
+    return g.constant(g.known[x].array, hint or x, quant)
 
 
 def integer(g: Importer, names: Sequence[str], dtype: np.dtype[Any] | None = None) -> str:
     """Reals to integers (x, scale, zero point) of the zero point's type (uint8 without one)."""
-    x, scale, zero = _three(names)
-    quant = quant_of(g, scale, zero)
+    x, _, zero = (*names, "")[:3]
+    quant = quant_of(g, names[1:])
     ours = of_numpy(dtype or (g.dtype(zero) if zero else np.dtype(np.uint8)))
     if ours is None or not ours.is_integer or ours.bits > 16:
         raise refuse("its integers are not of 8 or 16 bits", "quantise to int8 or uint8")
@@ -64,26 +66,40 @@ def integer(g: Importer, names: Sequence[str], dtype: np.dtype[Any] | None = Non
     return g.emit("to_int", x, scale=quant.scale[0], zero=quant.zero[0], dtype=ours.name)
 
 
-@rule("DequantizeLinear", "com.microsoft.DequantizeLinear", any_type=True, constants=True)
+@rule_of_constants("DequantizeLinear", "com.microsoft.DequantizeLinear")
 def dequantize(g: Importer, c: Call) -> str:
     x, scale = c.inputs[:2]
     rank = len(g.shape(x))
-    axis = positive(c.attrs.get("axis", 1), rank) if len(g.shape(scale)) and rank > 1 else 0
-    return real(g, c.inputs, axis)
+    axis = range(rank)[c.attrs.get("axis", 1)] if g.shape(scale) and rank > 1 else 0
+    return real(g, c.inputs, axis, hint=c.outputs[0])
 
 
 @rule("QuantizeLinear", "com.microsoft.QuantizeLinear")
 def quantize(g: Importer, c: Call) -> str:
     wanted = c.attrs.get("output_dtype", 0)
-    dtype = element_type(wanted) if wanted else None
-    return integer(g, c.inputs, dtype)
+    return integer(g, c.inputs, element_type(wanted) if wanted else None)
 
 
-@rule("QLinearConv", any_type=True, constants=True)
-def qlinear_conv(g: Importer, c: Call) -> str:
-    x, w = real(g, c.inputs[:3]), real(g, c.inputs[3:6], axis=0)
-    bias = (_bias(g, c.inputs[8], x_scale=c.inputs[1], w=w),) if c.input(8) else ()
-    return integer(g, (g.run("Conv", x, w, *bias, **c.attrs), *c.inputs[6:8]))
+@rule_of_any("QLinearConv", "QLinearMatMul", "com.microsoft.QGemm")
+@rule_of_any(*(f"com.microsoft.QLinear{op}" for op in TWINS))
+def qlinear(g: Importer, c: Call) -> str:
+    """Real operands, the twin, integers again."""
+    op, attributes = c.op.removeprefix("QLinear").removeprefix("Q"), {"opset": 13, **c.attrs}
+    firsts, bias, y = TWINS[op]
+    firsts = firsts or tuple(range(2, len(c.inputs), 3))
+    rank = len(g.shape(c.inputs[firsts[-1]]))
+    axis = {"Conv": 0, "MatMul": rank - 1, "Gemm": 0 if c.attrs.get("transB") else 1}.get(op)
+    parts = [real(g, c.inputs[i : i + 3], axis if i == 3 else None) for i in firsts]
+    if op == "Gemm":
+        attributes["beta"] = attributes.get("alpha", 1.0)
+    if bias and c.input(bias):
+        parts.append(_bias(g, c.inputs[bias], c.inputs[1], parts[1]))
+    last = attributes.pop("channels_last", 0)
+    if last:
+        parts[0] = g.transpose(parts[0], [0, rank - 1, *range(1, rank - 1)])
+    result = g.run(op, *parts, **attributes)
+    result = g.transpose(result, [0, *range(2, rank), 1]) if last else result
+    return integer(g, (result, *c.inputs[y : y + 2])) if c.input(y) else result
 
 
 def _bias(g: Importer, bias: str, x_scale: str, w: str) -> str:
@@ -91,51 +107,5 @@ def _bias(g: Importer, bias: str, x_scale: str, w: str) -> str:
     quant = g.known[w].quant
     assert quant is not None
     scales = tuple(s * float(g.array(x_scale, "its scale").reshape(())) for s in quant.scale)
-    axis = 0 if quant.axis is not None else None
+    axis = None if quant.axis is None else 0
     return g.constant(g.known[bias].array, bias, Quant(scales, (0,) * len(scales), axis))
-
-
-@rule("QLinearMatMul", any_type=True)
-def qlinear_matmul(g: Importer, c: Call) -> str:
-    a, b = real(g, c.inputs[:3]), real(g, c.inputs[3:6], axis=len(g.shape(c.inputs[3])) - 1)
-    return integer(g, (g.run("MatMul", a, b), *c.inputs[6:8]))
-
-
-@rule("com.microsoft.QGemm", any_type=True)
-def qgemm(g: Importer, c: Call) -> str:
-    a, b = real(g, c.inputs[:3]), real(g, c.inputs[3:6], axis=0 if c.attrs.get("transB") else 1)
-    bias = (_bias(g, c.inputs[6], x_scale=c.inputs[1], w=b),) if c.input(6) else ()
-    alpha = float(c.attrs.get("alpha", 1.0))
-    y = g.run("Gemm", a, b, *bias, **{k: v for k, v in c.attrs.items() if k != "beta"}, beta=alpha)
-    return integer(g, (y, *c.inputs[7:9])) if c.input(7) else y
-
-
-@rule("com.microsoft.QLinearAdd", "com.microsoft.QLinearMul", any_type=True)
-def qlinear_binary(g: Importer, c: Call) -> str:
-    a, b = real(g, c.inputs[:3]), real(g, c.inputs[3:6])
-    return integer(g, (g.run(c.op.removeprefix("QLinear"), a, b), *c.inputs[6:8]))
-
-
-ONE = ("AveragePool", "GlobalAveragePool", "LeakyRelu", "Sigmoid", "Softmax")
-
-
-@rule(*(f"com.microsoft.QLinear{name}" for name in ONE), any_type=True)
-def qlinear_unary(g: Importer, c: Call) -> str:
-    """One operand: x, its scale and zero point, those of the result."""
-    x, op = real(g, c.inputs[:3]), c.op.removeprefix("QLinear")
-    rank, last = len(g.shape(x)), bool(c.attrs.get("channels_last", 0))
-    if last:
-        x = g.transpose(x, [0, rank - 1, *range(1, rank - 1)])
-    attributes = {k: v for k, v in c.attrs.items() if k not in ("channels_last", "opset")}
-    assert g.call is not None
-    call = replace(g.call, op=op, inputs=(x,), attrs=attributes, opset=int(c.attrs.get("opset", 13)))
-    y = all_rules()[op].apply(g, call)
-    assert isinstance(y, str)
-    y = g.transpose(y, [0, *range(2, rank), 1]) if last else y
-    return integer(g, (y, *c.inputs[3:5]))
-
-
-@rule("com.microsoft.QLinearConcat", any_type=True)
-def qlinear_concat(g: Importer, c: Call) -> str:
-    parts = [real(g, c.inputs[i : i + 3]) for i in range(2, len(c.inputs), 3)]
-    return integer(g, (g.run("Concat", *parts, **c.attrs), *c.inputs[:2]))
