@@ -152,8 +152,11 @@ def _compare(want: Array, got: Array, exact: bool) -> str:
         wrong = want.reshape(-1).view(np.uint8) != got.reshape(-1).view(np.uint8)
         wrong = wrong.reshape(want.size, -1).any(axis=1)
     else:
-        scale = np.maximum(np.abs(want).max(initial=0.0), 1e-3)
-        wrong = ~(np.abs(want - got) <= TOLERANCE * scale).reshape(-1)
+        finite = np.isfinite(want)
+        scale = np.abs(want).max(initial=1e-3, where=finite)
+        same = (want == got) | (np.isnan(want) & np.isnan(got))
+        with np.errstate(invalid="ignore"):
+            wrong = ~(same | (finite & (np.abs(want - got) <= TOLERANCE * scale))).reshape(-1)
     if not wrong.any():
         return ""
     first = int(np.argmax(wrong))

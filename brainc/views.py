@@ -105,14 +105,13 @@ class Viewer:
     def call(self, node: Node, plan: EntryPlan) -> str:
         """The C statement that runs a node."""
         choice = self.program.choices[node.name]
-        shown = [a for a in choice.kernel.args if a not in choice.kernel.bake]
-        pairs = [pair for a in shown for pair in self._argument(node, choice, a, plan)]
-        fn = self._function(choice, tuple(parameter for parameter, _ in pairs))
-        return f"{fn}({', '.join(argument for _, argument in pairs)});"
+        arguments = ", ".join(argument for _, argument in self._arguments(node, choice, plan))
+        return f"{self.function(node, choice)}({arguments});"
 
-    def _function(self, choice: Choice, parameters: tuple[str, ...]) -> str:
+    def function(self, node: Node, choice: Choice) -> str:
         """The name of the C function for this kernel, these baked values and parameters; rendered once."""
         kernel = choice.kernel
+        parameters = tuple(parameter for parameter, _ in self._arguments(node, choice, None))
         baked = tuple((b, repr(choice.env.get(b))) for b in (*kernel.bake, *_lists(choice)))
         key = (kernel.name, baked, parameters)
         if key not in self.functions:
@@ -121,11 +120,18 @@ class Viewer:
             self.functions[key] = KernelView(kernel, choice.env, fn, ", ".join(parameters) or "void")
         return self.functions[key].fn
 
-    def _argument(self, node: Node, choice: Choice, arg: str, plan: EntryPlan) -> list[tuple[str, str]]:
+    def _arguments(self, node: Node, choice: Choice, plan: EntryPlan | None) -> list[tuple[str, str]]:
+        """(parameter, argument) of everything that is not baked in; without a plan, of the parameters only."""
+        shown = [a for a in choice.kernel.args if a not in choice.kernel.bake]
+        return [pair for a in shown for pair in self._argument(node, choice, a, plan)]
+
+    def _argument(
+        self, node: Node, choice: Choice, arg: str, plan: EntryPlan | None
+    ) -> list[tuple[str, str]]:
         """What `arg` of a kernel's head is in C, as (parameter, argument); several for a variadic operand."""
         op, kernel = ops.get(node.op), choice.kernel
         if arg == "scratch":
-            offset = plan.scratch[node.name].offset if node.name in plan.scratch else 0
+            offset = plan.scratch[node.name].offset if plan and node.name in plan.scratch else 0
             return [("uint8_t *scratch", f"m + {offset}")]
         for operand, kind, name in zip(op.outputs, kernel.outs, node.outputs, strict=True):
             if operand.name == arg:
@@ -147,11 +153,11 @@ class Viewer:
         return [(f"{'br_len' if arg in known else 'int32_t'} {arg}", str(value))]
 
     def _read(
-        self, node: Node, choice: Choice, arg: str, name: str, kind: str, plan: EntryPlan
+        self, node: Node, choice: Choice, arg: str, name: str, kind: str, plan: EntryPlan | None
     ) -> tuple[str, str]:
         """An operand read like any memory; a constant only where flash and RAM are one space."""
         parameter = f"const {_ctype(kind, self.graph.type(name))} *{arg}"
-        if not self.graph.is_const(name):
+        if plan is None or not self.graph.is_const(name):
             return parameter, self.place(name, plan, kind)
         symbol = self.constant(node, choice, arg, name).symbol
         return parameter, f"(const uint8_t *){symbol}" if kind == "any" else symbol
@@ -161,13 +167,13 @@ class Viewer:
     def constant(self, node: Node, choice: Choice, arg: str, name: str) -> Packed:
         """The constant operand `arg` (value `name`) as this kernel wants it stored; each kept once."""
         recipe = choice.kernel.pack.get(arg, "")
-        key = f"{name} {recipe} {_recipe_env(choice) if recipe else ''}"
+        known = {o.name: i for o, i in zip(ops.get(node.op).inputs, node.inputs, strict=False)}
+        merged = {o: i for o, i in known.items() if self.graph.is_const(i)} if recipe else {}
+        key = f"{name} {recipe} {merged} {_recipe_env(choice) if recipe else ''}"
         if key not in self.constants:
             array = self.graph.array(name)
             if recipe:
-                op = ops.get(node.op)
-                known = {o.name: i for o, i in zip(op.inputs, node.inputs, strict=False)}
-                operands = {o: self.graph.array(i) for o, i in known.items() if self.graph.is_const(i)}
+                operands = {o: self.graph.array(i) for o, i in merged.items()}
                 array = pack(self.program.target, recipe, operands, choice.env)
             layer = f"{node.name}/{arg}"
             symbol = self.symbols.of(f"{self.name}_{layer}" if self.blobbed else layer)
@@ -227,8 +233,10 @@ class Viewer:
             f"        memcpy({cname}, m + {offset}, {nbytes});\n    }}"
         )
 
-    def place(self, name: str, plan: EntryPlan, kind: str = "") -> str:
+    def place(self, name: str, plan: EntryPlan | None, kind: str = "") -> str:
         """A pointer to a value in the brain's struct."""
+        if plan is None:
+            return ""
         slot = plan.slots.get(name) or self.program.plan.states[name]
         return f"AT({_ctype(kind, self.graph.type(name))}, {slot.offset})"
 

@@ -31,7 +31,7 @@ from brainc.passes.flash import load_constants
 from brainc.passes.fold import fold_constants, fold_qdq
 from brainc.passes.integer import lower_to_integers
 from brainc.passes.layout import to_rows
-from brainc.passes.legalize import copy_states, drop_dead, legalize
+from brainc.passes.legalize import copy_for_views, drop_dead, legalize
 from brainc.passes.ports import port_layout, port_types
 from brainc.passes.quantize import assign_types
 from brainc.passes.signs import u8_to_i8
@@ -59,7 +59,7 @@ PIPELINE: tuple[tuple[Stage, tuple[Pass, ...]], ...] = (
     ),
     (Stage.QUANTIZED, (equalise, assign_types, port_types)),
     (Stage.INTEGER, (lower_to_integers, prove_widths)),
-    (Stage.READY, (drop_dead, copy_states, load_constants, legalize)),
+    (Stage.READY, (drop_dead, copy_for_views, load_constants, legalize)),
 )
 ROUNDS = 20  # a chain of canonical passes that needs more chases its own tail
 

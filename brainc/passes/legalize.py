@@ -13,13 +13,13 @@ from brainc.ir import Graph, Node, Role, Value, attrs, fresh_name
 from brainc.passes.context import Context
 
 
-def copy_states(graph: Graph, context: Context) -> Graph:
-    """A reshape of a state copies it: a view would change when the state does, before others have read it."""
+def copy_for_views(graph: Graph, context: Context) -> Graph:
+    """A reshape of a state or constant copies it: views live in the arena, and a state changes under them."""
     values, entries = dict(graph.values), []
     for entry in graph.entries:
         nodes: list[Node] = []
         for node in entry.nodes:
-            copies = node.op == "reshape" and graph.values[node.inputs[0]].role is Role.STATE
+            copies = node.op == "reshape" and graph.values[node.inputs[0]].role in (Role.STATE, Role.CONST)
             nodes += _copied(graph, node, values) if copies else (node,)
         entries.append(replace(entry, nodes=tuple(nodes)))
     if len(values) == len(graph.values):
@@ -28,13 +28,13 @@ def copy_states(graph: Graph, context: Context) -> Graph:
 
 
 def _copied(graph: Graph, node: Node, values: dict[str, Value]) -> tuple[Node, Node]:
-    state = node.inputs[0]
-    type_ = graph.type(state)
+    source = node.inputs[0]
+    type_ = graph.type(source)
     copy = fresh_name(f"{node.name}/copy", values)
     values[copy] = Value(copy, type_, where=node.where)
     rank = len(type_.shape)
     whole = attrs(starts=(0,) * rank, sizes=type_.shape, steps=(1,) * rank)
-    return Node(copy, "slice", (state,), (copy,), whole, node.where), replace(node, inputs=(copy,))
+    return Node(copy, "slice", (source,), (copy,), whole, node.where), replace(node, inputs=(copy,))
 
 
 def legalize(graph: Graph, context: Context) -> Graph:

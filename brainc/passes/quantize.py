@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 
 from brainc.dtypes import F32, I8, I32, Array
-from brainc.errors import UnsupportedError
+from brainc.errors import ModelError, UnsupportedError
 from brainc.ir import Entry, Graph, Node, Quant, Role, TensorType, Value, attrs, const_value, fresh_name
 from brainc.passes import batch, bias, calibrate
 from brainc.passes.context import Context
@@ -237,6 +237,9 @@ def integer_weights(graph: Graph, node: Node, scale_x: float) -> tuple[Value, Va
     """
     old, axis = graph.values[node.inputs[1]], CHANNEL[node.op]
     w, b = real_constant(old), real_constant(graph.values[node.inputs[2]])
+    if not (np.isfinite(w).all() and np.isfinite(b).all()):
+        what = f"weights of {node.name} are infinite or not a number"
+        raise ModelError(what, fix="train the model again, or export it again", where=node.where)
     largest = np.abs(w).max(axis=tuple(i for i in range(w.ndim) if i != axis))
     least = max(float(largest.max()) * 1e-6, 1e-30)  # a dead channel
     scales = np.maximum(np.maximum(largest, least) / 127, np.abs(b) / (scale_x * BIAS_LIMIT))

@@ -52,9 +52,6 @@ class Importer:
 
     # what rules may ask
 
-    def is_known(self, name: str) -> bool:
-        return name in self.known
-
     def shape(self, name: str) -> tuple[int, ...]:
         return self.known[name].array.shape if name in self.known else self.values[name].type.shape
 
@@ -71,11 +68,8 @@ class Importer:
         return self.known[name].real()
 
     def ints(self, name: str, what: str) -> list[int]:
-        """A short list of integers (axes, sizes) that is constant."""
-        numbers = self.array(name, what).reshape(-1)
-        if numbers.size > 1024:
-            raise ValueError(f"{what} has {numbers.size} numbers")
-        return [int(n) for n in numbers]
+        """A list of integers (axes, sizes) that is constant."""
+        return [int(n) for n in self.array(name, what).reshape(-1)]
 
     # what rules may write
 

@@ -25,8 +25,7 @@ from brainc.errors import ModelError, UnsupportedError
 OLDEST = 7  # older opsets are converted up first; the rules read this one and all later ones
 MAX_ELEMENTS = 2**31 - 1  # of one tensor
 DAMAGED = "the file is damaged or was written by a faulty tool; export the model again"
-_SYMBOL = re.compile(r"\w[\w.\-/:]*$")
-_PLACE = re.compile(r".*\.\d+$")
+_SYMBOL, _PLACE = re.compile(r"\w[\w.\-/:]*$"), re.compile(r".*\.\d+$")
 Axis = int | str  # a size, or the name of a symbolic axis
 
 
@@ -34,12 +33,13 @@ def read_model(path: Path) -> onnx.ModelProto:
     """The parsed file, functions inlined, opset raised to at least 7."""
     try:
         model = onnx.load_model_from_string(path.read_bytes())
-    except Exception as error:  # protobuf's own errors, by its implementation
-        raise _not_onnx(path) from error
-    if not model.ir_version or not model.opset_import or not model.HasField("graph"):
-        raise _not_onnx(path)
-    if any(isinstance(text, bytes) for text in _strings(model.graph)):  # so protobuf gives what is not UTF-8
-        raise _not_onnx(path)
+        readable = model.ir_version and model.opset_import and model.HasField("graph")
+        # protobuf gives text that is not UTF-8 as bytes
+        broken = not readable or any(isinstance(text, bytes) for text in _strings(model.graph))
+    except Exception:  # protobuf's own errors, by its implementation
+        broken = True
+    if broken:
+        raise ModelError(f"{path.name} is not an ONNX model", fix="the file is damaged or of another kind")
     try:
         if model.functions:
             model = onnx.inliner.inline_local_functions(model)
@@ -47,14 +47,10 @@ def read_model(path: Path) -> onnx.ModelProto:
             model = onnx.version_converter.convert_version(model, 13)
     except Exception as error:  # the converter is C++ and raises whatever it likes
         raise UnsupportedError(
-            f"the model's opset cannot be converted up: {_first_line(error)}",
+            f"the model's opset cannot be converted up: {first_line(error)}",
             fix=f"export the model with opset {OLDEST} or later (13 is a good choice)",
         ) from error
     return model
-
-
-def _not_onnx(path: Path) -> ModelError:
-    return ModelError(f"{path.name} is not an ONNX model", fix="the file is damaged or of another kind")
 
 
 def _strings(graph: onnx.GraphProto) -> Iterator[str | bytes]:
@@ -69,7 +65,7 @@ def _strings(graph: onnx.GraphProto) -> Iterator[str | bytes]:
             yield from _strings(attribute.g)
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
@@ -80,17 +76,14 @@ def opsets(model: onnx.ModelProto) -> dict[str, int]:
 
 def attributes(node: onnx.NodeProto, folder: Path) -> dict[str, Any]:
     """A node's attributes: numbers, strings, lists, arrays (tensors), graphs."""
-    found = {}
+    found: dict[str, Any] = {}
     for attribute in node.attribute:
         try:
             value = helper.get_attribute_value(attribute)
         except ValueError as error:
             raise ModelError(f"attribute {attribute.name!r}: {error}", fix=DAMAGED) from error
-        if isinstance(value, onnx.TensorProto):
-            value = tensor(value, folder)
-        elif isinstance(value, bytes):
-            value = value.decode(errors="replace")
-        found[attribute.name] = value
+        value = tensor(value, folder) if isinstance(value, onnx.TensorProto) else value
+        found[attribute.name] = value.decode(errors="replace") if isinstance(value, bytes) else value
     return found
 
 
@@ -113,10 +106,8 @@ def tensor(proto: onnx.TensorProto, folder: Path) -> Array:
             return _external(proto, folder, dtype, shape)
         return _plain(np.asarray(numpy_helper.to_array(proto)), proto.data_type)
     except (TypeError, ValueError) as error:
-        raise ModelError(
-            f"tensor {proto.name!r} does not hold its {prod(shape)} numbers: {_first_line(error)}",
-            fix=DAMAGED,
-        ) from error
+        what = f"tensor {proto.name!r} does not hold its {prod(shape)} numbers: {first_line(error)}"
+        raise ModelError(what, fix=DAMAGED) from error
 
 
 def _plain(array: Array, data_type: int) -> Array:
@@ -130,42 +121,39 @@ def _plain(array: Array, data_type: int) -> Array:
 
 def _external(proto: onnx.TensorProto, folder: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Array:
     """Numbers of a file beside the model, memory-mapped."""
+    what = f"tensor {proto.name!r}"
     if dtype.kind not in "fiub":
-        raise UnsupportedError(
-            f"tensor {proto.name!r} in another file is {dtype}", fix="keep it in the model file, or widen it"
-        )
+        raise UnsupportedError(f"{what} in another file is {dtype}", fix="keep it in the model file")
     info = {entry.key: entry.value for entry in proto.external_data}
     location = info.get("location", "")
     file = (folder / location).resolve()
-    inside = location and not Path(location).is_absolute() and ".." not in Path(location).parts
-    if not inside or folder.resolve() not in file.parents:
+    if ".." in Path(location).parts or Path(location).is_absolute() or folder.resolve() not in file.parents:
         raise ModelError(
-            f"tensor {proto.name!r} keeps its numbers in {location!r}, outside the model's folder",
+            f"{what} keeps its numbers in {location!r}, outside the model's folder",
             fix="put the data file into the model's folder, and no link to elsewhere",
         )
     if not file.is_file():
         raise ModelError(f"the model's data file {location!r} is missing", fix=f"put it into {folder}")
-    offset, nbytes = int(info.get("offset", 0)), prod(shape) * dtype.itemsize
-    if int(info.get("length", nbytes)) != nbytes or offset < 0 or offset + nbytes > file.stat().st_size:
+    offset, nbytes, there = int(info.get("offset", 0)), prod(shape) * dtype.itemsize, file.stat().st_size
+    if int(info.get("length", nbytes)) != nbytes or not 0 <= offset <= there - nbytes:
         raise ModelError(
-            f"tensor {proto.name!r} needs {nbytes} bytes at {offset} of {location!r}, which has "
-            f"{file.stat().st_size}",
+            f"{what} needs {nbytes} bytes at {offset} of {location!r}, which has {there}",
             fix="the data file is cut off or belongs to another model",
         )
-    if not nbytes:
-        return np.zeros(shape, dtype)
-    return _plain(np.memmap(file, dtype, "r", offset, shape), proto.data_type)
+    return _plain(
+        np.memmap(file, dtype, "r", offset, shape) if nbytes else np.zeros(shape, dtype), proto.data_type
+    )
 
 
 def port_axes(port: onnx.ValueInfoProto) -> list[Axis]:
     """Sizes and symbols of a port; an axis without a name is called PORT.INDEX, and so may any other be."""
     if not port.type.HasField("tensor_type") or not port.type.tensor_type.HasField("shape"):
         raise ModelError(f"port {port.name!r} is no tensor of known rank", fix="export it with a fixed shape")
-    axes: list[Axis] = []
-    for index, dim in enumerate(port.type.tensor_type.shape.dim):
-        symbol = dim.dim_param if _SYMBOL.match(dim.dim_param) else f"{port.name}.{index}"
-        axes.append(dim.dim_value if dim.dim_value > 0 else symbol)
-    return axes
+    names = [(dim, f"{port.name}.{index}") for index, dim in enumerate(port.type.tensor_type.shape.dim)]
+    return [
+        dim.dim_value if dim.dim_value > 0 else dim.dim_param if _SYMBOL.match(dim.dim_param) else place
+        for dim, place in names
+    ]
 
 
 def settle_shapes(
@@ -181,22 +169,17 @@ def settle_shapes(
             f"the model has no symbolic axis {', '.join(sorted(wrong))}",
             fix=f"its symbolic axes: {', '.join(sorted(symbols)) or 'none'}",
         )
-    sizes = {axes[0]: 1 for axes in ports.values() if axes and isinstance(axes[0], str)} | dict(given)
-    shapes, open_ = {}, []
-    for port, axes in ports.items():
-        shape = []
-        for index, axis in enumerate(axes):
-            known = axis if isinstance(axis, int) else given.get(f"{port}.{index}", sizes.get(axis))
-            if known is None:
-                open_.append((f"axis {index} of input {port!r} ({axis})", f"--shape {axis}=N"))
-            elif known < 1:
-                raise ModelError(f"axis {index} of input {port!r} cannot be {known}", fix="give at least 1")
-            shape.append(known or 0)
-        shapes[port] = tuple(shape)
-    if open_:
-        places, flags = zip(*open_, strict=True)
-        raise UnsupportedError(
-            f"the model leaves sizes open: {', '.join(places)}",
-            fix=f"fix them: {' '.join(dict.fromkeys(flags))}",
-        )
-    return shapes
+    known = {axes[0]: 1 for axes in ports.values() if axes and isinstance(axes[0], str)} | dict(given)
+    places = [(port, i, axis) for port, axes in ports.items() for i, axis in enumerate(axes)]
+    sizes = {
+        (port, i): axis if isinstance(axis, int) else given.get(f"{port}.{i}", known.get(axis))
+        for port, i, axis in places
+    }
+    if open_ := [(port, i, axis) for port, i, axis in places if sizes[port, i] is None]:
+        what = ", ".join(f"axis {i} of input {port!r} ({axis})" for port, i, axis in open_)
+        flags = dict.fromkeys(f"--shape {axis}=N" for _, _, axis in open_)
+        raise UnsupportedError(f"the model leaves sizes open: {what}", fix=f"fix them: {' '.join(flags)}")
+    for (port, i), size in sizes.items():
+        if not size or size < 1:
+            raise ModelError(f"axis {i} of input {port!r} cannot be {size}", fix="give at least 1")
+    return {port: tuple(sizes[port, i] or 0 for i in range(len(axes))) for port, axes in ports.items()}

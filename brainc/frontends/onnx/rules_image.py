@@ -7,7 +7,8 @@ passes settle them). A sequence [N,C,L] is a picture of one row.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -69,7 +70,7 @@ def window(c: Call, kernel: Sequence[int], spatial: Sequence[int]) -> dict[str, 
 @rule("Conv")
 def conv(g: Importer, c: Call) -> str:
     x, w = c.inputs[:2]
-    if not g.is_known(w) or (c.input(2) and not g.is_known(c.inputs[2])):
+    if w not in g.known or (c.input(2) and c.inputs[2] not in g.known):
         raise refuse("its weights depend on the input: they must be constant")
     x_rows, w_rows, group = rows(g, x), rows(g, w), int(c.attrs.get("group", 1))
     at = window(c, g.shape(w)[2:], g.shape(x)[2:])
@@ -80,26 +81,20 @@ def conv(g: Importer, c: Call) -> str:
     return channels_first(g, y, len(g.shape(x)))
 
 
-def pool(g: Importer, c: Call, op: str, count_pads: int | None = None) -> str:
-    x, x_rows = c.inputs[0], rows(g, c.inputs[0])
-    at = window(c, c.attrs["kernel_shape"], g.shape(x)[2:])
-    (top, left, bottom, right), (down, aside) = at["pads"], at.pop("extra")
-    if count_pads and (down or aside):  # the pads count, the extra cells of ceil_mode do not
-        x_rows = g.emit("pad", x_rows, before=(0, top, left, 0), after=(0, bottom, right, 0))
-        top = left = bottom = right = count_pads = 0
-    at["pads"] = (top, left, bottom + down, right + aside)
-    more = {} if count_pads is None else {"count_pads": count_pads}
-    return channels_first(g, g.emit(op, x_rows, **at, **more), len(g.shape(x)))
-
-
 @rule_of_any("MaxPool")
-def max_pool(g: Importer, c: Call) -> str:
-    return pool(g, c, "maxpool2d")
-
-
 @rule("AveragePool")
-def average_pool(g: Importer, c: Call) -> str:
-    return pool(g, c, "avgpool2d", int(c.attrs.get("count_include_pad", 0)))
+def pool(g: Importer, c: Call) -> str:
+    x, y = c.inputs[0], rows(g, c.inputs[0])
+    at: dict[str, Any] = window(c, c.attrs["kernel_shape"], g.shape(x)[2:])
+    (top, left, bottom, right), (down, aside) = at["pads"], at.pop("extra")
+    if c.op == "AveragePool":
+        at["count_pads"] = int(c.attrs.get("count_include_pad", 0))
+    if at.get("count_pads") and (down or aside):  # the pads count, the extra cells of ceil_mode do not
+        y = g.emit("pad", y, before=(0, top, left, 0), after=(0, bottom, right, 0))
+        top = left = bottom = right = at["count_pads"] = 0
+    at["pads"] = (top, left, bottom + down, right + aside)
+    y = g.emit("maxpool2d" if c.op == "MaxPool" else "avgpool2d", y, **at)
+    return channels_first(g, y, len(g.shape(x)))
 
 
 @rule("GlobalAveragePool", "GlobalMaxPool")
@@ -147,10 +142,9 @@ def normalization(g: Importer, c: Call) -> str:
 def resize(g: Importer, c: Call) -> str:
     """Whole factors over a picture are `upsample2d`; else each axis is picked from, cell by cell."""
     x, old, rank = c.inputs[0], g.shape(c.inputs[0]), len(g.shape(c.inputs[0]))
-    if (mode := c.attrs.get("mode", "nearest")) != "nearest":
-        raise refuse(f"its mode is {mode}; brainc knows nearest")
-    if c.attrs.get("keep_aspect_ratio_policy", "stretch") != "stretch":
-        raise refuse("it keeps the aspect ratio", "give all sizes")
+    for key, only in (("mode", "nearest"), ("keep_aspect_ratio_policy", "stretch")):
+        if (value := c.attrs.get(key, only)) != only:
+            raise refuse(f"its {key} is {value}; brainc knows {only}")
     by_size = len(c.inputs) > 3
     numbers = c.attrs.get("scales") or g.array(c.inputs[-1], "its scales or sizes").reshape(-1)
     scales, new = [1.0] * rank, list(old)
@@ -162,12 +156,9 @@ def resize(g: Importer, c: Call) -> str:
     picks = [_nearest(c, n, m, s) for n, m, s in zip(old, new, scales, strict=True)]
     factors = [m // n if np.array_equal(p, np.arange(m) // max(m // n, 1)) else 0
                for n, m, p in zip(old, new, picks, strict=True)]  # fmt: skip
-    if rank in (3, 4) and all(factors) and max(factors) > 1:
-        if factors[:2] == [1, 1]:
-            last = (1, *factors[2:])[-2:]
-            return channels_first(g, g.emit("upsample2d", rows(g, x), factors=last), rank)
-        if rank == 4 and factors[0] == factors[3] == 1:
-            return g.emit("upsample2d", x, factors=(factors[1], factors[2]))
+    if rank in (3, 4) and all(factors) and factors[:2] == [1, 1] != factors[2:]:
+        y = g.emit("upsample2d", rows(g, x), factors=(1, *factors[2:])[-2:])
+        return channels_first(g, y, rank)
     for axis, pick in enumerate(picks):
         x = take(g, x, axis, pick.tolist())
     return x
@@ -186,6 +177,10 @@ def _nearest(c: Call, old: int, new: int, scale: float) -> Array:
     }
     if how not in places:
         raise refuse(f"its coordinates are {how}")
-    up = {"floor": np.floor, "ceil": np.ceil, "round_prefer_floor": lambda p: np.ceil(p - 0.5),
-          "round_prefer_ceil": lambda p: np.floor(p + 0.5)}[rounding]  # fmt: skip
-    return np.clip(up(places[how]), 0, old - 1).astype(np.int64)
+    up: dict[str, Callable[[Array], Array]] = {
+        "floor": np.floor,
+        "ceil": np.ceil,
+        "round_prefer_floor": lambda p: np.ceil(p - 0.5),
+        "round_prefer_ceil": lambda p: np.floor(p + 0.5),
+    }
+    return np.clip(up[rounding](places[how]), 0, old - 1).astype(np.int64)

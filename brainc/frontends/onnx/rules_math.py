@@ -42,11 +42,11 @@ def binary(g: Importer, op: str, a: str, b: str | float) -> str:
     """a op b; the first operand is made the one of full shape, the second loses leading ones."""
     b = b if isinstance(b, str) else g.constant(np.float32(b))
     shape, commutative = np.broadcast_shapes(g.shape(a), g.shape(b)), op not in ("div", "power", "sub")
-    if commutative and (g.is_known(a) or (g.shape(a) != shape and not g.is_known(b))):
+    if commutative and (a in g.known or (g.shape(a) != shape and b not in g.known)):
         a, b = b, a
-    elif g.is_known(a) and op == "sub":
+    elif a in g.known and op == "sub":
         a, b, op = g.emit("unary", b, fn="neg"), a, "add"
-    elif g.is_known(a) and op == "div":
+    elif a in g.known and op == "div":
         a, b, op = g.emit("unary", b, fn="reciprocal"), a, "mul"
     a = broadcast(g, a, shape)
     while g.shape(b)[:1] == (1,) and g.shape(b) != shape:
@@ -70,7 +70,7 @@ def variadic(g: Importer, c: Call) -> str:
 def power(g: Importer, c: Call) -> str:
     """Squares and roots are not left to `powf`."""
     x, exponent = c.inputs
-    if g.is_known(exponent):
+    if exponent in g.known:
         values = np.float32(g.array(exponent, "exponent"))
         if values.size == 1 and values.ndim <= len(g.shape(x)) and values in (2.0, 0.5):
             return binary(g, "mul", x, x) if values == 2.0 else g.emit("unary", x, fn="sqrt")
@@ -104,14 +104,9 @@ def mish(g: Importer, c: Call) -> str:
     return binary(g, "mul", c.inputs[0], curve)
 
 
-@rule("Relu")
-def relu(g: Importer, c: Call) -> str:
-    return g.emit("clamp", c.inputs[0], lo=0.0)
-
-
-@rule("Clip")
+@rule("Clip", "Relu")
 def clip(g: Importer, c: Call) -> str:
-    bounds = [c.attrs.get("min", -math.inf), c.attrs.get("max", math.inf)]
+    bounds = [c.attrs.get("min", 0.0 if c.op == "Relu" else -math.inf), c.attrs.get("max", math.inf)]
     for index, name in enumerate(c.inputs[1:3]):
         if name:
             bounds[index] = g.array(name, f"the bound `{('min', 'max')[index]}`").reshape(())
@@ -123,7 +118,7 @@ def clip(g: Importer, c: Call) -> str:
 @rule("PRelu")
 def prelu(g: Importer, c: Call) -> str:
     x, slope = c.inputs
-    if g.is_known(slope) and prod(g.shape(slope)) == 1:
+    if slope in g.known and prod(g.shape(slope)) == 1:
         return g.emit("unary", x, fn="leaky_relu", alpha=float(g.array(slope, "slope").reshape(())))
     if len(g.shape(slope)) == 1 and g.shape(slope) == g.shape(x)[1:2]:  # of old: one a channel
         slope = g.reshape(slope, (*g.shape(slope), *(1 for _ in g.shape(x)[2:])))
@@ -145,7 +140,7 @@ def cast(g: Importer, c: Call) -> str:
 @rule_of_constants("CastLike")
 def cast_like(g: Importer, c: Call) -> str:
     x, dtype = c.inputs[0], g.dtype(c.inputs[1])
-    if g.is_known(x):
+    if x in g.known:
         return g.constant(g.array(x, "it").astype(dtype), c.outputs[0])
     return g.run("Cast", x, to=onnx.helper.np_dtype_to_tensor_dtype(dtype))
 
@@ -162,11 +157,11 @@ def product(g: Importer, a: str, b: str, bias: str = "") -> str:
     if k != k2:
         raise ValueError(f"{list(g.shape(a))} @ {list(g.shape(b))}")
     batch = np.broadcast_shapes(g.shape(a)[:-2], g.shape(b)[:-2])
-    if g.is_known(b) and prod(g.shape(b)) == k * n:
+    if b in g.known and prod(g.shape(b)) == k * n:
         weights = g.transpose(g.reshape(b, (k, n)), (1, 0))
         y = g.emit("dense", g.reshape(a, (prod(g.shape(a)) // k, k)), weights, bias)
         return g.reshape(y, (*batch, m, n))
-    if g.is_known(a) and len(g.shape(a)) == 2 and not bias:
+    if a in g.known and len(g.shape(a)) == 2 and not bias:
         y = g.emit("dense", g.reshape(flipped(g, b), (prod(g.shape(b)) // k, k)), a)
         return flipped(g, g.reshape(y, (*batch, n, m)))
     left = g.reshape(broadcast(g, a, (*batch, m, k)), (prod(batch), m, k))
@@ -191,7 +186,7 @@ def scaled(g: Importer, x: str, factor: float) -> str:
     """x times a positive or negative number; a quantised constant keeps its integers where it can."""
     if factor == 1.0:
         return x
-    if not g.is_known(x):
+    if x not in g.known:
         return binary(g, "mul", x, factor)
     known = g.known[x]
     if known.quant is not None and factor > 0:
@@ -205,11 +200,11 @@ def gemm(g: Importer, c: Call) -> str:
     a, b = (g.transpose(x, (1, 0)) if c.attrs.get(f"trans{ab}", 0) else x
             for x, ab in zip(c.inputs[:2], "AB", strict=True))  # fmt: skip
     alpha, n = float(c.attrs.get("alpha", 1.0)), g.shape(b)[-1]
-    a, b = (a, scaled(g, b, alpha)) if g.is_known(b) else (scaled(g, a, alpha), b)
+    a, b = (a, scaled(g, b, alpha)) if b in g.known else (scaled(g, a, alpha), b)
     if not c.input(2):
         return product(g, a, b)
     bias = scaled(g, c.inputs[2], float(c.attrs.get("beta", 1.0)))
-    if g.is_known(b) and g.is_known(bias) and g.shape(bias) in ((n,), (1, n)):
+    if b in g.known and bias in g.known and g.shape(bias) in ((n,), (1, n)):
         return product(g, a, b, g.reshape(bias, (n,)))
     return binary(g, "add", product(g, a, b), bias)
 

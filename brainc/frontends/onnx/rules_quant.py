@@ -45,7 +45,7 @@ def quant_of(g: Importer, names: Sequence[str], axis: int | None = None) -> Quan
 def real(g: Importer, names: Sequence[str], axis: int | None = None, hint: str = "") -> str:
     """What integers (x, scale, zero point) stand for: a node, or a constant with a quantisation."""
     x = names[0]
-    if not g.is_known(x):
+    if x not in g.known:
         quant = quant_of(g, names[1:])
         return g.emit("from_int", x, scale=quant.scale[0], zero=quant.zero[0])
     quant = quant_of(g, names[1:], axis if g.shape(x) else None)
@@ -61,7 +61,7 @@ def integer(g: Importer, names: Sequence[str], dtype: np.dtype[Any] | None = Non
     ours = of_numpy(dtype or (g.dtype(zero) if zero else np.dtype(np.uint8)))
     if ours is None or not ours.is_integer or ours.bits > 16:
         raise refuse("its integers are not of 8 or 16 bits", "quantise to int8 or uint8")
-    if g.is_known(x):
+    if x in g.known:
         raise refuse("its operand is constant", "fold constants before export")
     return g.emit("to_int", x, scale=quant.scale[0], zero=quant.zero[0], dtype=ours.name)
 

@@ -77,15 +77,11 @@ def constant(g: Importer, c: Call) -> str:
     return g.constant(value, c.outputs[0])
 
 
-@rule_of_constants("Shape")
+@rule_of_constants("Shape", "Size")
 def shape(g: Importer, c: Call) -> str:
     sizes = np.array(g.shape(c.inputs[0]), np.int64)
-    return g.constant(sizes[c.attrs.get("start", 0) : c.attrs.get("end")], c.outputs[0])
-
-
-@rule_of_constants("Size")
-def size(g: Importer, c: Call) -> str:
-    return g.constant(np.int64(prod(g.shape(c.inputs[0]))), c.outputs[0])
+    part = sizes[c.attrs.get("start", 0) : c.attrs.get("end")]
+    return g.constant(np.int64(sizes.prod()) if c.op == "Size" else part, c.outputs[0])
 
 
 @rule_of_constants("If")
@@ -220,9 +216,9 @@ def tile(g: Importer, c: Call) -> str:
 def blocks(g: Importer, c: Call) -> str:
     """Channels to squares of pixels and back: an axis is split, moved and joined."""
     size, (n, ch, h, w) = int(c.attrs["blocksize"]), g.shape(c.inputs[0])
-    deep = ch // (size * size)
+    deep, small = ch // (size * size), (h // size, w // size)
     apart, perm, new = {
-        "S2D": ((n, ch, h // size, size, w // size, size), (0, 3, 5, 1, 2, 4), (ch * size * size, h // size, w // size)),
+        "S2D": ((n, ch, small[0], size, small[1], size), (0, 3, 5, 1, 2, 4), (ch * size * size, *small)),
         "DCR": ((n, size, size, deep, h, w), (0, 3, 4, 1, 5, 2), (deep, h * size, w * size)),
         "CRD": ((n, deep, size, size, h, w), (0, 1, 4, 2, 5, 3), (deep, h * size, w * size)),
     }["S2D" if c.op == "SpaceToDepth" else c.attrs.get("mode", "DCR")]
