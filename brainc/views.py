@@ -121,7 +121,7 @@ class Viewer:
         return self.functions[key].fn
 
     def _arguments(self, node: Node, choice: Choice, plan: EntryPlan | None) -> list[tuple[str, str]]:
-        """(parameter, argument) of everything that is not baked in; without a plan, of the parameters only."""
+        """(parameter, argument) of all that is not baked in; without a plan only the parameters count."""
         shown = [a for a in choice.kernel.args if a not in choice.kernel.bake]
         return [pair for a in shown for pair in self._argument(node, choice, a, plan)]
 

@@ -7,7 +7,8 @@ same three things, so a new op is a new file and nothing is registered by hand.
 Signature: `x[M,K] w[N,K]c b[N]c? -> y[M,N]:i32`. Dims are names bound across operands; `[...]` is any
 shape (its number of elements is bound as `E`, that of `[...2]` as `E2`); `[]` a scalar. After the
 bracket: `c` constant, `?` optional, `!` mutated, `*` any number of these. `:dtype` fixes an output's
-type, else it is that of the first operand. Ops whose name starts with `q` are exact on integers.
+type, else it is that of the first operand. A `result` rule says what a signature cannot; it takes types
+where the meaning takes arrays. Ops whose name starts with `q` are exact on integers.
 """
 
 from __future__ import annotations
@@ -16,19 +17,27 @@ import importlib
 import inspect
 import pkgutil
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
 import numpy as np
 
-from brainc.dtypes import DTYPES, Array
+from brainc.dtypes import DTYPES
+from brainc.dtypes import Array as Array
 from brainc.errors import KernelError, ModelError, UnsupportedError
-from brainc.ir import Attr, Attrs, TensorType
+from brainc.ir import Attr, Attrs
+from brainc.ir import TensorType as TensorType
 
+Rng = np.random.Generator
+Ints = tuple[int, ...]
 Case = tuple[list[Array | None], dict[str, Attr]]
-ResultRule = Callable[[Sequence[TensorType | None], Mapping[str, Attr]], tuple[TensorType, ...]]
+Cases = Iterator[Case]
+MakeCases = Callable[[Rng], Cases]
+ResultRule = Callable[..., TensorType | None]
+NONE: Attrs = {}
+ROUND: Attrs = {"round": "once"}  # the rounding profile of an op that requantises; its meaning is `once`
 _OPERAND = re.compile(r"(?P<name>\w+)\[(?P<dims>[^\]]*)\](?P<flags>[c?!*]*)(?::(?P<dtype>\w+))?$")
 
 
@@ -51,9 +60,7 @@ def parse_operand(text: str) -> Operand:
         raise KernelError(f"cannot read operand {text!r} in an op signature", fix="write name[D1,D2]flags")
     dims = tuple(d.strip() for d in match["dims"].split(",") if d.strip())
     flags = match["flags"]
-    return Operand(
-        match["name"], dims, "c" in flags, "?" in flags, "!" in flags, "*" in flags, match["dtype"]
-    )
+    return Operand(match["name"], dims, *(mark in flags for mark in "c?!*"), match["dtype"])
 
 
 def parse_signature(text: str) -> tuple[tuple[Operand, ...], tuple[Operand, ...]]:
@@ -73,21 +80,22 @@ class Op:
     outputs: tuple[Operand, ...]
     meaning: Callable[..., Any]
     defaults: Mapping[str, Any]  # `inspect.Parameter.empty` where there is none
+    hints: Collection[str] = ()  # those attributes that only kernels read
     macs: str = "0"  # multiply-accumulates, a formula over the dims
     rule: ResultRule | None = None
-    make_cases: Callable[[np.random.Generator], Iterator[Case]] | None = field(default=None, repr=False)
+    make_cases: MakeCases | None = field(default=None, repr=False)
 
     @property
     def exact(self) -> bool:
         """Integer ops agree to the bit on every machine; the others are float, compared with a tolerance."""
         return self.name.startswith("q")
 
-    def cases(self, make: Callable[[np.random.Generator], Iterator[Case]]) -> None:
+    def cases(self, make: MakeCases) -> None:
         """Decorator: odd sizes, extremes, saturation; every kernel of this op is tested on these."""
         self.make_cases = make
 
     def result(self, rule: ResultRule) -> None:
-        """Decorator: the result types, where the signature alone does not say them."""
+        """Decorator: the result's type (None: no result), where the signature alone does not say it."""
         self.rule = rule
 
     def full(self, given: Attrs) -> dict[str, Attr]:
@@ -141,7 +149,8 @@ class Op:
         """The result types (without quantisation) for these operand types."""
         dims = self.bind(ins)
         if self.rule is not None:
-            return self.rule(ins, self.full(given))
+            ruled = self.rule(*ins, **self.full(given))
+            return () if ruled is None else (ruled,)
         first = next(t for t in ins if t is not None)
         results = []
         for out in self.outputs:
@@ -152,7 +161,8 @@ class Op:
 
     def run(self, arrays: Sequence[Array | None], given: Attrs) -> tuple[Array, ...]:
         """The meaning, on numbers."""
-        result = self.meaning(*arrays, **self.full(given))
+        read = {name: value for name, value in self.full(given).items() if name not in self.hints}
+        result = self.meaning(*arrays, **read)
         return tuple(result) if isinstance(result, tuple) else (result,)
 
 
@@ -160,14 +170,20 @@ def _size(name: str, dims: Mapping[str, int]) -> int:
     return int(name) if name.isdigit() else dims[name]
 
 
-def op(signature: str, *, macs: str = "0") -> Callable[[Callable[..., Any]], Op]:
-    """Decorator: makes an op of a numpy function; keyword-only parameters are its attributes."""
+def op(
+    signature: str, *, macs: str = "0", shared: Attrs = NONE, hints: Attrs = NONE, result: ResultRule | None = None
+) -> Callable[[Callable[..., Any]], Op]:
+    """Decorator: makes an op of a numpy function; keyword-only parameters are its attributes.
+
+    shared: further attributes with their defaults, which the meaning takes as `**`; hints: only kernels do.
+    """
 
     def make(meaning: Callable[..., Any]) -> Op:
         ins, outs = parse_signature(signature)
         parameters = inspect.signature(meaning).parameters.values()
-        defaults = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
-        return Op(meaning.__name__.rstrip("_"), ins, outs, meaning, defaults, macs)
+        own = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+        name = meaning.__name__.rstrip("_")
+        return Op(name, ins, outs, meaning, {**own, **shared, **hints}, tuple(hints), macs, result)
 
     return make
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from brainc.dtypes import Array
-from brainc.ops import Case, op
+from brainc.ops import Array, Cases, Rng, op
 
 
 @op("x[M,N] -> y[M]:i32")
@@ -17,7 +17,7 @@ def argmax(x: Array) -> Array:
 
 
 @argmax.cases
-def _cases(rng: np.random.Generator) -> Iterator[Case]:
+def _cases(rng: Rng) -> Cases:
     ties = np.array([[3, 9, 9, 1], [-1, -1, -1, -1]])
     for dtype in (np.float32, np.int8):
         yield [ties.astype(dtype)], {}

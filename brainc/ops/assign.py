@@ -9,7 +9,7 @@ import numpy as np
 from brainc.dtypes import Array
 from brainc.errors import ModelError
 from brainc.ir import Attr, TensorType
-from brainc.ops import Case, op
+from brainc.ops import Array, Cases, Rng, TensorType, op
 
 
 @op("state[...]! x[...] -> ")
@@ -29,7 +29,7 @@ def _result(ins: Sequence[TensorType | None], attrs: Mapping[str, Attr]) -> tupl
 
 
 @assign.cases
-def _cases(rng: np.random.Generator) -> Iterator[Case]:
+def _cases(rng: Rng) -> Cases:
     for shape in ((1,), (3, 5), (1, 2, 3, 4)):
         yield [np.zeros(shape, np.int8), rng.integers(-128, 128, shape).astype(np.int8)], {}
     yield [np.ones((2, 7), np.float32), rng.standard_normal((2, 7)).astype(np.float32)], {}

@@ -8,7 +8,7 @@ import numpy as np
 
 from brainc.dtypes import Array
 from brainc.ir import Attr, TensorType
-from brainc.ops import Case, ints, op
+from brainc.ops import Array, Cases, Ints, Rng, TensorType, ints, op
 from brainc.ops._samples import WINDOWS, floats
 from brainc.ops.conv2d import spatial_result, windows
 
@@ -29,10 +29,10 @@ def counts(
 def avgpool2d(
     x: Array,
     *,
-    kernel: tuple[int, ...],
-    strides: tuple[int, ...] = (1, 1),
-    pads: tuple[int, ...] = (0, 0, 0, 0),
-    dilations: tuple[int, ...] = (1, 1),
+    kernel: Ints,
+    strides: Ints = (1, 1),
+    pads: Ints = (0, 0, 0, 0),
+    dilations: Ints = (1, 1),
     count_pads: int = 0,
 ) -> Array:
     """y = mean of the window's cells inside the picture (`count_pads`: divided by the whole window)."""
@@ -53,7 +53,7 @@ def _result(ins: Sequence[TensorType | None], attrs: Mapping[str, Attr]) -> tupl
 
 
 @avgpool2d.cases
-def _cases(rng: np.random.Generator) -> Iterator[Case]:
+def _cases(rng: Rng) -> Cases:
     for kernel, shape, geometry in WINDOWS:
         for count_pads in (0, 1):
             yield [floats(rng, shape)], {**geometry, "kernel": kernel, "count_pads": count_pads}

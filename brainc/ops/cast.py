@@ -8,7 +8,7 @@ import numpy as np
 
 from brainc.dtypes import DTYPES, Array
 from brainc.ir import Attr, TensorType
-from brainc.ops import Case, op
+from brainc.ops import Array, Cases, Rng, TensorType, op
 
 
 @op("x[...] -> y[...]")
@@ -24,7 +24,7 @@ def _result(ins: Sequence[TensorType | None], attrs: Mapping[str, Attr]) -> tupl
 
 
 @cast.cases
-def _cases(rng: np.random.Generator) -> Iterator[Case]:
+def _cases(rng: Rng) -> Cases:
     whole = rng.integers(-100, 101, 30)
     for source, to in (
         ("f4", "i32"),

@@ -8,7 +8,7 @@ import numpy as np
 
 from brainc.dtypes import Array
 from brainc.ir import Attr, TensorType
-from brainc.ops import Case, op
+from brainc.ops import Array, Cases, Rng, TensorType, op
 
 
 @op("x[...]* -> y[...2]")
@@ -26,7 +26,7 @@ def _result(ins: Sequence[TensorType | None], attrs: Mapping[str, Attr]) -> tupl
 
 
 @concat.cases
-def _cases(rng: np.random.Generator) -> Iterator[Case]:
+def _cases(rng: Rng) -> Cases:
     for dtype in (np.int8, np.float32):
         for axis, sizes in ((0, (1, 2)), (1, (3, 1, 2)), (3, (1, 4))):
             shapes = [[size if i == axis else n for i, n in enumerate((1, 2, 3, 4))] for size in sizes]

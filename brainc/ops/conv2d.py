@@ -9,7 +9,7 @@ import numpy as np
 
 from brainc.dtypes import Array
 from brainc.ir import Attr, TensorType
-from brainc.ops import Case, ints, op
+from brainc.ops import Array, Cases, Ints, Rng, TensorType, ints, op
 from brainc.ops._samples import WINDOWS, floats
 
 
@@ -65,12 +65,12 @@ def conv2d(
     w: Array,
     b: Array | None,
     *,
-    strides: tuple[int, ...] = (1, 1),
-    pads: tuple[int, ...] = (0, 0, 0, 0),
-    dilations: tuple[int, ...] = (1, 1),
+    strides: Ints = (1, 1),
+    pads: Ints = (0, 0, 0, 0),
+    dilations: Ints = (1, 1),
     group: int = 1,
-    lo: float = -math.inf,
-    hi: float = math.inf,
+    lo: float = -np.inf,
+    hi: float = np.inf,
 ) -> Array:
     """y = clamp(sum of window * w + b, lo, hi); pads are top, left, bottom, right; the border is 0."""
     y = grouped(windows(x, w.shape[1:3], strides, pads, dilations, 0), w, group)
@@ -85,7 +85,7 @@ def _result(ins: Sequence[TensorType | None], attrs: Mapping[str, Attr]) -> tupl
 
 
 @conv2d.cases
-def _cases(rng: np.random.Generator) -> Iterator[Case]:
+def _cases(rng: Rng) -> Cases:
     for (kh, kw), shape, geometry in WINDOWS:
         w = floats(rng, (5, kh, kw, shape[3]))
         yield [floats(rng, shape), w, floats(rng, (5,))], {**geometry, "hi": 4.0}

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from brainc.dtypes import Array
-from brainc.ops import Case, op
+from brainc.ops import Array, Cases, Rng, op
 from brainc.ops._samples import pairs
 
 
@@ -18,7 +18,7 @@ def div(a: Array, b: Array) -> Array:
 
 
 @div.cases
-def _cases(rng: np.random.Generator) -> Iterator[Case]:
+def _cases(rng: Rng) -> Cases:
     for (a, b), attrs in pairs(rng, positive=True):
         assert a is not None
         yield [-a, b], attrs

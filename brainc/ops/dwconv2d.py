@@ -9,7 +9,7 @@ import numpy as np
 
 from brainc.dtypes import Array
 from brainc.ir import Attr, TensorType
-from brainc.ops import Case, op
+from brainc.ops import Array, Cases, Ints, Rng, TensorType, op
 from brainc.ops._samples import WINDOWS, floats
 from brainc.ops.conv2d import spatial_result, windows
 
@@ -20,11 +20,11 @@ def dwconv2d(
     w: Array,
     b: Array | None,
     *,
-    strides: tuple[int, ...] = (1, 1),
-    pads: tuple[int, ...] = (0, 0, 0, 0),
-    dilations: tuple[int, ...] = (1, 1),
-    lo: float = -math.inf,
-    hi: float = math.inf,
+    strides: Ints = (1, 1),
+    pads: Ints = (0, 0, 0, 0),
+    dilations: Ints = (1, 1),
+    lo: float = -np.inf,
+    hi: float = np.inf,
 ) -> Array:
     """y = clamp(sum of window * w + b, lo, hi), channel by channel; the border is 0."""
     y = (windows(x, w.shape[:2], strides, pads, dilations, 0) * w).sum(axis=(3, 4), dtype=x.dtype)
@@ -39,7 +39,7 @@ def _result(ins: Sequence[TensorType | None], attrs: Mapping[str, Attr]) -> tupl
 
 
 @dwconv2d.cases
-def _cases(rng: np.random.Generator) -> Iterator[Case]:
+def _cases(rng: Rng) -> Cases:
     for (kh, kw), shape, geometry in WINDOWS:
         c = shape[3]
         yield [floats(rng, shape), floats(rng, (kh, kw, c)), floats(rng, (c,))], {**geometry, "lo": 0.0}

@@ -8,11 +8,11 @@ import numpy as np
 
 from brainc.dtypes import Array
 from brainc.ir import Attr, TensorType
-from brainc.ops import Case, ints, op
+from brainc.ops import Array, Cases, Ints, Rng, TensorType, ints, op
 
 
 @op("x[...] -> y[...2]")
-def expand(x: Array, *, shape: tuple[int, ...]) -> Array:
+def expand(x: Array, *, shape: Ints) -> Array:
     """y = x repeated up to `shape` (numpy's broadcasting; x has as many axes as shape)."""
     return np.ascontiguousarray(np.broadcast_to(x, shape))
 
@@ -25,7 +25,7 @@ def _result(ins: Sequence[TensorType | None], attrs: Mapping[str, Attr]) -> tupl
 
 
 @expand.cases
-def _cases(rng: np.random.Generator) -> Iterator[Case]:
+def _cases(rng: Rng) -> Cases:
     for dtype in (np.int8, np.float32):
         for shape, wide in (((1, 5), (3, 5)), ((2, 1, 3), (2, 4, 3)), ((1, 1), (2, 2)), ((3, 1), (3, 6))):
             yield [(rng.standard_normal(shape) * 50).astype(dtype)], {"shape": wide}

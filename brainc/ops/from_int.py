@@ -8,7 +8,7 @@ import numpy as np
 
 from brainc import numerics
 from brainc.dtypes import Array
-from brainc.ops import Case, op
+from brainc.ops import Array, Cases, Rng, op
 
 
 @op("x[...] -> y[...]:f32")
@@ -18,7 +18,7 @@ def from_int(x: Array, *, scale: float, zero: int) -> Array:
 
 
 @from_int.cases
-def _cases(rng: np.random.Generator) -> Iterator[Case]:
+def _cases(rng: Rng) -> Cases:
     for dtype in ("i1", "u1", "i2", "u2"):
         limits = np.iinfo(dtype)
         x = np.linspace(limits.min, limits.max, 256).astype(dtype)

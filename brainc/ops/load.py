@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from brainc.dtypes import Array
-from brainc.ops import Case, op
+from brainc.ops import Array, Cases, Rng, op
 
 
 @op("x[...]c -> y[...]")
@@ -17,6 +17,6 @@ def load(x: Array) -> Array:
 
 
 @load.cases
-def _cases(rng: np.random.Generator) -> Iterator[Case]:
+def _cases(rng: Rng) -> Cases:
     yield [rng.integers(-128, 128, (3, 5)).astype(np.int8)], {}
     yield [rng.standard_normal(7).astype(np.float32)], {}

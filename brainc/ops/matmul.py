@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from brainc.dtypes import Array
-from brainc.ops import Case, op
+from brainc.ops import Array, Cases, Rng, op
 from brainc.ops._samples import floats
 
 
@@ -18,6 +18,6 @@ def matmul(a: Array, b: Array) -> Array:
 
 
 @matmul.cases
-def _cases(rng: np.random.Generator) -> Iterator[Case]:
+def _cases(rng: Rng) -> Cases:
     for b, m, k, n in ((1, 1, 1, 1), (1, 4, 16, 8), (3, 2, 5, 7)):
         yield [floats(rng, (b, m, k)), floats(rng, (b, k, n))], {}

@@ -8,7 +8,7 @@ import numpy as np
 
 from brainc.dtypes import Array
 from brainc.ir import Attr, TensorType
-from brainc.ops import Case, ints, op
+from brainc.ops import Array, Cases, Ints, Rng, TensorType, ints, op
 from brainc.ops._samples import WINDOWS, floats, int8s
 from brainc.ops.conv2d import spatial_result, windows
 
@@ -17,10 +17,10 @@ from brainc.ops.conv2d import spatial_result, windows
 def maxpool2d(
     x: Array,
     *,
-    kernel: tuple[int, ...],
-    strides: tuple[int, ...] = (1, 1),
-    pads: tuple[int, ...] = (0, 0, 0, 0),
-    dilations: tuple[int, ...] = (1, 1),
+    kernel: Ints,
+    strides: Ints = (1, 1),
+    pads: Ints = (0, 0, 0, 0),
+    dilations: Ints = (1, 1),
 ) -> Array:
     """y = max of the window; the border never wins."""
     lowest = np.iinfo(x.dtype).min if x.dtype.kind in "iu" else -np.inf
@@ -35,7 +35,7 @@ def _result(ins: Sequence[TensorType | None], attrs: Mapping[str, Attr]) -> tupl
 
 
 @maxpool2d.cases
-def _cases(rng: np.random.Generator) -> Iterator[Case]:
+def _cases(rng: Rng) -> Cases:
     for kernel, shape, geometry in WINDOWS:
         yield [floats(rng, shape)], {**geometry, "kernel": kernel}
         yield [int8s(rng, shape)], {**geometry, "kernel": kernel}

@@ -8,11 +8,11 @@ import numpy as np
 
 from brainc.dtypes import Array
 from brainc.ir import Attr, TensorType
-from brainc.ops import Case, ints, op
+from brainc.ops import Array, Cases, Ints, Rng, TensorType, ints, op
 
 
 @op("x[...] -> y[...2]")
-def pad(x: Array, *, before: tuple[int, ...], after: tuple[int, ...], value: float = 0.0) -> Array:
+def pad(x: Array, *, before: Ints, after: Ints, value: float = 0.0) -> Array:
     """y = x with `before` and `after` cells of `value` added along each axis (counts >= 0)."""
     return np.pad(
         x, tuple(zip(before, after, strict=True)), constant_values=np.asarray(value).astype(x.dtype)
@@ -28,7 +28,7 @@ def _result(ins: Sequence[TensorType | None], attrs: Mapping[str, Attr]) -> tupl
 
 
 @pad.cases
-def _cases(rng: np.random.Generator) -> Iterator[Case]:
+def _cases(rng: Rng) -> Cases:
     for dtype in (np.int8, np.uint8, np.float32):
         x = rng.integers(0, 100, (1, 3, 4, 2)).astype(dtype)
         for value in (0.0, 7.0, 100.0):

@@ -8,7 +8,7 @@ import numpy as np
 
 from brainc.dtypes import Array
 from brainc.numerics import scaled_sum, sum_multipliers
-from brainc.ops import Case, op
+from brainc.ops import Array, Cases, Rng, op
 from brainc.ops._samples import int8_pairs
 
 
@@ -32,7 +32,7 @@ def qadd(
 
 
 @qadd.cases
-def _cases(rng: np.random.Generator) -> Iterator[Case]:
+def _cases(rng: Rng) -> Cases:
     for a, b in int8_pairs(rng):
         for ra, rb in ((0.7, 0.4), (1.9, -1.3), (0.001, 0.9)):
             ma, mb, shift = sum_multipliers(ra, rb)

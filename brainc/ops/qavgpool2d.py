@@ -9,7 +9,7 @@ import numpy as np
 from brainc.dtypes import Array
 from brainc.ir import Attr, TensorType
 from brainc.numerics import multiplier, requant_even
-from brainc.ops import Case, ints, op
+from brainc.ops import Array, Cases, Ints, Rng, TensorType, ints, op
 from brainc.ops._samples import WINDOWS, int8s, offsets
 from brainc.ops.avgpool2d import counts
 from brainc.ops.conv2d import spatial_result, windows
@@ -21,10 +21,10 @@ def qavgpool2d(
     mult: Array,
     shift: Array,
     *,
-    kernel: tuple[int, ...],
-    strides: tuple[int, ...] = (1, 1),
-    pads: tuple[int, ...] = (0, 0, 0, 0),
-    dilations: tuple[int, ...] = (1, 1),
+    kernel: Ints,
+    strides: Ints = (1, 1),
+    pads: Ints = (0, 0, 0, 0),
+    dilations: Ints = (1, 1),
     zx: int,
     zy: int,
     lo: int = -128,
@@ -48,7 +48,7 @@ def _result(ins: Sequence[TensorType | None], attrs: Mapping[str, Attr]) -> tupl
 
 
 @qavgpool2d.cases
-def _cases(rng: np.random.Generator) -> Iterator[Case]:
+def _cases(rng: Rng) -> Cases:
     for (kh, kw), shape, geometry in WINDOWS:
         scale = [multiplier(0.8 / n) for n in range(1, kh * kw + 1)]
         for kept in (scale, scale[-1:]):

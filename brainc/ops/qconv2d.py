@@ -9,7 +9,7 @@ import numpy as np
 from brainc.dtypes import Array
 from brainc.ir import Attr, TensorType
 from brainc.numerics import requant
-from brainc.ops import Case, op
+from brainc.ops import Array, Cases, Ints, Rng, TensorType, op
 from brainc.ops._samples import WINDOWS, Geometry, int8s, offsets, scales
 from brainc.ops.conv2d import grouped, spatial_result, windows
 
@@ -22,9 +22,9 @@ def qconv2d(
     mult: Array,
     shift: Array,
     *,
-    strides: tuple[int, ...] = (1, 1),
-    pads: tuple[int, ...] = (0, 0, 0, 0),
-    dilations: tuple[int, ...] = (1, 1),
+    strides: Ints = (1, 1),
+    pads: Ints = (0, 0, 0, 0),
+    dilations: Ints = (1, 1),
     group: int = 1,
     zx: int,
     zy: int,
@@ -51,7 +51,7 @@ def _result(ins: Sequence[TensorType | None], attrs: Mapping[str, Attr]) -> tupl
 
 
 @qconv2d.cases
-def _cases(rng: np.random.Generator) -> Iterator[Case]:
+def _cases(rng: Rng) -> Cases:
     for (kh, kw), shape, geometry in WINDOWS:
         for filters, per_channel in ((5, True), (8, False)):
             yield _one(rng, shape, (filters, kh, kw, shape[3]), per_channel, geometry)
@@ -69,9 +69,9 @@ def _cases(rng: np.random.Generator) -> Iterator[Case]:
 
 
 def _one(
-    rng: np.random.Generator,
-    shape: tuple[int, ...],
-    filters: tuple[int, ...],
+    rng: Rng,
+    shape: Ints,
+    filters: Ints,
     per_channel: bool,
     attrs: Geometry,
 ) -> Case:

@@ -8,7 +8,7 @@ import numpy as np
 
 from brainc.dtypes import Array
 from brainc.numerics import dot, requant
-from brainc.ops import Case, op
+from brainc.ops import Array, Cases, Rng, op
 from brainc.ops._samples import int8s, scales
 
 
@@ -33,7 +33,7 @@ def qdense(
 
 
 @qdense.cases
-def _cases(rng: np.random.Generator) -> Iterator[Case]:
+def _cases(rng: Rng) -> Cases:
     for m, k, n in ((1, 1, 1), (1, 16, 10), (3, 7, 5), (5, 64, 12), (2, 33, 8), (1, 600, 3), (4, 24, 64)):
         for per_channel in (True, False):
             x, w = int8s(rng, (m, k)), int8s(rng, (n, k), -127)

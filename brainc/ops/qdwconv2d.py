@@ -9,7 +9,7 @@ import numpy as np
 from brainc.dtypes import Array
 from brainc.ir import Attr, TensorType
 from brainc.numerics import requant
-from brainc.ops import Case, op
+from brainc.ops import Array, Cases, Ints, Rng, TensorType, op
 from brainc.ops._samples import WINDOWS, int8s, offsets, scales
 from brainc.ops.conv2d import spatial_result, windows
 
@@ -22,9 +22,9 @@ def qdwconv2d(
     mult: Array,
     shift: Array,
     *,
-    strides: tuple[int, ...] = (1, 1),
-    pads: tuple[int, ...] = (0, 0, 0, 0),
-    dilations: tuple[int, ...] = (1, 1),
+    strides: Ints = (1, 1),
+    pads: Ints = (0, 0, 0, 0),
+    dilations: Ints = (1, 1),
     zx: int,
     zy: int,
     lo: int = -128,
@@ -45,7 +45,7 @@ def _result(ins: Sequence[TensorType | None], attrs: Mapping[str, Attr]) -> tupl
 
 
 @qdwconv2d.cases
-def _cases(rng: np.random.Generator) -> Iterator[Case]:
+def _cases(rng: Rng) -> Cases:
     for (kh, kw), shape, geometry in WINDOWS:
         for per_channel in (True, False):
             c = shape[3]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from brainc.dtypes import Array
-from brainc.ops import Case, op
+from brainc.ops import Array, Cases, Rng, op
 from brainc.ops._samples import int8s
 
 
@@ -18,7 +18,7 @@ def qlut(x: Array, table: Array) -> Array:
 
 
 @qlut.cases
-def _cases(rng: np.random.Generator) -> Iterator[Case]:
+def _cases(rng: Rng) -> Cases:
     table = rng.integers(-128, 128, 256).astype(np.int8)
     for x in (np.arange(-128, 128).astype(np.int8), int8s(rng, (1, 3, 5, 7)), int8s(rng, (1,))):
         yield [x, table], {}

@@ -9,7 +9,7 @@ import numpy as np
 from brainc.dtypes import Array
 from brainc.ir import Attr
 from brainc.numerics import requant
-from brainc.ops import Case, op
+from brainc.ops import Array, Cases, Rng, op
 from brainc.ops._samples import int8s, scales
 
 
@@ -33,7 +33,7 @@ def qmatmul(
 
 
 @qmatmul.cases
-def _cases(rng: np.random.Generator) -> Iterator[Case]:
+def _cases(rng: Rng) -> Cases:
     for b, m, k, n in ((1, 1, 1, 1), (1, 4, 16, 8), (3, 2, 5, 7)):
         mult, shift = scales(rng, 1, k)
         scale: dict[str, Attr] = {"mult": int(mult[0]), "shift": int(shift[0]), "zy": 3}

@@ -8,7 +8,7 @@ import numpy as np
 
 from brainc.dtypes import Array
 from brainc.numerics import multiplier, requant_even
-from brainc.ops import Case, op
+from brainc.ops import Array, Cases, Rng, op
 from brainc.ops._samples import int8s
 
 
@@ -21,7 +21,7 @@ def qmean(
 
 
 @qmean.cases
-def _cases(rng: np.random.Generator) -> Iterator[Case]:
+def _cases(rng: Rng) -> Cases:
     for m, k, n in ((1, 1, 1), (3, 7, 5), (1, 49, 64), (2, 4, 1)):
         mult, shift = multiplier(0.9 / k)
         yield [int8s(rng, (m, k, n))], {"zx": -30, "mult": mult, "shift": shift, "zy": 11, "hi": 100}

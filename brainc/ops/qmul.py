@@ -8,7 +8,7 @@ import numpy as np
 
 from brainc.dtypes import Array
 from brainc.numerics import multiplier, requant
-from brainc.ops import Case, op
+from brainc.ops import Array, Cases, Rng, op
 from brainc.ops._samples import int8_pairs
 
 
@@ -31,7 +31,7 @@ def qmul(
 
 
 @qmul.cases
-def _cases(rng: np.random.Generator) -> Iterator[Case]:
+def _cases(rng: Rng) -> Cases:
     for a, b in int8_pairs(rng):
         for real in (0.013, 0.4):
             mult, shift = multiplier(real)

@@ -9,7 +9,7 @@ import numpy as np
 from brainc.dtypes import I8, U8, Array
 from brainc.ir import Attr, TensorType
 from brainc.numerics import shift_u8
-from brainc.ops import Case, op
+from brainc.ops import Array, Cases, Rng, TensorType, op
 
 
 @op("x[...] -> y[...]")
@@ -25,6 +25,6 @@ def _result(ins: Sequence[TensorType | None], attrs: Mapping[str, Attr]) -> tupl
 
 
 @qshift8.cases
-def _cases(rng: np.random.Generator) -> Iterator[Case]:
+def _cases(rng: Rng) -> Cases:
     yield [np.arange(-128, 128).astype(np.int8)], {}
     yield [np.arange(256).astype(np.uint8).reshape(1, 4, 8, 8)], {}

@@ -8,7 +8,7 @@ import numpy as np
 
 from brainc.dtypes import Array
 from brainc.numerics import multiplier, requant, softmax_probability
-from brainc.ops import Case, op
+from brainc.ops import Array, Cases, Rng, op
 from brainc.ops._samples import int8s
 
 
@@ -34,7 +34,7 @@ def qsoftmax(
 
 
 @qsoftmax.cases
-def _cases(rng: np.random.Generator) -> Iterator[Case]:
+def _cases(rng: Rng) -> Cases:
     for scale in (0.02, 0.4):
         table = np.rint(np.exp(-np.arange(256) * scale) * 65536).astype(np.int32)
         for shape in ((1, 1), (3, 7), (1, 12), (2, 100)):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from brainc.dtypes import Array
-from brainc.ops import Case, op
+from brainc.ops import Array, Cases, Rng, op
 from brainc.ops._samples import floats
 
 FUNCTIONS: dict[str, Callable[[Array], Array]] = {
@@ -29,7 +29,7 @@ def reduce(x: Array, *, fn: str) -> Array:
 
 
 @reduce.cases
-def _cases(rng: np.random.Generator) -> Iterator[Case]:
+def _cases(rng: Rng) -> Cases:
     for fn in FUNCTIONS:
         for shape in ((1, 1, 1), (3, 7, 5), (2, 4, 1), (1, 30, 8)):
             yield [floats(rng, shape)], {"fn": fn}

@@ -8,11 +8,11 @@ import numpy as np
 
 from brainc.dtypes import Array
 from brainc.ir import Attr, TensorType
-from brainc.ops import Case, ints, op
+from brainc.ops import Array, Cases, Ints, Rng, TensorType, ints, op
 
 
 @op("x[...] -> y[...]")
-def reshape(x: Array, *, shape: tuple[int, ...]) -> Array:
+def reshape(x: Array, *, shape: Ints) -> Array:
     """y = x in the order of rows, with another shape (all sizes given)."""
     return x.reshape(shape)
 
@@ -25,5 +25,5 @@ def _result(ins: Sequence[TensorType | None], attrs: Mapping[str, Attr]) -> tupl
 
 
 @reshape.cases
-def _cases(rng: np.random.Generator) -> Iterator[Case]:
+def _cases(rng: Rng) -> Cases:
     yield [rng.standard_normal((2, 3, 4)).astype(np.float32)], {"shape": (6, 4)}

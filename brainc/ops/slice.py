@@ -8,11 +8,11 @@ import numpy as np
 
 from brainc.dtypes import Array
 from brainc.ir import Attr, TensorType
-from brainc.ops import Case, ints, op
+from brainc.ops import Array, Cases, Ints, Rng, TensorType, ints, op
 
 
 @op("x[...] -> y[...2]")
-def slice_(x: Array, *, starts: tuple[int, ...], sizes: tuple[int, ...], steps: tuple[int, ...]) -> Array:
+def slice_(x: Array, *, starts: Ints, sizes: Ints, steps: Ints) -> Array:
     """y[i] = x[starts + i * steps], `sizes` elements along each axis; steps may be negative."""
     grids = [s + np.arange(n) * step for s, n, step in zip(starts, sizes, steps, strict=True)]
     return np.asarray(x[np.ix_(*grids)])
@@ -26,7 +26,7 @@ def _result(ins: Sequence[TensorType | None], attrs: Mapping[str, Attr]) -> tupl
 
 
 @slice_.cases
-def _cases(rng: np.random.Generator) -> Iterator[Case]:
+def _cases(rng: Rng) -> Cases:
     for dtype in (np.int8, np.float32):
         x = (rng.standard_normal((4, 5, 6)) * 50).astype(dtype)
         yield [x], {"starts": (1, 0, 2), "sizes": (2, 5, 3), "steps": (1, 1, 1)}

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from brainc.dtypes import Array
-from brainc.ops import Case, op
+from brainc.ops import Array, Cases, Rng, op
 from brainc.ops._samples import floats
 
 
@@ -19,7 +19,7 @@ def softmax(x: Array) -> Array:
 
 
 @softmax.cases
-def _cases(rng: np.random.Generator) -> Iterator[Case]:
+def _cases(rng: Rng) -> Cases:
     for shape in ((1, 1), (3, 7), (1, 12), (2, 100)):
         yield [floats(rng, shape, 5.0)], {}
     yield [np.array([[1e4, -1e4, 1e4]], np.float32)], {}

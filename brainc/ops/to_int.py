@@ -9,7 +9,7 @@ import numpy as np
 from brainc import numerics
 from brainc.dtypes import DTYPES, Array, integer_range
 from brainc.ir import Attr, TensorType
-from brainc.ops import Case, op
+from brainc.ops import Array, Cases, Rng, TensorType, op
 from brainc.ops._samples import floats
 
 
@@ -27,7 +27,7 @@ def _result(ins: Sequence[TensorType | None], attrs: Mapping[str, Attr]) -> tupl
 
 
 @to_int.cases
-def _cases(rng: np.random.Generator) -> Iterator[Case]:
+def _cases(rng: Rng) -> Cases:
     half = (np.arange(-300, 301) / 2).astype(np.float32)  # every other one is a tie
     for dtype, zero in (("i8", 0), ("i8", -128), ("u8", 128), ("i16", 5), ("u16", 40000)):
         yield [half], {"scale": 1.0, "zero": zero, "dtype": dtype}

@@ -8,11 +8,11 @@ import numpy as np
 
 from brainc.dtypes import Array
 from brainc.ir import Attr, TensorType
-from brainc.ops import Case, ints, op
+from brainc.ops import Array, Cases, Ints, Rng, TensorType, ints, op
 
 
 @op("x[...] -> y[...]")
-def transpose(x: Array, *, perm: tuple[int, ...]) -> Array:
+def transpose(x: Array, *, perm: Ints) -> Array:
     """y's axis i is x's axis perm[i]."""
     return np.ascontiguousarray(x.transpose(perm))
 
@@ -25,7 +25,7 @@ def _result(ins: Sequence[TensorType | None], attrs: Mapping[str, Attr]) -> tupl
 
 
 @transpose.cases
-def _cases(rng: np.random.Generator) -> Iterator[Case]:
+def _cases(rng: Rng) -> Cases:
     for dtype in (np.int8, np.int32, np.float32):
         for shape, perm in (
             ((3, 5), (1, 0)),

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from brainc.dtypes import Array
-from brainc.ops import Case, op
+from brainc.ops import Array, Cases, Rng, op
 from brainc.ops._samples import floats
 
 _erf = np.vectorize(math.erf, otypes=[np.float32])
@@ -53,7 +53,7 @@ def unary(x: Array, *, fn: str, alpha: float = 0.0, beta: float = 0.0) -> Array:
 
 
 @unary.cases
-def _cases(rng: np.random.Generator) -> Iterator[Case]:
+def _cases(rng: Rng) -> Cases:
     ties = np.array([-2.5, -1.5, -0.5, 0.0, 0.5, 1.5, 2.5, 3.0, -3.0, 1e-4, -1e-4, 20.0, -20.0], np.float32)
     for fn in FUNCTIONS:
         x = np.concatenate([floats(rng, (50,), 3.0), ties])

@@ -8,11 +8,11 @@ import numpy as np
 
 from brainc.dtypes import Array
 from brainc.ir import Attr, TensorType
-from brainc.ops import Case, ints, op
+from brainc.ops import Array, Cases, Ints, Rng, TensorType, ints, op
 
 
 @op("x[B,H,W,C] -> y[B,OH,OW,C]")
-def upsample2d(x: Array, *, factors: tuple[int, ...]) -> Array:
+def upsample2d(x: Array, *, factors: Ints) -> Array:
     """y[b,i,j,c] = x[b, i // factors[0], j // factors[1], c]."""
     return x.repeat(factors[0], axis=1).repeat(factors[1], axis=2)
 
@@ -26,7 +26,7 @@ def _result(ins: Sequence[TensorType | None], attrs: Mapping[str, Attr]) -> tupl
 
 
 @upsample2d.cases
-def _cases(rng: np.random.Generator) -> Iterator[Case]:
+def _cases(rng: Rng) -> Cases:
     for dtype in (np.int8, np.float32):
         for shape, factors in (((1, 2, 3, 4), (2, 2)), ((2, 3, 1, 5), (1, 3)), ((1, 1, 4, 1), (3, 1))):
             yield [(rng.standard_normal(shape) * 50).astype(dtype)], {"factors": factors}

@@ -107,7 +107,7 @@ BR_OWN void br_tap_8(int32x4_t *sum, const int8_t *x, const int8_t **w)
                      "vmullt.s16 q0, q0, q1\n\t"
                      "vadd.i32 %q[even], %q[even], q2\n\t"
                      "vadd.i32 %q[odd], %q[odd], q0"
-                     : [even] "+w"(sum[0]), [odd] "+w"(sum[1]), [w] "+r"(*w)
-                     : [x] "r"(x)
+                     : [even] "+w"(sum[0]), [odd] "+w"(sum[1]), [w] "+l"(*w)
+                     : [x] "l"(x)
                      : "q0", "q1", "q2", "memory");
 }

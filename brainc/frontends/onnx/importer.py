@@ -71,6 +71,17 @@ class Importer:
         """A list of integers (axes, sizes) that is constant."""
         return [int(n) for n in self.array(name, what).reshape(-1)]
 
+    def results(self, c: Call) -> list[tuple[int, ...]]:
+        """Shapes of a standard node's results, as ONNX infers them."""
+        outputs = [f"result {i}" for i in range(len(c.outputs))]
+        node = onnx.helper.make_node(c.op, list(c.inputs), outputs, **c.attrs)
+        kinds = {n: (self.dtype(n), self.shape(n)) for n in c.inputs if n}
+        known = {n: self.known[n].array for n in kinds if n in self.known and not self.known[n].quant}
+        shapes = [s for s in folding.infer(node, kinds, known, c.opset)[1] if s is not None]
+        if len(shapes) < len(outputs):
+            raise ValueError("the shape of the result does not follow")
+        return shapes
+
     # what rules may write
 
     def constant(self, array: npt.ArrayLike, hint: str = "c", quant: Quant | None = None) -> str:
@@ -163,7 +174,7 @@ class Importer:
         call = Call(node.op_type, name, inputs, tuple(node.output), attributes, opset)
         if any(inputs) and all(i in self.known for i in inputs if i) and not (found and found.constants):
             operands = {o: self.known[n].real() for o, n in zip(node.input, inputs, strict=True) if n}
-            for result, array in folding.fold(node, operands, self.opsets).items():
+            for result, array in folding.fold(node, operands, self.opsets.get("", 13)).items():
                 self.known[result] = Known(array)
                 self._define(result)
         elif found is None:

@@ -37,34 +37,29 @@ def channels_first(g: Importer, y: str, rank: int) -> str:
     return g.transpose(g.reshape(y, (n, length, c)), (0, 2, 1))
 
 
-def window(c: Call, kernel: Sequence[int], spatial: Sequence[int]) -> dict[str, tuple[int, ...]]:
-    """The geometry of a window over a picture (or sequence) of size `spatial`, always two-dimensional.
+def window(g: Importer, c: Call, kernel: Sequence[int]) -> dict[str, Any]:
+    """The geometry of a window over a picture (or sequence), always two-dimensional.
 
     `pads` are top, left, bottom, right; `extra` are the further cells below and to the right of ceil_mode.
     """
-    axes, lead = len(spatial), [1] * (2 - len(spatial))
-    kernel, spatial = [*lead, *kernel], [*lead, *spatial]
+    axes, auto = len(kernel), c.attrs.get("auto_pad", "NOTSET")
+    lead = [1] * (2 - axes)
     strides, dilations = ([*lead, *(c.attrs.get(k) or [1] * axes)] for k in ("strides", "dilations"))
-    given = list(c.attrs.get("pads") or [0] * 2 * axes)
-    before, after = ([0] * len(lead) + side for side in (given[:axes], given[axes:]))
+    given = list((auto == "NOTSET" and c.attrs.get("pads")) or [0] * 2 * axes)
+    before, after, extra = [0] * len(lead) + given[:axes], [0] * len(lead) + given[axes:], [0, 0]
     if min(*strides, *dilations, *kernel) < 1 or min(given) < 0:
         raise ValueError("sizes must be at least 1, pads at least 0")
-    auto, extra = c.attrs.get("auto_pad", "NOTSET"), [0, 0]
-    for i, (n, k, s, d) in enumerate(zip(spatial, kernel, strides, dilations, strict=True)):
-        reach = (k - 1) * d + 1
+    sizes = ([*lead, *numbers] for numbers in (g.shape(c.inputs[0])[2:], g.results(c)[0][2:], kernel))
+    for i, (n, out, k, s, d) in enumerate(zip(*sizes, strides, dilations, strict=True)):
+        total = (out - 1) * s + (k - 1) * d + 1 - n  # cells outside the picture that windows see
         if auto.startswith("SAME"):
-            total = max((-(-n // s) - 1) * s + reach - n, 0)
+            total = max(total, 0)
             before[i] = total // 2 if auto == "SAME_UPPER" else -(-total // 2)
             after[i] = total - before[i]
-        elif auto == "VALID":
-            before[i] = after[i] = 0
-        padded = n + before[i] + after[i]
-        if c.attrs.get("ceil_mode", 0):
-            count = -(-(padded - reach) // s) + 1
-            count -= (count - 1) * s >= n + before[i]  # a window that starts behind the picture: not counted
-            extra[i] = max((count - 1) * s + reach - padded, 0)
-    geometry = {"kernel": kernel, "strides": strides, "pads": before + after, "dilations": dilations}
-    return {key: tuple(map(int, numbers)) for key, numbers in (geometry | {"extra": extra}).items()}
+        extra[i] = max(total - before[i] - after[i], 0)
+    kernel, pads = (*lead, *kernel), (*before, *after)
+    geometry = {"kernel": kernel, "strides": strides, "pads": pads, "dilations": dilations, "extra": extra}
+    return {key: tuple(map(int, numbers)) for key, numbers in geometry.items()}
 
 
 @rule("Conv")
@@ -73,7 +68,7 @@ def conv(g: Importer, c: Call) -> str:
     if w not in g.known or (c.input(2) and c.inputs[2] not in g.known):
         raise refuse("its weights depend on the input: they must be constant")
     x_rows, w_rows, group = rows(g, x), rows(g, w), int(c.attrs.get("group", 1))
-    at = window(c, g.shape(w)[2:], g.shape(x)[2:])
+    at = window(g, c, g.shape(w)[2:])
     del at["extra"], at["kernel"]
     if g.shape(w)[1] * group != g.shape(x)[1] or g.shape(w)[0] % group:
         raise ValueError(f"weights {list(g.shape(w))} for {g.shape(x)[1]} channels in {group} groups")
@@ -85,7 +80,7 @@ def conv(g: Importer, c: Call) -> str:
 @rule("AveragePool")
 def pool(g: Importer, c: Call) -> str:
     x, y = c.inputs[0], rows(g, c.inputs[0])
-    at: dict[str, Any] = window(c, c.attrs["kernel_shape"], g.shape(x)[2:])
+    at = window(g, c, c.attrs["kernel_shape"])
     (top, left, bottom, right), (down, aside) = at["pads"], at.pop("extra")
     if c.op == "AveragePool":
         at["count_pads"] = int(c.attrs.get("count_include_pad", 0))
@@ -126,8 +121,8 @@ def normalization(g: Importer, c: Call) -> str:
         axis = c.attrs.get("axis", -1) % len(old)
         heads, each = math.prod(old[:axis]), old[axis:]
     flat = g.reshape(x, (heads, math.prod(old) // heads))
-    centred = binary(g, "sub", flat, reduced(g, flat, "mean", [1]))
-    variance = reduced(g, binary(g, "mul", centred, centred), "mean", [1])
+    centred = binary(g, "sub", flat, reduced(g, flat, "mean", [1], (heads, 1)))
+    variance = reduced(g, binary(g, "mul", centred, centred), "mean", [1], (heads, 1))
     deviation = g.emit("unary", binary(g, "add", variance, c.attrs.get("epsilon", 1e-5)), fn="sqrt")
     y = g.reshape(binary(g, "div", centred, deviation), old)
     for op, name in zip(("mul", "add"), filter(None, c.inputs[1:]), strict=False):
@@ -145,18 +140,18 @@ def resize(g: Importer, c: Call) -> str:
     for key, only in (("mode", "nearest"), ("keep_aspect_ratio_policy", "stretch")):
         if (value := c.attrs.get(key, only)) != only:
             raise refuse(f"its {key} is {value}; brainc knows {only}")
-    by_size = len(c.inputs) > 3
-    numbers = c.attrs.get("scales") or g.array(c.inputs[-1], "its scales or sizes").reshape(-1)
-    scales, new = [1.0] * rank, list(old)
-    for axis, number in zip(c.attrs.get("axes") or range(rank), numbers, strict=True):
-        scales[axis] = int(number) / old[axis] if by_size else float(number)
-        new[axis] = int(number) if by_size else math.floor(old[axis] * float(number))
+    new = g.results(c)[0]
+    scales = [m / n for m, n in zip(new, old, strict=True)]
+    if len(c.inputs) < 4:  # scales, not sizes
+        numbers = c.attrs.get("scales") or g.array(c.inputs[-1], "its scales or sizes").reshape(-1)
+        for axis, number in zip(c.attrs.get("axes") or range(rank), numbers, strict=True):
+            scales[axis] = float(number)
     if max(new) > LONGEST:
         raise refuse(f"it resizes to {new}")
     picks = [_nearest(c, n, m, s) for n, m, s in zip(old, new, scales, strict=True)]
     factors = [m // n if np.array_equal(p, np.arange(m) // max(m // n, 1)) else 0
                for n, m, p in zip(old, new, picks, strict=True)]  # fmt: skip
-    if rank in (3, 4) and all(factors) and factors[:2] == [1, 1] != factors[2:]:
+    if rank in (3, 4) and all(factors) and factors[:2] == [1, 1] and max(factors) > 1:
         y = g.emit("upsample2d", rows(g, x), factors=(1, *factors[2:])[-2:])
         return channels_first(g, y, rank)
     for axis, pick in enumerate(picks):

@@ -6,7 +6,7 @@ The importer finds these by their names; brainc's ops leave, with matrices of tw
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial, reduce
 from math import prod
@@ -172,14 +172,10 @@ def product(g: Importer, a: str, b: str, bias: str = "") -> str:
 
 @rule("MatMul")
 def matmul(g: Importer, c: Call) -> str:
-    """An operand of one axis is a row on the left, a column on the right; the axis it got goes again."""
     a, b = c.inputs
-    row, column = len(g.shape(a)) == 1, len(g.shape(b)) == 1
-    a = g.reshape(a, (1, *g.shape(a))) if row else a
-    b = g.reshape(b, (*g.shape(b), 1)) if column else b
-    y = product(g, a, b)
-    *batch, m, n = g.shape(y)
-    return g.reshape(y, (*batch, *([] if row else [m]), *([] if column else [n])))
+    left = g.reshape(a, g.shape(a) if len(g.shape(a)) > 1 else (1, *g.shape(a)))
+    right = g.reshape(b, g.shape(b) if len(g.shape(b)) > 1 else (*g.shape(b), 1))
+    return g.reshape(product(g, left, right), g.results(c)[0])
 
 
 def scaled(g: Importer, x: str, factor: float) -> str:
@@ -209,35 +205,27 @@ def gemm(g: Importer, c: Call) -> str:
     return binary(g, "add", product(g, a, b), bias)
 
 
-def reduced(g: Importer, x: str, fn: str, axes: Sequence[int], keep: int = 1) -> str:
-    """fn over some axes, which are brought together first: [M,K,N] to [M,N]."""
-    old = g.shape(x)
-    if not axes:
-        return x
-    first, last = axes[0], axes[-1] + 1
+def reduced(g: Importer, x: str, fn: str, axes: Sequence[int], new: Iterable[int]) -> str:
+    """fn over some axes, which are brought together first ([M,K,N] to [M,N]), under the shape `new`."""
+    first, last, rank = axes[0], axes[-1] + 1, len(g.shape(x))
     if last - first > len(axes):
-        rest = [i for i in range(len(old)) if i not in axes]
-        x, first, last = g.transpose(x, [*rest, *axes]), len(rest), len(old)
+        rest = [i for i in range(rank) if i not in axes]
+        x, first, last = g.transpose(x, [*rest, *axes]), len(rest), rank
     shape = g.shape(x)
     sizes = (prod(shape[:first]), prod(shape[first:last]), prod(shape[last:]))
-    return g.reshape(g.emit("reduce", g.reshape(x, sizes), fn=fn), without(old, axes, keep))
-
-
-def without(shape: Sequence[int], axes: Sequence[int], keep: int) -> list[int]:
-    """A shape after some axes are reduced: kept as 1, or gone."""
-    return [1 if i in axes else n for i, n in enumerate(shape) if keep or i not in axes]
+    return g.reshape(g.emit("reduce", g.reshape(x, sizes), fn=fn), new)
 
 
 @rule(*REDUCE)
 def reduce_(g: Importer, c: Call) -> str:
-    x, old, given = c.inputs[0], g.shape(c.inputs[0]), listed(g, c, "axes", 1)
-    if not given and c.attrs.get("noop_with_empty_axes", 0):
+    x, rank, given = c.inputs[0], len(g.shape(c.inputs[0])), listed(g, c, "axes", 1)
+    axes = sorted(range(rank)[a] for a in given or range(rank))
+    if not axes or (not given and c.attrs.get("noop_with_empty_axes", 0)):
         return x
-    axes = sorted(range(len(old))[a] for a in given or range(len(old)))
-    keep = c.attrs.get("keepdims", 1)
-    if c.op == "ReduceMean" and axes == [2, 3] and len(old) == 4:
-        return g.reshape(g.run("GlobalAveragePool", x), without(old, axes, keep))
-    return reduced(g, x, REDUCE[c.op], axes, keep)
+    (new,) = g.results(c)
+    if c.op == "ReduceMean" and axes == [2, 3] and rank == 4:
+        return g.reshape(g.run("GlobalAveragePool", x), new)
+    return reduced(g, x, REDUCE[c.op], axes, new)
 
 
 @rule("Softmax", "LogSoftmax")
@@ -256,8 +244,8 @@ def softmax(g: Importer, c: Call) -> str:
     if c.op == "Softmax":
         y = g.emit("softmax", table)
     else:
-        low = binary(g, "sub", table, reduced(g, table, "max", [1]))
-        total = reduced(g, g.emit("unary", low, fn="exp"), "sum", [1])
+        low = binary(g, "sub", table, reduced(g, table, "max", [1], (prod(old) // n, 1)))
+        total = reduced(g, g.emit("unary", low, fn="exp"), "sum", [1], (prod(old) // n, 1))
         y = binary(g, "sub", low, g.emit("unary", total, fn="log"))
     return g.transpose(g.reshape(y, g.shape(turned)), order)
 
@@ -271,4 +259,4 @@ def argmax(g: Importer, c: Call) -> str:
     axis = range(len(old))[c.attrs.get("axis", 0)]
     turned = g.transpose(x, [*(i for i in range(len(old)) if i != axis), axis])
     y = g.emit("argmax", g.reshape(turned, (prod(old) // old[axis], old[axis])))
-    return g.reshape(y, without(old, [axis], c.attrs.get("keepdims", 1)))
+    return g.reshape(y, g.results(c)[0])

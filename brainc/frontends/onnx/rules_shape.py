@@ -6,7 +6,7 @@ The importer finds these by their names; they work on any element type.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import prod
+from itertools import pairwise
 
 import numpy as np
 
@@ -100,38 +100,11 @@ def transpose(g: Importer, c: Call) -> str:
     return g.transpose(c.inputs[0], perm)
 
 
-@rule_of_constants("Reshape")
+@rule_of_constants("Flatten", "Reshape", "Squeeze", "Unsqueeze")
 def reshape(g: Importer, c: Call) -> str:
-    x, wanted = c.inputs[0], g.ints(c.inputs[1], "shape")
-    old = g.shape(x)
-    if not c.attrs.get("allowzero", 0):
-        wanted = [old[i] if n == 0 else n for i, n in enumerate(wanted)]
-    if -1 in wanted:
-        rest = prod(n for n in wanted if n != -1)
-        wanted[wanted.index(-1)] = prod(old) // max(rest, 1)
-    return g.reshape(x, wanted)
-
-
-@rule_of_constants("Flatten")
-def flatten(g: Importer, c: Call) -> str:
-    old, axis = g.shape(c.inputs[0]), c.attrs.get("axis", 1)
-    return g.reshape(c.inputs[0], (prod(old[:axis]), prod(old[axis:])))
-
-
-@rule_of_constants("Squeeze")
-def squeeze(g: Importer, c: Call) -> str:
-    old, axes = g.shape(c.inputs[0]), listed(g, c, "axes", 1)
-    gone = [i for i, n in enumerate(old) if n == 1] if axes is None else [range(len(old))[a] for a in axes]
-    return g.reshape(c.inputs[0], [n for i, n in enumerate(old) if i not in gone])
-
-
-@rule_of_constants("Unsqueeze")
-def unsqueeze(g: Importer, c: Call) -> str:
-    new, axes = list(g.shape(c.inputs[0])), listed(g, c, "axes", 1) or []
-    rank = len(new) + len(axes)
-    for axis in sorted(range(rank)[a] for a in axes):
-        new.insert(axis, 1)
-    return g.reshape(c.inputs[0], new)
+    for name in c.inputs[1:]:
+        g.ints(name, "shape")
+    return g.reshape(c.inputs[0], g.results(c)[0])
 
 
 @rule_of_any("Concat")
@@ -145,15 +118,14 @@ def concat(g: Importer, c: Call) -> str:
 
 @rule_of_any("Split")
 def split(g: Importer, c: Call) -> tuple[str, ...]:
-    x, parts, sizes = c.inputs[0], len(c.outputs), listed(g, c, "split", 1)
-    axis = range(len(g.shape(x)))[c.attrs.get("axis", 0)]
-    size = g.shape(x)[axis]
-    if sizes is None:
-        each = -(-size // parts)
-        sizes = [each] * (parts - 1) + [size - each * (parts - 1)]
-    if len(sizes) != parts or sum(sizes) != size:
-        raise ValueError(f"split {sizes} of {size}")
-    return tuple(cut(g, x, {axis: range(sum(sizes[:i]), sum(sizes[: i + 1]))}) for i in range(parts))
+    x = c.inputs[0]
+    axis, ends = range(len(g.shape(x)))[c.attrs.get("axis", 0)], [0]
+    listed(g, c, "split", 1)
+    for shape in g.results(c):
+        ends.append(ends[-1] + shape[axis])
+    if ends[-1] != g.shape(x)[axis]:
+        raise ValueError(f"the parts are {ends[-1]} of {g.shape(x)[axis]}")
+    return tuple(cut(g, x, {axis: range(*part)}) for part in pairwise(ends))
 
 
 @rule_of_any("Slice")
@@ -200,8 +172,8 @@ def pad(g: Importer, c: Call) -> str:
 
 @rule_of_any("Expand")
 def expand(g: Importer, c: Call) -> str:
-    wanted = g.ints(c.inputs[1], "shape")
-    return broadcast(g, c.inputs[0], np.broadcast_shapes(g.shape(c.inputs[0]), tuple(wanted)))
+    g.ints(c.inputs[1], "shape")
+    return broadcast(g, c.inputs[0], g.results(c)[0])
 
 
 @rule_of_any("Tile")
@@ -215,11 +187,10 @@ def tile(g: Importer, c: Call) -> str:
 @rule_of_any("DepthToSpace", "SpaceToDepth")
 def blocks(g: Importer, c: Call) -> str:
     """Channels to squares of pixels and back: an axis is split, moved and joined."""
-    size, (n, ch, h, w) = int(c.attrs["blocksize"]), g.shape(c.inputs[0])
-    deep, small = ch // (size * size), (h // size, w // size)
-    apart, perm, new = {
-        "S2D": ((n, ch, small[0], size, small[1], size), (0, 3, 5, 1, 2, 4), (ch * size * size, *small)),
-        "DCR": ((n, size, size, deep, h, w), (0, 3, 4, 1, 5, 2), (deep, h * size, w * size)),
-        "CRD": ((n, deep, size, size, h, w), (0, 1, 4, 2, 5, 3), (deep, h * size, w * size)),
-    }["S2D" if c.op == "SpaceToDepth" else c.attrs.get("mode", "DCR")]
-    return g.reshape(g.transpose(g.reshape(c.inputs[0], apart), perm), (n, *new))
+    s, (n, ch, h, w) = int(c.attrs["blocksize"]), g.shape(c.inputs[0])
+    first, deep = c.attrs.get("mode", "DCR") == "DCR", ch // (s * s)
+    perm: Sequence[int] = (0, 3, 4, 1, 5, 2) if first else (0, 1, 4, 2, 5, 3)
+    apart = (n, s, s, deep, h, w) if first else (n, deep, s, s, h, w)
+    if c.op == "SpaceToDepth":
+        perm, apart = np.argsort(perm).tolist(), (n, ch, h // s, s, w // s, s)
+    return g.reshape(g.transpose(g.reshape(c.inputs[0], apart), perm), g.results(c)[0])
