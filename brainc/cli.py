@@ -247,6 +247,9 @@ def main() -> None:
         sys.exit(130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except MemoryError:
+        _err.print("WorldError  not enough memory\n  fix    a smaller model, fewer samples, or a larger machine")
+        sys.exit(3)
     except OSError as error:
         _err.print(f"WorldError  {error.strerror or error}\n  where  {error.filename or 'the system'}")
         sys.exit(3)

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from brainc import link, manifest, memory, ops, passes, samples
-from brainc.brain import Brain
 from brainc.dtypes import Array
 from brainc.errors import UserError, at
 from brainc.ir import Graph, TensorType
 from brainc.kernels import KernelTable
+from brainc.manifest import Brain
 from brainc.passes.context import Context, Options
 from brainc.program import Program
 from brainc.target import Target, load_target
@@ -63,8 +63,8 @@ def compile_graph(
 ) -> Program:
     """An imported (and linked) graph to a Program for `target`.
 
-    `pins` maps node names to kernel names; `portable` leaves the target's own kernels out; `optimize` as in
-    `KernelTable`.
+    `pins` maps node names to kernel names; `portable` leaves the target's own kernels and primitives
+    out; `optimize` as in `KernelTable`.
     """
     table = KernelTable(target, pins, portable=portable, optimize=optimize)
     notes: list[str] = []
@@ -72,7 +72,7 @@ def compile_graph(
     ready = passes.run(graph, inside)
     choices = {n.name: table.choose(ready, n) for n in ready.nodes() if n.op != "reshape"}
     plan = memory.plan(ready, choices, align=min(target.word // 8, 4))
-    return Program(ready, target, choices, plan, tuple(notes))
+    return Program(ready, target, choices, plan, tuple(notes), portable)
 
 
 def compile_job(job: Job) -> Program:

@@ -49,9 +49,10 @@ def render_kernel(kernel: Kernel, env: Mapping[str, Any], fn: str, params: str) 
 
 
 def _machine_header(program: Program) -> str:
-    path = program.target.find("port.h")
-    assert path is not None
-    return _guts(path.read_text(encoding="utf-8"))
+    """The target's port (types, where constants lie) and, unless the brain is to be plain C, its primitives."""
+    names = ["port.h"] if program.portable else ["port.h", "primitives.h"]
+    found = [path for path in map(program.target.find, names) if path is not None]
+    return "\n".join(_guts(path.read_text(encoding="utf-8")) for path in found)
 
 
 def _arithmetic(program: Program) -> str:

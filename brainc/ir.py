@@ -232,12 +232,14 @@ def _size(nbytes: int) -> str:
     return f"{nbytes} B" if nbytes < 1000 else f"{nbytes / 1000:.1f} kB"
 
 
-def _quant_text(quant: Quant | None) -> str:
+def type_text(type_: TensorType) -> str:
+    """A type with its quantisation, as a manifest writes it."""
+    quant = type_.quant
     if quant is None:
-        return ""
+        return str(type_)
     if quant.axis is None:
-        return f" scale={quant.scale[0]:.6g} zero={quant.zero[0]}"
-    return f" scale=<{len(quant.scale)} along {quant.axis}>"
+        return f"{type_} scale={quant.scale[0]:.6g} zero={quant.zero[0]}"
+    return f"{type_} scale=<{len(quant.scale)} along {quant.axis}>"
 
 
 def _text(graph: Graph) -> Iterator[str]:
@@ -245,14 +247,14 @@ def _text(graph: Graph) -> Iterator[str]:
     for value in graph.values.values():
         if value.role in (Role.CONST, Role.STATE):
             sha = f", sha {value.const.key[:4]}…" if value.const else ""
-            head = f"  {value.role.value} {value.name} : {value.type}"
-            yield f"{head}{_quant_text(value.type.quant)}  ({_size(value.type.nbytes)}{sha})"
+            head = f"  {value.role.value} {value.name} : {type_text(value.type)}"
+            yield f"{head}  ({_size(value.type.nbytes)}{sha})"
     for entry in graph.entries:
-        ports = ", ".join(f"{n}: {graph.type(n)}{_quant_text(graph.type(n).quant)}" for n in entry.inputs)
-        outs = ", ".join(f"{n}: {graph.type(n)}{_quant_text(graph.type(n).quant)}" for n in entry.outputs)
+        ports = ", ".join(f"{n}: {type_text(graph.type(n))}" for n in entry.inputs)
+        outs = ", ".join(f"{n}: {type_text(graph.type(n))}" for n in entry.outputs)
         yield f"  entry {entry.name}({ports}) -> ({outs})"
         for node in entry.nodes:
-            outs = ", ".join(f"{n} : {graph.type(n)}{_quant_text(graph.type(n).quant)}" for n in node.outputs)
+            outs = ", ".join(f"{n} : {type_text(graph.type(n))}" for n in node.outputs)
             attrs_text = " ".join(f"{k}={v}" for k, v in sorted(node.attrs.items()))
             attrs_text = f" {{{attrs_text}}}" if attrs_text else ""
             yield f"    {outs} = {node.op}({', '.join(i or '-' for i in node.inputs)}){attrs_text}"

@@ -6,17 +6,17 @@ room does not. What leaves: a `Placement` (order, offsets, arena size, the prove
 problem, same placement, on every machine: the search is bounded by counted states, never by time.
 
 Sources: largest-first greedy placement as in TFLite Micro's greedy memory planner; operator order as in
-Liberis and Lane, arXiv 1910.05110; branch and bound over pairs as for disjunctive scheduling, with weights
-after Boussemart et al., "Boosting systematic search by weighting constraints", ECAI 2004.
+Liberis and Lane, arXiv 1910.05110; branch and bound over pairs as for disjunctive scheduling.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import gcd
 
-from brainc.planner_pack import Budget, Network, OutOfEffort, first_fit, height_of
-from brainc.planner_search import Model, decide, floor_of_any_order, least_peak, modest_order, network
+from brainc.planner_pack import Budget, OutOfEffort, first_fit, height_of
+from brainc.planner_search import Model, Shared, decide, least_peak, network, original_order
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,81 +99,67 @@ def scratch_name(step: str) -> str:
 def plan(problem: Problem, *, effort: int = 20_000) -> Placement:
     """Order the steps and place the blocks in as few bytes as can be found. ValueError if malformed.
 
-    * Bound: the order whose worst step needs least, over all orders, or a bound on it (`least_peak`).
-    * Greedy: in the original order and in those found so far, put blocks one after the other at the lowest
-      free offset, largest first and in a few other sequences, with overlaps. The best is the first answer.
-    * Exact: while the answer is above the bound, ask `decide` for one within a height between the two: the
-      bound itself first, then halfway. An answer lowers the one, a proof that there is none raises the other.
-    * The search ends when the two meet, or after `effort` search states of middling size (an eighth of it is
-      the unit in which small ones count): then the gap remains and is told.
+    * Bound: the least that the worst step of any order needs, and an order that shows it (`least_peak`).
+    * Greedy: in that order and in the original one, put blocks one after the other at the lowest free
+      offset, in a few sequences, with overlaps. The best is the first answer.
+    * Exact: ask `decide` for an answer at the bound, then halfway between the two. An answer lowers the one,
+      a proof that there is none raises the other.
+    * The search ends when they meet, or after about `effort` search states: then the gap remains and is told.
     """
     model, names = _compile(problem)
     budget = Budget(8 * effort)
-    original = model.plain_order()
-    calm, floor = least_peak(model, floor_of_any_order(model), budget.part(2))
-    first = _greedy(model, (original, modest_order(model), calm or original))
+    original = original_order(model)
+    calm, floor = least_peak(model, budget.part(2))
+    first = min(_greedy(model, original) + _greedy(model, calm), key=lambda found: found[0])
     (nbytes, order, offsets), floor = _improve(model, first, floor, budget)
-    plain = network(model, original, overlaps=False)
+    spans = lifetimes(problem, [problem.steps[s].name for s in original])
+    sized = [(n, *spans[name]) for name, n in zip(names, model.sizes, strict=True)]
     return Placement(
         order=tuple(problem.steps[s].name for s in order),
         offsets=dict(zip(names, offsets, strict=True)),
         nbytes=nbytes,
         lower_bound=floor,
         optimal=nbytes == floor,
-        greedy_bytes=height_of(plain.sizes, first_fit(plain, _sequences(plain)[0])),
-        liveness_bytes=max((sum(plain.sizes[b] for b in members) for members, _ in plain.groups), default=0),
+        greedy_bytes=_greedy(replace(model, permits=((),) * len(original)), original)[0][0],
+        liveness_bytes=max(
+            sum(n for n, born, dies in sized if born <= t <= dies) for t in range(len(original) or 1)
+        ),
     )
 
 
+def _greedy(model: Model, order: tuple[int, ...]) -> list[Found]:
+    """First-fit placements of an order: largest block first, most crowded first, last born first."""
+    net = network(model, order)
+    crowd = list(net.sizes)
+    for a, b, _, _ in net.edges:
+        crowd[a] += net.sizes[b]
+        crowd[b] += net.sizes[a]
+    born = range(len(crowd))
+    keys: tuple[Sequence[int], ...] = (net.sizes, crowd, born)
+    placements = (first_fit(net, sorted(born, key=key.__getitem__, reverse=True)) for key in keys)
+    return [(height_of(net.sizes, offsets), order, offsets) for offsets in placements]
+
+
 def _improve(model: Model, found: Found, floor: int, budget: Budget) -> tuple[Found, int]:
-    """Bring an answer and its lower bound together until they meet or the budget ends."""
-    untried = height = floor  # below `untried`, heights are refuted or were too hard
-    grudges: dict[tuple[int, int], int] = {}
-    while floor < found[0] and budget.left > 0:
+    """Bring answer and bound together; a height that is too hard to decide is left behind."""
+    untried = height = floor
+    while untried < found[0]:
         try:
-            answer = decide(model, height, budget.part(2), grudges)
+            answer = decide(model, height, budget.part(2))
+            floor = floor if answer else height + 1
         except OutOfEffort:
-            untried = height + 1
+            answer = None
+        if answer:
+            found = (height_of(model.sizes, answer[1]), *answer)
         else:
-            if answer is None:
-                untried = floor = height + 1
-            else:
-                found = (height_of(model.sizes, answer[1]), *answer)
-        if untried >= found[0]:
-            untried = floor  # what was too hard gets another share of the budget
+            untried = height + 1
         height = (untried + found[0] - 1) // 2
     return found, floor
 
 
-def _sequences(net: Network) -> tuple[list[int], ...]:
-    """Orders of placing: largest first; most crowded first; both; as they are born; the reverse."""
-    born = list(range(len(net.sizes)))
-    crowd = [0] * len(born)
-    for a, b, _, _ in net.edges:
-        crowd[a] += net.sizes[b]
-        crowd[b] += net.sizes[a]
-    return (
-        sorted(born, key=lambda b: -net.sizes[b]),
-        sorted(born, key=lambda b: -(net.sizes[b] + crowd[b])),
-        sorted(born, key=lambda b: -net.sizes[b] * crowd[b]),
-        born,
-        born[::-1],
-    )
-
-
-def _greedy(model: Model, orders: Iterable[tuple[int, ...]]) -> Found:
-    """The best first-fit placement over some orders and sequences; the earliest wins ties."""
-    found = []
-    for order in dict.fromkeys(orders):
-        net = network(model, order)
-        placements = (first_fit(net, sequence) for sequence in _sequences(net))
-        found += [(height_of(net.sizes, offsets), order, offsets) for offsets in placements]
-    return min(found, key=lambda candidate: candidate[0])
-
-
 def _compile(problem: Problem) -> tuple[Model, tuple[str, ...]]:
     """The problem in integers, and the name behind each block. Blocks are numbered as they are born."""
-    writer = _writers(problem)
+    _check(problem)
     blocks = {name: problem.blocks[name] for name in problem.inputs}
     for step in problem.steps:
         blocks |= {name: problem.blocks[name] for name in step.writes}
@@ -182,86 +168,61 @@ def _compile(problem: Problem) -> tuple[Model, tuple[str, ...]]:
             blocks[name] = Block(name, step.scratch, step.scratch_align)
     number = {name: i for i, name in enumerate(blocks)}
     place = {step.name: i for i, step in enumerate(problem.steps)}
+    maker = {name: step.name for step in problem.steps for name in step.writes}
 
     def mask(names: Iterable[str]) -> int:
         return sum(1 << number[name] for name in set(names) if name in number and blocks[name].nbytes)
 
-    readers = dict.fromkeys(blocks, 0)
     needs = []
-    for i, step in enumerate(problem.steps):
-        for name in step.reads:
-            readers[name] |= 1 << i
-        before = {writer[name] for name in step.reads if writer[name] is not None}
+    for step in problem.steps:
+        before = {maker[name] for name in step.reads if name in maker}
         before |= {a for a, b in problem.after if b == step.name}
-        needs.append(sum(1 << place[a] for a in before if a is not None))
+        needs.append(sum(1 << place[a] for a in before))
+    grain = gcd(*(block.align for block in blocks.values() if block.nbytes)) or 1
     model = Model(
         sizes=tuple(block.nbytes for block in blocks.values()),
         aligns=tuple(block.align for block in blocks.values()),
+        slacks=tuple(-block.nbytes % grain for block in blocks.values()),
         reads=tuple(mask(step.reads) for step in problem.steps),
         writes=tuple(mask((*step.writes, scratch_name(step.name))) for step in problem.steps),
         needs=tuple(needs),
         permits=tuple(_permits(step, blocks, number) for step in problem.steps),
-        readers=tuple(readers.values()),
+        readers=tuple(sum(1 << place[s.name] for s in problem.steps if b in s.reads) for b in blocks),
         start=mask(problem.inputs),
         keep=mask(problem.outputs),
     )
     return model, tuple(blocks)
 
 
-def _permits(
-    step: Step, blocks: Mapping[str, Block], number: Mapping[str, int]
-) -> tuple[tuple[int, int, int], ...]:
+def _permits(step: Step, blocks: Mapping[str, Block], number: Mapping[str, int]) -> tuple[Shared, ...]:
     """A step's overlaps that allow anything: one per pair, the most generous."""
-    best: dict[tuple[str, str], int] = {}
-    for o in step.overlaps:
-        if o.x not in step.reads or o.y not in step.writes:
-            raise ValueError(
-                f"{step.name}: an overlap must name a block read and a block written: {o.x}, {o.y}"
-            )
-        if blocks[o.x].nbytes and o.distance < blocks[o.y].nbytes:
-            best[o.x, o.y] = min(o.distance, best.get((o.x, o.y), o.distance))
-    return tuple((number[x], number[y], distance) for (x, y), distance in best.items())
+    if any(o.x not in step.reads or o.y not in step.writes for o in step.overlaps):
+        raise ValueError(f"{step.name}: an overlap must name a block read and a block written")
+    useful = [o for o in step.overlaps if blocks[o.x].nbytes and o.distance < blocks[o.y].nbytes]
+    best = {(number[o.x], number[o.y]): o.distance for o in sorted(useful, key=lambda o: -o.distance)}
+    return tuple((x, y, distance) for (x, y), distance in best.items())
 
 
-def _writers(problem: Problem) -> dict[str, str | None]:
-    """Who writes each block (None: it is an input). ValueError if the problem breaks its own rules."""
+def _check(problem: Problem) -> None:
+    """ValueError if the problem breaks its own rules."""
     steps = [step.name for step in problem.steps]
-    written = [(name, step.name) for step in problem.steps for name in step.writes]
-    writer: dict[str, str | None] = {**dict.fromkeys(problem.inputs), **dict(written)}
+    born = [*set(problem.inputs), *(name for step in problem.steps for name in step.writes)]
     used = {*problem.outputs, *(name for step in problem.steps for name in step.reads)}
+    room = [(b.nbytes, b.align) for b in problem.blocks.values()]
+    room += [(s.scratch, s.scratch_align) for s in problem.steps]
     complaints = (
         (len(set(steps)) < len(steps), "two steps have one name"),
-        (
-            len(writer) < len(written) + len(set(problem.inputs)),
-            "a block is written twice, or is an input and written",
-        ),
-        (
-            writer.keys() != problem.blocks.keys(),
-            "the blocks are not exactly the inputs and what steps write",
-        ),
-        (not used <= writer.keys(), "a step reads, or an output is, a block that is not there"),
-        (
-            any(name != block.name for name, block in problem.blocks.items()),
-            "a block is filed under another name",
-        ),
-        (
-            any(b.nbytes < 0 or b.align < 1 for b in problem.blocks.values()),
-            "a block has no lawful size or alignment",
-        ),
-        (
-            any(s.scratch < 0 or s.scratch_align < 1 for s in problem.steps),
-            "scratch has no lawful size or alignment",
-        ),
-        (
-            not {name for pair in problem.after for name in pair} <= set(steps),
-            "`after` names a step that is not there",
-        ),
-        (not writer.keys().isdisjoint(map(scratch_name, steps)), "a block has the name of a scratch"),
+        (len(set(born)) < len(born), "a block is written twice, or is an input and written"),
+        (set(born) != problem.blocks.keys(), "the blocks are not the inputs and what steps write"),
+        (not used <= set(born), "a step reads, or an output is, a block that is not there"),
+        (any(n != b.name for n, b in problem.blocks.items()), "a block is filed under another name"),
+        (any(n < 0 or align < 1 for n, align in room), "a block or scratch has no lawful size or alignment"),
+        (not {n for pair in problem.after for n in pair} <= set(steps), "`after` names an unknown step"),
+        (not set(born).isdisjoint(map(scratch_name, steps)), "a block has the name of a scratch"),
     )
     for wrong, what in complaints:
         if wrong:
             raise ValueError(f"malformed planning problem: {what}")
-    return writer
 
 
 def lifetimes(problem: Problem, order: Iterable[str]) -> dict[str, tuple[int, int]]:
@@ -281,23 +242,19 @@ def lifetimes(problem: Problem, order: Iterable[str]) -> dict[str, tuple[int, in
 def verify(problem: Problem, placement: Placement) -> tuple[str, ...]:
     """What is wrong with a placement, empty when nothing is. Shares no code with the planner.
 
-    Walks the order step by step, keeps what is alive, and looks at each pair when the second of the two is
-    born.
+    Walks the order, keeps what is alive, and looks at each pair when the second of the two is born.
     """
     room = {name: (block.nbytes, block.align) for name, block in problem.blocks.items()}
     room |= {f"{s.name}#scratch": (s.scratch, s.scratch_align) for s in problem.steps if s.scratch}
     steps = {step.name: step for step in problem.steps}
     if sorted(placement.order) != sorted(steps) or placement.offsets.keys() != room.keys():
-        return (
-            "the order is not exactly the steps, or the offsets are not exactly the blocks and scratches",
-        )
+        return ("the order is not exactly the steps, or the offsets not exactly blocks and scratches",)
     spans = {name: (placement.offsets[name], placement.offsets[name] + n) for name, (n, _) in room.items()}
     wrong = [f"{x}: no multiple of {align}" for x, (_, align) in room.items() if spans[x][0] % align]
-    wrong += [
-        f"{x}: outside the arena" for x, (low, high) in spans.items() if low < 0 or high > placement.nbytes
-    ]
-    position = {name: i for i, name in enumerate(placement.order)}
-    wrong += [f"{b}: runs before {a}" for a, b in problem.after if position[b] <= position[a]]
+    outside = [x for x, (low, high) in spans.items() if low < 0 or high > placement.nbytes]
+    wrong += [f"{x}: outside the arena" for x in outside]
+    when = placement.order.index
+    wrong += [f"{b}: runs before {a}" for a, b in problem.after if when(b) <= when(a)]
     pending = {name: sum(name in s.reads for s in problem.steps) + (name in problem.outputs) for name in room}
     alive: list[str] = []
     for name in problem.inputs:

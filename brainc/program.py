@@ -22,6 +22,7 @@ class Program:
     choices: Mapping[str, Choice]
     plan: Plan
     notes: tuple[str, ...] = ()  # what the passes saved or decided, for the user
+    portable: bool = False  # plain C: without the target's own kernels and primitives
 
     @property
     def name(self) -> str:

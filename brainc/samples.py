@@ -16,10 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from brainc import numerics
-from brainc.brain import type_text
 from brainc.dtypes import I8, Array, integer_range, of_numpy
 from brainc.errors import ModelError, at
-from brainc.ir import TensorType
+from brainc.ir import TensorType, type_text
 
 Ports = Sequence[tuple[str, TensorType]]
 MAX_BYTES = 1 << 31  # of one file's numbers

@@ -29,15 +29,14 @@ class Frontend(Protocol):
     KIND: str
     SUFFIXES: tuple[str, ...]
 
-    def load(self, path: Path, name: str, shapes: Mapping[str, int]) -> Graph:
-        """The model in `path` as a graph called `name`; `shapes` fixes symbolic axes."""
+    def load(self, path: Path, name: str, shapes: Mapping[str, int]) -> Graph: ...
 
 
 @cache
 def all_frontends() -> Mapping[str, Frontend]:
     """Kind to frontend, found by looking into this folder."""
-    found = sorted(info.name for info in pkgutil.iter_modules(__path__))
-    modules = [importlib.import_module(f"{__name__}.{name}") for name in found]
+    names_ = sorted(info.name for info in pkgutil.iter_modules(__path__))
+    modules = [importlib.import_module(f"{__name__}.{name}") for name in names_]
     return {m.KIND: cast(Frontend, m) for m in modules if hasattr(m, "KIND")}
 
 
@@ -58,15 +57,12 @@ def load(path: Path, *, name: str, shapes: Mapping[str, int] = NO_SHAPES, kind: 
 
 def _choose(path: Path, kind: str | None) -> Frontend:
     known = all_frontends()
-    if kind is not None:
-        if kind not in known:
-            raise ModelError(f"there is no model kind {kind!r}", fix="kinds: " + ", ".join(known))
-        return known[kind]
-    for frontend in known.values():
-        if path.suffix.lower() in frontend.SUFFIXES:
-            return frontend
-    suffixes = ", ".join(s for f in known.values() for s in f.SUFFIXES)
-    raise ModelError(
-        f"{path.name} has no suffix that tells its kind",
-        fix=f"rename it ({suffixes}), or say kind = ... in brain.toml",
-    )
+    suffixes = {suffix: frontend for frontend in known.values() for suffix in frontend.SUFFIXES}
+    if kind is not None and kind not in known:
+        raise ModelError(f"there is no model kind {kind!r}", fix="kinds: " + ", ".join(known))
+    if kind is None and path.suffix.lower() not in suffixes:
+        raise ModelError(
+            f"{path.name} has no suffix that tells its kind",
+            fix=f"rename it ({', '.join(suffixes)}), or say kind = ... in brain.toml",
+        )
+    return known[kind] if kind is not None else suffixes[path.suffix.lower()]

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from brainc import ops
-from brainc.ir import Graph, Node, fresh_name
+from brainc.ir import Graph, fresh_name
 
 _TAIL = re.compile(r"(_(prequant|dequant|dequantize\w*|quantize\w*|output_\d+)|:\d+|__\d+)+$", re.IGNORECASE)
 _NOISE = re.compile(  # the operations that frameworks append to the name of a layer, as they spell them
@@ -33,7 +33,8 @@ def tidy(graph: Graph) -> Graph:
     labels: dict[str, str] = {}
     for node in sorted(graph.nodes(), key=lambda n: not any(map(graph.is_const, n.inputs))):  # layers first
         for out in node.outputs:
-            label = fresh_name(_label(parts[out][shared:] or parts[out], node), taken)
+            text = "/".join(parts[out][shared:] or parts[out])
+            label = fresh_name(f"{node.op}{text}" if text.isdigit() else text, taken)
             taken.add(label)
             labels.setdefault(node.name, label)
             names.setdefault(out, label)
@@ -47,10 +48,7 @@ def tidy(graph: Graph) -> Graph:
 
 
 def _words(name: str) -> list[str]:
-    """The parts of a path, without what exporters (and, after `#`, the frontend) append.
-
-    Of several names joined by `;` the last.
-    """
+    """The parts of a path (the last of several joined by `;`), without what exporters append."""
     plain = name.split(";")[-1].split("#")[0]
     words = [w for w in (_TAIL.sub("", part) for part in re.split(r"[/.]", plain)) if w]
     while len(words) > 1 and _NOISE.match(words[-1]):
@@ -67,11 +65,6 @@ def _shared_prefix(names: list[list[str]]) -> int:
             break
         depth += 1
     return depth
-
-
-def _label(words: list[str], node: Node) -> str:
-    text = "/".join(words)
-    return f"{node.op}{text}" if text.isdigit() else text
 
 
 def renamed(graph: Graph, names: Mapping[str, str], labels: Mapping[str, str]) -> Graph:

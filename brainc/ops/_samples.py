@@ -10,11 +10,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from brainc.dtypes import Array
 from brainc.ir import Attr
-from brainc.ops import Case
+from brainc.ops import Array, Cases, Rng
 
-Rng = np.random.Generator
 Geometry = dict[str, Attr]
 
 # kernel, shape of x [B,H,W,C], and the rest of what a sliding window has
@@ -61,18 +59,42 @@ def offsets(rng: Rng) -> Geometry:
     return {"zx": int(rng.integers(-128, 128)), "zy": int(rng.integers(-40, 40))}
 
 
-def pairs(rng: Rng, *, positive: bool = False, **attrs: Attr) -> Iterator[Case]:
+def int8_layer(rng: Rng, x: Sequence[int], w: Sequence[int], channels: int, count: int) -> list[Array | None]:
+    """int8 x and w, int32 b of `channels`, and `count` of mult and shift."""
+    weights = int8s(rng, w, -127)
+    b = rng.integers(-20000, 20000, channels).astype(np.int32)
+    return [int8s(rng, x), weights, b, *scales(rng, count, weights.size // channels)]
+
+
+def moves(rng: Rng, shape: Sequence[int], attrs: dict[str, Attr]) -> Cases:
+    """One tensor of bytes, of words and of reals, for ops that only move elements."""
+    for dtype in (np.int8, np.int32, np.float32):
+        yield [(rng.standard_normal(tuple(shape)) * 50).astype(dtype)], attrs
+
+
+def pairs(rng: Rng) -> Cases:
     """float32 a and b of the same shape, and b repeated over a's leading axes."""
-    shapes: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...] = (
+    for a, b in (
         ((7,), (7,)),
         ((1, 3, 5, 4), (1, 3, 5, 4)),
         ((2, 3, 5), (5,)),
         ((2, 3, 4), (3, 4)),
         ((2, 9), (1,)),
-    )
-    for a_shape, b_shape in shapes:
-        a, b = floats(rng, a_shape, 2.0), floats(rng, b_shape, 2.0)
-        yield [np.abs(a) + 0.1, np.abs(b) + 0.1] if positive else [a, b], dict(attrs)
+    ):
+        yield [floats(rng, a, 2.0), floats(rng, b, 2.0)], {}
+
+
+def clamped_pairs(rng: Rng) -> Cases:
+    """The pairs, without bounds and with some."""
+    for operands, _ in pairs(rng):
+        yield operands, {}
+        yield operands, {"lo": 0.0, "hi": 1.5}
+
+
+def positive_pairs(rng: Rng) -> Cases:
+    """The pairs, above zero."""
+    for operands, _ in pairs(rng):
+        yield [np.abs(x) + 0.1 for x in operands if x is not None], {}
 
 
 def int8_pairs(rng: Rng) -> Iterator[tuple[Array, Array]]:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
-from brainc.dtypes import Array
 from brainc.ops import Array, Cases, Rng, op
-from brainc.ops._samples import pairs
+from brainc.ops._samples import positive_pairs
 
 
 @op("a[...] b[...2] -> y[...]")
@@ -19,6 +16,6 @@ def div(a: Array, b: Array) -> Array:
 
 @div.cases
 def _cases(rng: Rng) -> Cases:
-    for (a, b), attrs in pairs(rng, positive=True):
+    for (a, b), attrs in positive_pairs(rng):
         assert a is not None
         yield [-a, b], attrs

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from brainc import numerics
-from brainc.dtypes import Array
 from brainc.ops import Array, Cases, Rng, op
 
 

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import numpy as np
-
-from brainc.dtypes import Array
 from brainc.ops import Array, Cases, Rng, op
+from brainc.ops._samples import moves
 
 
 @op("x[...]c -> y[...]")
@@ -18,5 +14,4 @@ def load(x: Array) -> Array:
 
 @load.cases
 def _cases(rng: Rng) -> Cases:
-    yield [rng.integers(-128, 128, (3, 5)).astype(np.int8)], {}
-    yield [rng.standard_normal(7).astype(np.float32)], {}
+    yield from moves(rng, (3, 5), {})

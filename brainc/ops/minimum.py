@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
-from brainc.dtypes import Array
-from brainc.ops import Array, Cases, Rng, op
+from brainc.ops import Array, op
 from brainc.ops._samples import pairs
 
 
@@ -17,6 +14,4 @@ def minimum(a: Array, b: Array) -> Array:
     return np.asarray(np.minimum(a, b))
 
 
-@minimum.cases
-def _cases(rng: Rng) -> Cases:
-    yield from pairs(rng)
+minimum.cases(pairs)

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
-
 import numpy as np
 
-from brainc.dtypes import Array
-from brainc.ops import Array, Cases, Rng, op
-from brainc.ops._samples import pairs
+from brainc.ops import Array, op
+from brainc.ops._samples import clamped_pairs
 
 
 @op("a[...] b[...2] -> y[...]")
@@ -18,7 +14,4 @@ def mul(a: Array, b: Array, *, lo: float = -np.inf, hi: float = np.inf) -> Array
     return np.asarray(np.clip(a * b, lo, hi).astype(a.dtype))
 
 
-@mul.cases
-def _cases(rng: Rng) -> Cases:
-    yield from pairs(rng)
-    yield from pairs(rng, lo=0.0, hi=1.5)
+mul.cases(clamped_pairs)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
-from brainc.dtypes import Array
-from brainc.ops import Array, Cases, Rng, op
-from brainc.ops._samples import pairs
+from brainc.ops import Array, op
+from brainc.ops._samples import positive_pairs
 
 
 @op("a[...] b[...2] -> y[...]")
@@ -17,6 +14,4 @@ def power(a: Array, b: Array) -> Array:
     return np.asarray(np.power(a, b).astype(a.dtype))
 
 
-@power.cases
-def _cases(rng: Rng) -> Cases:
-    yield from pairs(rng, positive=True)
+power.cases(positive_pairs)

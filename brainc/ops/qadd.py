@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
-from brainc.dtypes import Array
 from brainc.numerics import scaled_sum, sum_multipliers
-from brainc.ops import Array, Cases, Rng, op
+from brainc.ops import ROUND, Array, Cases, Rng, op
 from brainc.ops._samples import int8_pairs
 
 
-@op("a[...] b[...2] -> y[...]")
+@op("a[...] b[...2] -> y[...]", hints=ROUND)
 def qadd(
     a: Array,
     b: Array,
@@ -25,7 +22,6 @@ def qadd(
     zy: int,
     lo: int = -128,
     hi: int = 127,
-    round: str = "once",
 ) -> Array:
     """y = scaled_sum(a, b); a negative mb subtracts. b's shape is a's, or its last axes."""
     return scaled_sum(a, np.broadcast_to(b, a.shape), za, zb, ma, mb, shift, zy, lo, hi)

@@ -2,49 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-
 import numpy as np
 
-from brainc.dtypes import Array
-from brainc.ir import Attr, TensorType
 from brainc.numerics import multiplier, requant_even
-from brainc.ops import Array, Cases, Ints, Rng, TensorType, ints, op
+from brainc.ops import ROUND, Array, Cases, Ints, Rng, op
 from brainc.ops._samples import WINDOWS, int8s, offsets
-from brainc.ops.avgpool2d import counts
-from brainc.ops.conv2d import spatial_result, windows
+from brainc.ops._windows import WINDOW, counts, window_result, windows
 
 
-@op("x[B,H,W,C] mult[S]c shift[S]c -> y[B,OH,OW,C]")
+@op("x[B,H,W,C] mult[S]c shift[S]c -> y[B,OH,OW,C]", shared=WINDOW, hints=ROUND, result=window_result)
 def qavgpool2d(
     x: Array,
     mult: Array,
     shift: Array,
     *,
     kernel: Ints,
-    strides: Ints = (1, 1),
-    pads: Ints = (0, 0, 0, 0),
-    dilations: Ints = (1, 1),
     zx: int,
     zy: int,
     lo: int = -128,
     hi: int = 127,
-    round: str = "once",
+    **window: Ints,
 ) -> Array:
     """y = requant_even(sum of (x - zx) over the cells inside the picture, mult[n - 1], shift[n - 1]).
 
     n is the number of cells inside; S is KH*KW, or 1 where every window divides by the same number.
     """
-    total = (windows(x, kernel, strides, pads, dilations, zx).astype(np.int32) - zx).sum(axis=(3, 4))
-    which = counts(x.shape, kernel, strides, pads, dilations) - 1 if mult.size > 1 else 0
+    total = (windows(x, kernel, zx, **window).astype(np.int32) - zx).sum(axis=(3, 4))
+    which = counts(x.shape, kernel, **window) - 1 if mult.size > 1 else 0
     return requant_even(total, mult[which], shift[which], zy, lo, hi)
-
-
-@qavgpool2d.result
-def _result(ins: Sequence[TensorType | None], attrs: Mapping[str, Attr]) -> tuple[TensorType, ...]:
-    kernel = ints(attrs["kernel"])
-    assert ins[0] is not None
-    return spatial_result(ins, (kernel[0], kernel[1]), ins[0].shape[3], attrs)
 
 
 @qavgpool2d.cases

@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
-from brainc.dtypes import Array
-from brainc.ir import Attr
 from brainc.numerics import requant
-from brainc.ops import Array, Cases, Rng, op
+from brainc.ops import ROUND, Array, Cases, Rng, op
 from brainc.ops._samples import int8s, scales
 
 
-@op("a[B,M,K] b[B,K,N] -> y[B,M,N]", macs="B*M*N*K")
+@op("a[B,M,K] b[B,K,N] -> y[B,M,N]", macs="B*M*N*K", hints=ROUND)
 def qmatmul(
-    a: Array,
-    b: Array,
-    *,
-    za: int,
-    zb: int,
-    mult: int,
-    shift: int,
-    zy: int,
-    lo: int = -128,
-    hi: int = 127,
-    round: str = "once",
+    a: Array, b: Array, *, za: int, zb: int, mult: int, shift: int, zy: int, lo: int = -128, hi: int = 127
 ) -> Array:
     """y = requant((a - za) @ (b - zb)), batch by batch."""
     acc = np.matmul(a.astype(np.float64) - za, b.astype(np.float64) - zb).astype(np.int64)
@@ -35,6 +21,6 @@ def qmatmul(
 @qmatmul.cases
 def _cases(rng: Rng) -> Cases:
     for b, m, k, n in ((1, 1, 1, 1), (1, 4, 16, 8), (3, 2, 5, 7)):
-        mult, shift = scales(rng, 1, k)
-        scale: dict[str, Attr] = {"mult": int(mult[0]), "shift": int(shift[0]), "zy": 3}
-        yield [int8s(rng, (b, m, k)), int8s(rng, (b, k, n))], {"za": -17, "zb": 90, **scale}
+        (mult,), (shift,) = scales(rng, 1, k)
+        attrs = {"za": -17, "zb": 90, "mult": int(mult), "shift": int(shift), "zy": 3}
+        yield [int8s(rng, (b, m, k)), int8s(rng, (b, k, n))], {**attrs}

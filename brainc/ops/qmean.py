@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
-from brainc.dtypes import Array
 from brainc.numerics import multiplier, requant_even
-from brainc.ops import Array, Cases, Rng, op
+from brainc.ops import ROUND, Array, Cases, Rng, op
 from brainc.ops._samples import int8s
 
 
-@op("x[M,K,N] -> y[M,N]")
-def qmean(
-    x: Array, *, zx: int, mult: int, shift: int, zy: int, lo: int = -128, hi: int = 127, round: str = "once"
-) -> Array:
+@op("x[M,K,N] -> y[M,N]", hints=ROUND)
+def qmean(x: Array, *, zx: int, mult: int, shift: int, zy: int, lo: int = -128, hi: int = 127) -> Array:
     """y = requant_even(sum over K of (x - zx)); the division by K is in mult / 2^shift."""
     return requant_even((x.astype(np.int32) - zx).sum(axis=1), mult, shift, zy, lo, hi)
 

@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
-from brainc.dtypes import Array
 from brainc.numerics import multiplier, requant
-from brainc.ops import Array, Cases, Rng, op
+from brainc.ops import ROUND, Array, Cases, Rng, op
 from brainc.ops._samples import int8_pairs
 
 
-@op("a[...] b[...2] -> y[...]")
+@op("a[...] b[...2] -> y[...]", hints=ROUND)
 def qmul(
-    a: Array,
-    b: Array,
-    *,
-    za: int,
-    zb: int,
-    mult: int,
-    shift: int,
-    zy: int,
-    lo: int = -128,
-    hi: int = 127,
-    round: str = "once",
+    a: Array, b: Array, *, za: int, zb: int, mult: int, shift: int, zy: int, lo: int = -128, hi: int = 127
 ) -> Array:
     """y = requant((a - za) * (b - zb)); b's shape is a's, or its last axes."""
     return requant((a.astype(np.int32) - za) * (b.astype(np.int32) - zb), mult, shift, zy, lo, hi)

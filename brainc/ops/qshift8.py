@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-
 import numpy as np
 
-from brainc.dtypes import I8, U8, Array
-from brainc.ir import Attr, TensorType
+from brainc.dtypes import I8, U8
 from brainc.numerics import shift_u8
 from brainc.ops import Array, Cases, Rng, TensorType, op
 
@@ -19,9 +16,8 @@ def qshift8(x: Array) -> Array:
 
 
 @qshift8.result
-def _result(ins: Sequence[TensorType | None], attrs: Mapping[str, Attr]) -> tuple[TensorType, ...]:
-    assert ins[0] is not None
-    return (TensorType(I8 if ins[0].dtype is U8 else U8, ins[0].shape),)
+def _result(x: TensorType) -> TensorType:
+    return TensorType(I8 if x.dtype is U8 else U8, x.shape)
 
 
 @qshift8.cases

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 
-from brainc.dtypes import Array
 from brainc.ops import Array, Cases, Rng, op
 from brainc.ops._samples import floats
 

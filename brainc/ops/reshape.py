@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-
-import numpy as np
-
-from brainc.dtypes import Array
-from brainc.ir import Attr, TensorType
-from brainc.ops import Array, Cases, Ints, Rng, TensorType, ints, op
+from brainc.ops import Array, Cases, Ints, Rng, TensorType, op
+from brainc.ops._samples import moves
 
 
 @op("x[...] -> y[...]")
@@ -18,12 +13,10 @@ def reshape(x: Array, *, shape: Ints) -> Array:
 
 
 @reshape.result
-def _result(ins: Sequence[TensorType | None], attrs: Mapping[str, Attr]) -> tuple[TensorType, ...]:
-    x, shape = ins[0], ints(attrs["shape"])
-    assert x is not None
-    return (TensorType(x.dtype, shape),)
+def _result(x: TensorType, *, shape: Ints) -> TensorType:
+    return TensorType(x.dtype, shape)
 
 
 @reshape.cases
 def _cases(rng: Rng) -> Cases:
-    yield [rng.standard_normal((2, 3, 4)).astype(np.float32)], {"shape": (6, 4)}
+    yield from moves(rng, (2, 3, 4), {"shape": (6, 4)})

@@ -15,7 +15,7 @@ from brainc import numerics, ops
 from brainc.dtypes import F32, I8, I32, Array
 from brainc.ir import Attr, Node, Quant, TensorType, attrs
 from brainc.ops import ints
-from brainc.ops.avgpool2d import counts
+from brainc.ops._windows import counts
 from brainc.passes.integer_build import Build, bounds, multipliers, quantise, real_constant
 
 CHANNEL = {"conv2d": 0, "dwconv2d": 2, "dense": 0}  # the axis of the weights that the output channels are
@@ -179,9 +179,10 @@ def average(build: Build, node: Node) -> bool:
     x = node.inputs[0]
     (sx, zx), (sy, zy) = build.tensor(x), build.tensor(node.outputs[0])
     given = ops.get("avgpool2d").full(node.attrs)
-    kernel, strides, pads, dilations = (ints(given[k]) for k in ("kernel", "strides", "pads", "dilations"))
+    kernel = ints(given["kernel"])
     cells = kernel[0] * kernel[1]
-    inside = counts(build.values[x].type.shape, kernel, strides, pads, dilations)
+    steps = {name: ints(given[name]) for name in WINDOW if name in given}
+    inside = counts(build.values[x].type.shape, kernel, **steps)
     if given["count_pads"]:
         sizes = np.array([cells])
     elif inside.min() == inside.max() > 0:

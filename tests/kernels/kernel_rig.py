@@ -126,10 +126,9 @@ def call(job: Job, places: list[str]) -> str:
 
 def headers(target: Target) -> str:
     """What comes before the kernels in a brain's C."""
-    port = target.find("port.h")
-    assert port is not None
-    own = [templates_dir() / "fixed.h", templates_dir() / "float.h"]
-    return "\n".join(p.read_text(encoding="utf-8") for p in (port, *own))
+    own = [p for p in (target.find("port.h"), target.find("primitives.h")) if p is not None]
+    own += [templates_dir() / "fixed.h", templates_dir() / "float.h"]
+    return "\n".join(p.read_text(encoding="utf-8") for p in own)
 
 
 def _cases(op: ops.Op, seed: int) -> Iterator[Case]:

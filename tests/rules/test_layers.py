@@ -16,7 +16,7 @@ ROOMS = (
     *("errors", "resources", "dtypes", "c_names", "toml_lines"),
     *("expressions", "ir", "numerics", "ops", "spec", "interp"),
     *("target", "kernels", "packs", "planner_pack", "planner_search", "planner", "memory"),
-    *("brain", "manifest", "samples", "frontends", "wiring", "link"),
+    *("manifest", "samples", "frontends", "link"),
     *("passes",),
     *("program", "weights", "views", "project", "emit", "compiler", "fit"),
     *("toolchain", "runners", "check", "bench", "quality", "report", "skeletons"),

@@ -11,13 +11,12 @@ import pytest
 from onnx import TensorProto, helper
 
 from brainc import interp, link, manifest, spec
-from brainc.brain import Brain, End, Module, Wire, port_type
 from brainc.dtypes import F32, I8, I32, U8, Array, DType
 from brainc.errors import ManifestError, UnsupportedError
 from brainc.ir import Entry, Graph, Node, Quant, Role, TensorType, Value, attrs, const_value
+from brainc.link import carried, conversion, same
+from brainc.manifest import Brain, End, Module, Wire, port_type
 from brainc.ops import assign
-from brainc.wiring import conversion, same
-from brainc.wiring import port_type as carried
 
 RNG = np.random.default_rng(3)
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from brainc import manifest
-from brainc.brain import Budget, End, Quantise, port_type, type_text
 from brainc.dtypes import F32, I8
 from brainc.errors import ManifestError, UnsupportedError
-from brainc.ir import Quant, TensorType
+from brainc.ir import Quant, TensorType, type_text
+from brainc.manifest import Budget, End, Quantise, port_type
 from brainc.toml_lines import MAX_BYTES, key_lines
 
 WHOLE = """

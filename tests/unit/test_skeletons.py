@@ -132,7 +132,7 @@ def test_a_new_target_runs_a_brain_with_its_own_arithmetic(tmp_path: Path) -> No
     write(tmp_path, "target", "my-board")
     target = load_target("my-board", roots=(tmp_path / "targets",))
     assert target.title == "my-board" and target.chain == ("my-board", "c99")
-    assert "BR_HAS_DOT_I8" in (target.find("port.h") or tmp_path).read_text(encoding="utf-8")
+    assert "BR_HAS_DOT_I8" in (target.find("primitives.h") or tmp_path).read_text(encoding="utf-8")
     job = prepare(Request(templates_dir().parent / "examples/digits", quantize="int8"), "c99")
     program = compile_job(replace(job, target=target))
     assert job.brain.samples is not None

@@ -1,6 +1,6 @@
 """From ONNX nodes to brainc's: names, constants, folding, refusals.
 
-`read_model` hands over the parsed file; the rules (`rules_*.py`) knock for every node, with a `Call`, and
+`model.py` hands over ports and nodes; the rules (`rules_*.py`) knock for every node, with a `Call`, and
 write ops through the `Importer`; a graph leaves. A name inside the importer is either *known* (an array,
 perhaps with a quantisation) or the name of a value that a node or port makes.
 """
@@ -21,7 +21,7 @@ from brainc import ops
 from brainc.dtypes import F32, F64, I64, U32, Array, of_numpy
 from brainc.errors import ModelError, UnsupportedError, Where, at
 from brainc.frontends.onnx import folding, reader
-from brainc.frontends.onnx.rules import Call, Known, Rule, all_rules, refuse
+from brainc.frontends.onnx.rules import Call, Known, all_rules, refuse
 from brainc.ir import Attr, Const, Node, Quant, Role, TensorType, Value, attrs, fresh_name
 from brainc.spec import MOVES
 
@@ -156,6 +156,10 @@ class Importer:
                 except UnsupportedError as error:
                     self.refused.setdefault((node.op_type, error.what, error.fix), []).append(name)
                     self.missing.update(dict.fromkeys(node.output, ""))
+                except NOT_AS_TOLD as error:
+                    why = f"not those of {node.op_type}: {error or type(error).__name__}"
+                    what = f"its operands or attributes are {why}"
+                    raise ModelError(what, fix=reader.DAMAGED) from error
 
     def _step(self, node: onnx.NodeProto, name: str) -> None:
         domain = "" if node.domain == "ai.onnx" else node.domain
@@ -175,12 +179,17 @@ class Importer:
         if any(inputs) and all(i in self.known for i in inputs if i) and not (found and found.constants):
             operands = {o: self.known[n].real() for o, n in zip(node.input, inputs, strict=True) if n}
             for result, array in folding.fold(node, operands, self.opsets.get("", 13)).items():
-                self.known[result] = Known(array)
                 self._define(result)
-        elif found is None:
+                self.known[result] = Known(array)
+            return
+        if found is None:
             raise refuse("its operands depend on the input")
-        else:
-            self._apply(found, call)
+        for value in (self.values[i] for i in inputs if i and i not in self.known):
+            if not found.any_type and value.type.dtype is not F32:
+                raise refuse(f"it works on {value.type.dtype} values", FLOATS)
+        first, self.call = len(self.nodes), call
+        made = found.apply(self, call)
+        self._settle(call, (made,) if isinstance(made, str) else made, first)
 
     def resolve(self, name: str) -> str:
         """Our name for an ONNX name."""
@@ -189,19 +198,6 @@ class Importer:
         if name and name not in self.alias:
             raise ModelError(f"nothing produces its operand {name!r}", fix=reader.DAMAGED)
         return self.alias[name] if name else ""
-
-    def _apply(self, found: Rule, call: Call) -> None:
-        if not found.any_type:
-            for name in call.inputs:
-                if name and name not in self.known and self.values[name].type.dtype is not F32:
-                    raise refuse(f"it works on {self.values[name].type.dtype} values", FLOATS)
-        first, self.call = len(self.nodes), call
-        try:
-            result = found.apply(self, call)
-        except NOT_AS_TOLD as error:
-            what = f"its operands or attributes are not those of {call.op}: {error or type(error).__name__}"
-            raise ModelError(what, fix=reader.DAMAGED) from error
-        self._settle(call, (result,) if isinstance(result, str) else result, first)
 
     def _settle(self, call: Call, results: tuple[str, ...], first: int) -> None:
         """Gives results of a rule their ONNX names, and the main one of its nodes the ONNX node's name."""

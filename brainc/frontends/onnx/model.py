@@ -27,8 +27,7 @@ def import_model(model: onnx.ModelProto, path: Path, name: str, shapes: Mapping[
     for proto in graph.initializer:
         importer.add_known(proto)
     ports = {p.name: p for p in graph.input if p.name not in importer.known}
-    axes = {name: reader.port_axes(port) for name, port in ports.items()}
-    for port, shape in reader.settle_shapes(axes, shapes).items():
+    for port, shape in reader.settle_shapes(ports, shapes).items():
         importer.add_input(port, ports[port].type.tensor_type.elem_type, shape)
     importer.walk(in_order(graph))
     _raise_refused(importer)

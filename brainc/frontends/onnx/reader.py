@@ -8,7 +8,7 @@ from the model's own folder.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,6 @@ OLDEST = 7  # older opsets are converted up first; the rules read this one and a
 MAX_ELEMENTS = 2**31 - 1  # of one tensor
 DAMAGED = "the file is damaged or was written by a faulty tool; export the model again"
 _SYMBOL, _PLACE = re.compile(r"\w[\w.\-/:]*$"), re.compile(r".*\.\d+$")
-Axis = int | str  # a size, or the name of a symbolic axis
 
 
 def read_model(path: Path) -> onnx.ModelProto:
@@ -76,14 +75,12 @@ def opsets(model: onnx.ModelProto) -> dict[str, int]:
 
 def attributes(node: onnx.NodeProto, folder: Path) -> dict[str, Any]:
     """A node's attributes: numbers, strings, lists, arrays (tensors), graphs."""
-    found: dict[str, Any] = {}
-    for attribute in node.attribute:
-        try:
-            value = helper.get_attribute_value(attribute)
-        except ValueError as error:
-            raise ModelError(f"attribute {attribute.name!r}: {error}", fix=DAMAGED) from error
-        value = tensor(value, folder) if isinstance(value, onnx.TensorProto) else value
-        found[attribute.name] = value.decode(errors="replace") if isinstance(value, bytes) else value
+    found = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+    for name, value in found.items():
+        if isinstance(value, onnx.TensorProto):
+            found[name] = tensor(value, folder)
+        elif isinstance(value, bytes):
+            found[name] = value.decode(errors="replace")
     return found
 
 
@@ -145,41 +142,37 @@ def _external(proto: onnx.TensorProto, folder: Path, dtype: np.dtype[Any], shape
     )
 
 
-def port_axes(port: onnx.ValueInfoProto) -> list[Axis]:
-    """Sizes and symbols of a port; an axis without a name is called PORT.INDEX, and so may any other be."""
-    if not port.type.HasField("tensor_type") or not port.type.tensor_type.HasField("shape"):
-        raise ModelError(f"port {port.name!r} is no tensor of known rank", fix="export it with a fixed shape")
-    names = [(dim, f"{port.name}.{index}") for index, dim in enumerate(port.type.tensor_type.shape.dim)]
-    return [
-        dim.dim_value if dim.dim_value > 0 else dim.dim_param if _SYMBOL.match(dim.dim_param) else place
-        for dim, place in names
-    ]
-
-
 def settle_shapes(
-    ports: Mapping[str, Sequence[Axis]], given: Mapping[str, int]
+    ports: Mapping[str, onnx.ValueInfoProto], given: Mapping[str, int]
 ) -> dict[str, tuple[int, ...]]:
     """Every port's shape in numbers: its first axis is the batch, 1 unless given otherwise.
 
-    `given` may also hold sizes of fixed axes as PORT.INDEX, which the linker compares with the model's.
+    An axis without a name is called PORT.INDEX, and so may any other be: `given` may also hold the sizes of
+    fixed axes so, which the linker compares with the model's.
     """
-    symbols = {a for axes in ports.values() for a in axes if isinstance(a, str)}
+    axes: dict[tuple[str, int], int | str] = {}  # to a size, or the name of a symbolic axis
+    for name, port in ports.items():
+        if not port.type.HasField("tensor_type") or not port.type.tensor_type.HasField("shape"):
+            raise ModelError(f"port {name!r} is no tensor of known rank", fix="export it with a fixed shape")
+        for i, dim in enumerate(port.type.tensor_type.shape.dim):
+            symbol = dim.dim_param if _SYMBOL.match(dim.dim_param) else f"{name}.{i}"
+            axes[name, i] = dim.dim_value if dim.dim_value > 0 else symbol
+    symbols = {axis for axis in axes.values() if isinstance(axis, str)}
     if wrong := {name for name in given if name not in symbols and not _PLACE.match(name)}:
         raise ModelError(
             f"the model has no symbolic axis {', '.join(sorted(wrong))}",
             fix=f"its symbolic axes: {', '.join(sorted(symbols)) or 'none'}",
         )
-    known = {axes[0]: 1 for axes in ports.values() if axes and isinstance(axes[0], str)} | dict(given)
-    places = [(port, i, axis) for port, axes in ports.items() for i, axis in enumerate(axes)]
-    sizes = {
-        (port, i): axis if isinstance(axis, int) else given.get(f"{port}.{i}", known.get(axis))
-        for port, i, axis in places
+    known = {axis: 1 for (_, i), axis in axes.items() if i == 0} | dict(given)
+    sizes: dict[tuple[str, int], Any] = {
+        (name, i): axis if isinstance(axis, int) else given.get(f"{name}.{i}", known.get(axis))
+        for (name, i), axis in axes.items()
     }
-    if open_ := [(port, i, axis) for port, i, axis in places if sizes[port, i] is None]:
-        what = ", ".join(f"axis {i} of input {port!r} ({axis})" for port, i, axis in open_)
-        flags = dict.fromkeys(f"--shape {axis}=N" for _, _, axis in open_)
+    if open_ := {place: axis for place, axis in axes.items() if sizes[place] is None}:
+        what = ", ".join(f"axis {i} of input {name!r} ({axis})" for (name, i), axis in open_.items())
+        flags = dict.fromkeys(f"--shape {axis}=N" for axis in open_.values())
         raise UnsupportedError(f"the model leaves sizes open: {what}", fix=f"fix them: {' '.join(flags)}")
-    for (port, i), size in sizes.items():
-        if not size or size < 1:
-            raise ModelError(f"axis {i} of input {port!r} cannot be {size}", fix="give at least 1")
-    return {port: tuple(sizes[port, i] or 0 for i in range(len(axes))) for port, axes in ports.items()}
+    for (name, i), size in sizes.items():
+        if size < 1:
+            raise ModelError(f"axis {i} of input {name!r} cannot be {size}", fix="give at least 1")
+    return {name: tuple(size for (of, _), size in sizes.items() if of == name) for name in ports}

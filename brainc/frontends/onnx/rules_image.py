@@ -7,16 +7,19 @@ passes settle them). A sequence [N,C,L] is a picture of one row.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import onnx
 
-from brainc.dtypes import Array
+from brainc.frontends.onnx.folding import fold
 from brainc.frontends.onnx.importer import Importer
 from brainc.frontends.onnx.rules import Call, refuse, rule, rule_of_any
 from brainc.frontends.onnx.rules_math import binary, reduced
-from brainc.frontends.onnx.rules_shape import LONGEST, take
+from brainc.frontends.onnx.rules_shape import take
+
+LONGEST = 2**13  # cells of a resized axis
 
 
 def rows(g: Importer, x: str) -> str:
@@ -76,11 +79,11 @@ def conv(g: Importer, c: Call) -> str:
     return channels_first(g, y, len(g.shape(x)))
 
 
-@rule_of_any("MaxPool")
-@rule("AveragePool")
+@rule_of_any("GlobalMaxPool", "MaxPool")
+@rule("AveragePool", "GlobalAveragePool")
 def pool(g: Importer, c: Call) -> str:
     x, y = c.inputs[0], rows(g, c.inputs[0])
-    at = window(g, c, c.attrs["kernel_shape"])
+    at = window(g, c, c.attrs["kernel_shape"] if c.op.startswith(("A", "M")) else g.shape(x)[2:])
     (top, left, bottom, right), (down, aside) = at["pads"], at.pop("extra")
     if c.op == "AveragePool":
         at["count_pads"] = int(c.attrs.get("count_include_pad", 0))
@@ -88,15 +91,8 @@ def pool(g: Importer, c: Call) -> str:
         y = g.emit("pad", y, before=(0, top, left, 0), after=(0, bottom, right, 0))
         top = left = bottom = right = at["count_pads"] = 0
     at["pads"] = (top, left, bottom + down, right + aside)
-    y = g.emit("maxpool2d" if c.op == "MaxPool" else "avgpool2d", y, **at)
+    y = g.emit("maxpool2d" if "Max" in c.op else "avgpool2d", y, **at)
     return channels_first(g, y, len(g.shape(x)))
-
-
-@rule("GlobalAveragePool", "GlobalMaxPool")
-def global_pool(g: Importer, c: Call) -> str:
-    x = rows(g, c.inputs[0])
-    op = "avgpool2d" if c.op == "GlobalAveragePool" else "maxpool2d"
-    return channels_first(g, g.emit(op, x, kernel=g.shape(x)[1:3]), len(g.shape(c.inputs[0])))
 
 
 @rule("BatchNormalization")
@@ -140,42 +136,32 @@ def resize(g: Importer, c: Call) -> str:
     for key, only in (("mode", "nearest"), ("keep_aspect_ratio_policy", "stretch")):
         if (value := c.attrs.get(key, only)) != only:
             raise refuse(f"its {key} is {value}; brainc knows {only}")
-    new = g.results(c)[0]
-    scales = [m / n for m, n in zip(new, old, strict=True)]
-    if len(c.inputs) < 4:  # scales, not sizes
-        numbers = c.attrs.get("scales") or g.array(c.inputs[-1], "its scales or sizes").reshape(-1)
-        for axis, number in zip(c.attrs.get("axes") or range(rank), numbers, strict=True):
-            scales[axis] = float(number)
-    if max(new) > LONGEST:
-        raise refuse(f"it resizes to {new}")
-    picks = [_nearest(c, n, m, s) for n, m, s in zip(old, new, scales, strict=True)]
-    factors = [m // n if np.array_equal(p, np.arange(m) // max(m // n, 1)) else 0
-               for n, m, p in zip(old, new, picks, strict=True)]  # fmt: skip
+    by_size, factors = len(c.inputs) > 3, [1] * rank
+    numbers = c.attrs.get("scales") or g.array(c.inputs[-1], "its scales or sizes").reshape(-1).tolist()
+    axes = [range(rank)[a] for a in c.attrs.get("axes") or range(rank)]
+    picks = {a: _nearest(c, old[a], n, by_size=by_size) for a, n in zip(axes, numbers, strict=True)}
+    for axis, pick in picks.items():
+        factor = len(pick) // old[axis]
+        factors[axis] = factor if pick == [i // max(factor, 1) for i in range(len(pick))] else 0
     if rank in (3, 4) and all(factors) and factors[:2] == [1, 1] and max(factors) > 1:
         y = g.emit("upsample2d", rows(g, x), factors=(1, *factors[2:])[-2:])
         return channels_first(g, y, rank)
-    for axis, pick in enumerate(picks):
-        x = take(g, x, axis, pick.tolist())
+    for axis, pick in picks.items():
+        x = take(g, x, axis, pick)
     return x
 
 
-def _nearest(c: Call, old: int, new: int, scale: float) -> Array:
-    """For each cell of a resized axis, the cell it comes from."""
-    legacy, i = c.op == "Upsample" or c.opset < 11, np.arange(new)
-    how = "asymmetric" if legacy else c.attrs.get("coordinate_transformation_mode", "half_pixel")
-    rounding = "floor" if legacy else c.attrs.get("nearest_mode", "round_prefer_floor")
-    places: dict[str, Array] = {
-        "asymmetric": i / scale,
-        "align_corners": i * ((old - 1) / max(new - 1, 1)),
-        "half_pixel": (i + 0.5) / scale - 0.5,
-        "pytorch_half_pixel": (i + 0.5) / scale - 0.5 if new > 1 else i * 0.0,
+def _nearest(c: Call, old: int, number: float, *, by_size: bool) -> list[int]:
+    """For each cell of an axis resized to (or by) a number, the cell it comes from; ONNX works it out."""
+    if (number if by_size else number * old) > LONGEST:
+        raise refuse(f"it resizes {old} cells {'to' if by_size else 'by'} {number}")
+    how = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+    if c.op == "Resize" and c.opset >= 11:
+        how = {key: c.attrs[key] for key in how if key in c.attrs}
+    operands = {
+        "x": np.arange(old, dtype=np.float32),
+        "n": np.array([number], np.int64 if by_size else np.float32),
     }
-    if how not in places:
-        raise refuse(f"its coordinates are {how}")
-    up: dict[str, Callable[[Array], Array]] = {
-        "floor": np.floor,
-        "ceil": np.ceil,
-        "round_prefer_floor": lambda p: np.ceil(p - 0.5),
-        "round_prefer_ceil": lambda p: np.floor(p + 0.5),
-    }
-    return np.clip(up[rounding](places[how]), 0, old - 1).astype(np.int64)
+    inputs = ["x", "", "", "n"] if by_size else ["x", "", "n"]
+    node = onnx.helper.make_node("Resize", inputs, ["y"], mode="nearest", **how)
+    return [int(i) for i in fold(node, operands, opset=19)["y"]]

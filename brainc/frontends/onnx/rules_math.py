@@ -17,9 +17,10 @@ import onnx
 from brainc.dtypes import of_numpy
 from brainc.frontends.onnx.importer import Importer
 from brainc.frontends.onnx.reader import element_type
-from brainc.frontends.onnx.rules import Call, refuse, rule, rule_of_any, rule_of_constants
+from brainc.frontends.onnx.rules import Call, refuse, rule, rule_of_constants
 from brainc.frontends.onnx.rules_shape import broadcast, listed
 
+BINARY = {"Add": "add", "Div": "div", "Mul": "mul", "Sub": "sub"}
 VARIADIC = {"Max": "maximum", "Mean": "add", "Min": "minimum", "Sum": "add"}
 # ONNX name to the attributes (name, default) that are the alpha and beta of the function of that name
 UNARY: dict[str, tuple[tuple[str, float], ...]] = {
@@ -54,14 +55,11 @@ def binary(g: Importer, op: str, a: str, b: str | float) -> str:
     return g.emit(op, a, b)
 
 
-@rule("Add", "Div", "Mul", "Sub")
+@rule(*BINARY, *VARIADIC)
 def arithmetic(g: Importer, c: Call) -> str:
-    a, b = c.inputs
-    return binary(g, c.op.lower(), a, b)
-
-
-@rule(*VARIADIC)
-def variadic(g: Importer, c: Call) -> str:
+    if c.op in BINARY:
+        a, b = c.inputs
+        return binary(g, BINARY[c.op], a, b)
     total = reduce(partial(binary, g, VARIADIC[c.op]), c.inputs)
     return binary(g, "mul", total, 1 / len(c.inputs)) if c.op == "Mean" else total
 
@@ -85,23 +83,17 @@ def unary(g: Importer, c: Call) -> str:
     return g.emit("unary", c.inputs[0], fn=SNAKE.get(c.op, c.op.lower()), **parameters)
 
 
-@rule("Gelu", "com.microsoft.Gelu", "com.microsoft.FastGelu")
+@rule("Gelu", "Mish", "com.microsoft.Gelu", "com.microsoft.FastGelu")
 def gelu(g: Importer, c: Call) -> str:
-    """By the error function; or x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x^3)))."""
-    x = c.inputs[0]
+    """By erf, or x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x^3))); Mish: x * tanh(softplus x)."""
+    x, times = c.inputs[0], partial(binary, g, "mul")
+    if c.op == "Mish":
+        return times(x, g.emit("unary", g.emit("unary", x, fn="softplus"), fn="tanh"))
     if c.op == "Gelu" and c.attrs.get("approximate", "none") == "none":
         return g.emit("unary", x, fn="gelu")
     x = binary(g, "add", x, c.inputs[1]) if c.input(1) else x
-    cube = binary(g, "mul", binary(g, "mul", x, x), x)
-    inner = binary(g, "mul", binary(g, "add", x, binary(g, "mul", cube, 0.044715)), math.sqrt(2 / math.pi))
-    curve = binary(g, "add", g.emit("unary", inner, fn="tanh"), 1.0)
-    return binary(g, "mul", binary(g, "mul", x, 0.5), curve)
-
-
-@rule("Mish")
-def mish(g: Importer, c: Call) -> str:
-    curve = g.emit("unary", g.emit("unary", c.inputs[0], fn="softplus"), fn="tanh")
-    return binary(g, "mul", c.inputs[0], curve)
+    inner = times(binary(g, "add", x, times(times(times(x, x), x), 0.044715)), math.sqrt(2 / math.pi))
+    return times(times(x, 0.5), binary(g, "add", g.emit("unary", inner, fn="tanh"), 1.0))
 
 
 @rule("Clip", "Relu")
@@ -111,8 +103,8 @@ def clip(g: Importer, c: Call) -> str:
         if name:
             bounds[index] = g.array(name, f"the bound `{('min', 'max')[index]}`").reshape(())
     lo, hi = map(float, bounds)
-    bounds_there = {"lo": min(lo, hi), "hi": hi}  # where lo > hi the standard says: then everything is hi
-    return g.emit("clamp", c.inputs[0], **{k: b for k, b in bounds_there.items() if math.isfinite(b)})
+    kept = {"lo": min(lo, hi), "hi": hi}  # where lo > hi the standard says: then everything is hi
+    return g.emit("clamp", c.inputs[0], **{key: b for key, b in kept.items() if math.isfinite(b)})
 
 
 @rule("PRelu")
@@ -126,23 +118,18 @@ def prelu(g: Importer, c: Call) -> str:
     return binary(g, "add", g.emit("clamp", x, lo=0.0), below)
 
 
-@rule_of_any("Cast")
+@rule_of_constants("Cast", "CastLike")
 def cast(g: Importer, c: Call) -> str:
     """Wider and half floats stay float32, int64 becomes int32: that is all there is at run time."""
-    x, to = c.inputs[0], int(c.attrs["to"])
+    x, like = c.inputs[0], c.op == "CastLike"
+    to = onnx.helper.np_dtype_to_tensor_dtype(g.dtype(c.inputs[1])) if like else int(c.attrs["to"])
     dtype = np.dtype(np.float32) if to in WIDER else element_type(to)
+    if x in g.known:
+        return g.constant(g.array(x, "it").astype(dtype), c.outputs[0])
     ours = of_numpy(np.dtype(np.int32) if dtype == np.int64 else dtype)
     if ours is None:
         raise refuse(f"brainc has no type {onnx.TensorProto.DataType.Name(to)}")
     return x if ours.numpy == g.dtype(x) else g.emit("cast", x, to=ours.name)
-
-
-@rule_of_constants("CastLike")
-def cast_like(g: Importer, c: Call) -> str:
-    x, dtype = c.inputs[0], g.dtype(c.inputs[1])
-    if x in g.known:
-        return g.constant(g.array(x, "it").astype(dtype), c.outputs[0])
-    return g.run("Cast", x, to=onnx.helper.np_dtype_to_tensor_dtype(dtype))
 
 
 def flipped(g: Importer, x: str) -> str:

@@ -133,10 +133,8 @@ def slice_(g: Importer, c: Call) -> str:
     x, old = c.inputs[0], g.shape(c.inputs[0])
     starts, ends = listed(g, c, "starts", 1) or [], listed(g, c, "ends", 2) or []
     axes = listed(g, c, "axes", 3) or range(len(starts))
-    ranges = {}
-    for start, end, axis, step in zip(
-        starts, ends, axes, listed(g, c, "steps", 4) or [1] * len(starts), strict=True
-    ):
+    steps, ranges = listed(g, c, "steps", 4) or [1] * len(starts), {}
+    for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
         ranges[range(len(old))[axis]] = range(*slice(start, end, step).indices(old[axis]))
     return cut(g, x, ranges)
 

@@ -1,4 +1,4 @@
-/* The port of x86-64 with AVX2: sixteen products of int8, widened to 16 bits, in one instruction.
+/* What x86-64 with AVX2 is good at: sixteen products of int8, widened to 16 bits, in one instruction.
  *
  * Two products fit 32 bits whatever they are, so nothing saturates on the way (VPMADDWD, not VPMADDUBSW).
  */

@@ -1,4 +1,4 @@
-/* The port of Cortex-M55: Helium, sixteen int8 multiply-adds in one instruction. */
+/* What Cortex-M55 is good at: Helium, sixteen int8 multiply-adds in one instruction. */
 #include <arm_mve.h>
 #include <stddef.h>
 #include <stdint.h>

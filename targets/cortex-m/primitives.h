@@ -1,4 +1,4 @@
-/* The port of the plain Cortex-M: no vectors, but a product's upper word is all that a scale needs. */
+/* What the plain Cortex-M is good at: no vectors, but a product's upper word is all that a scale needs. */
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>

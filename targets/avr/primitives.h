@@ -1,0 +1,377 @@
+/* --- The machine's own versions of fixed.h, and what its kernels are made of --- */
+
+/* acc * mult / 2^shift, rounded once, held in 16 bits (or near their ends): the general case. */
+static __attribute__((noinline, unused)) int16_t br_scale_wide(int32_t acc, int32_t mult, int8_t shift)
+{
+    const int64_t v = ((int64_t)acc * mult + ((int64_t)1 << (shift - 1))) >> shift;
+    return v > INT16_MAX ? INT16_MAX : v < INT16_MIN ? INT16_MIN : (int16_t)v;
+}
+
+/* The same for an acc of 24 bits and a shift above 32. The product is made of twelve products of bytes, column by
+ * column, lowest first, and only its bytes 3 .. 6 are kept. */
+static inline __attribute__((unused, always_inline)) int16_t br_scale_24(int32_t acc, int32_t mult, int8_t shift)
+{
+    uint8_t low, zero; /* low is column 3; v, and high above it, are the product divided by 2^32 */
+    int16_t v;
+    int8_t high;
+    __asm__ volatile(
+        "clr %[zero]\n\t"
+        "mul %A[a], %A[m]\n\t"
+        "mov %A[v], r1\n\t" /* column 1 */
+        "mul %A[a], %B[m]\n\t"
+        "clr %B[v]\n\t"
+        "add %A[v], r0\n\t"
+        "adc %B[v], r1\n\t" /* column 2 */
+        "clr %[l]\n\t"      /* column 3 */
+        "mul %B[a], %A[m]\n\t"
+        "add %A[v], r0\n\t"
+        "adc %B[v], r1\n\t"
+        "adc %[l], %[zero]\n\t"
+        "clr %A[v]\n\t" /* column 4 from here on */
+        "mul %A[a], %C[m]\n\t"
+        "add %B[v], r0\n\t"
+        "adc %[l], r1\n\t"
+        "adc %A[v], %[zero]\n\t"
+        "mul %B[a], %B[m]\n\t"
+        "add %B[v], r0\n\t"
+        "adc %[l], r1\n\t"
+        "adc %A[v], %[zero]\n\t"
+        "mul %C[a], %A[m]\n\t"
+        "add %B[v], r0\n\t"
+        "adc %[l], r1\n\t"
+        "adc %A[v], %[zero]\n\t"
+        "clr %B[v]\n\t" /* column 5 from here on */
+        "mul %A[a], %D[m]\n\t"
+        "add %[l], r0\n\t"
+        "adc %A[v], r1\n\t"
+        "adc %B[v], %[zero]\n\t"
+        "mul %B[a], %C[m]\n\t"
+        "add %[l], r0\n\t"
+        "adc %A[v], r1\n\t"
+        "adc %B[v], %[zero]\n\t"
+        "mul %C[a], %B[m]\n\t"
+        "add %[l], r0\n\t"
+        "adc %A[v], r1\n\t"
+        "adc %B[v], %[zero]\n\t"
+        "clr %[h]\n\t" /* column 6 */
+        "mul %B[a], %D[m]\n\t"
+        "add %A[v], r0\n\t"
+        "adc %B[v], r1\n\t"
+        "adc %[h], %[zero]\n\t"
+        "mul %C[a], %C[m]\n\t"
+        "add %A[v], r0\n\t"
+        "adc %B[v], r1\n\t"
+        "adc %[h], %[zero]\n\t"
+        "mul %C[a], %D[m]\n\t"
+        "add %B[v], r0\n\t"
+        "adc %[h], r1\n\t"
+        "sbrs %C[a], 7\n\t" /* a negative acc was taken for acc + 2^24 */
+        "rjmp 1f\n\t"
+        "sub %[l], %A[m]\n\t"
+        "sbc %A[v], %B[m]\n\t"
+        "sbc %B[v], %C[m]\n\t"
+        "sbc %[h], %D[m]\n\t"
+        "1: mov %A[m], %[n]\n\t"
+        "subi %A[m], 33\n\t"
+        "5: subi %A[m], 8\n\t" /* eight bits to the right */
+        "brcs 2f\n\t"
+        "mov %A[v], %B[v]\n\t"
+        "mov %B[v], %[h]\n\t"
+        "lsl %[h]\n\t"
+        "sbc %[h], %[h]\n\t"
+        "rjmp 5b\n\t"
+        "2: subi %A[m], 0xf8\n\t"
+        "breq 4f\n\t"
+        "3: asr %[h]\n\t" /* and one by one */
+        "ror %B[v]\n\t"
+        "ror %A[v]\n\t"
+        "dec %A[m]\n\t"
+        "brne 3b\n\t"
+        "4: subi %A[v], 0xff\n\t" /* one more, rounded */
+        "sbci %B[v], 0xff\n\t"
+        "sbci %[h], 0xff\n\t"
+        "asr %[h]\n\t"
+        "ror %B[v]\n\t"
+        "ror %A[v]\n\t"
+        "mov %[l], %B[v]\n\t"
+        "lsl %[l]\n\t"
+        "sbc %[l], %[l]\n\t"
+        "cp %[l], %[h]\n\t" /* beyond 16 bits: hold it there */
+        "breq 6f\n\t"
+        "ldi %B[v], 0x7f\n\t"
+        "sbrc %[h], 7\n\t"
+        "ldi %B[v], 0x80\n\t"
+        "6: clr r1"
+        : [v] "=&d"(v), [h] "=&d"(high), [l] "=&r"(low), [zero] "=&r"(zero), [m] "+d"(mult)
+        : [a] "r"(acc), [n] "r"(shift)
+        : "r0");
+    return v;
+}
+
+static inline __attribute__((unused, always_inline)) int16_t br_scale_here(int32_t acc, int32_t mult, int8_t shift)
+{
+    const int narrow = (uint32_t)acc + 0x800000UL < 0x1000000UL;
+    return narrow && shift > 32 ? br_scale_24(acc, mult, shift) : br_scale_wide(acc, mult, shift);
+}
+
+static __attribute__((noinline, unused)) int16_t br_scale(int32_t acc, int32_t mult, int8_t shift)
+{
+    return br_scale_here(acc, mult, shift);
+}
+
+/* acc to int8 in lo .. hi, around a zero point. */
+static inline __attribute__((unused, always_inline)) int8_t br_put(int32_t acc, int32_t mult, int8_t shift,
+                                                                   int16_t zero, int16_t lo, int16_t hi)
+{
+    int16_t v = br_scale(acc, mult, shift);
+    v = v < lo - zero ? lo - zero : v > hi - zero ? hi - zero : v;
+    return (int8_t)(v + zero);
+}
+
+#define BR_HAS_REQUANT_I8
+/* See fixed.h. */
+static inline __attribute__((unused)) int8_t br_requant_i8(int32_t acc, int32_t mult, int8_t shift, int32_t zero,
+                                                           int32_t lo, int32_t hi)
+{
+    return br_put(acc, mult, shift, (int16_t)zero, (int16_t)lo, (int16_t)hi);
+}
+
+#define BR_HAS_ADD_I8
+/* See fixed.h. Whole bytes of the shift are moves. */
+static __attribute__((noinline, unused)) int8_t br_add_i8(int8_t a, int8_t b, int32_t za, int32_t zb, int32_t ma,
+                                                          int32_t mb, int8_t shift, int32_t zero, int32_t lo,
+                                                          int32_t hi)
+{
+    int32_t v = (int16_t)(a - (int16_t)za) * ma + (int16_t)(b - (int16_t)zb) * mb;
+    uint8_t left = (uint8_t)(shift - 1);
+    for (; left >= 8; left = (uint8_t)(left - 8)) {
+        v >>= 8;
+    }
+    for (; left > 0; left--) {
+        v >>= 1;
+    }
+    v = ((v + 1) >> 1) + zero;
+    return (int8_t)(v < lo ? lo : v > hi ? hi : v);
+}
+
+#define BR_HAS_DOT_I8
+/* See fixed.h. Up to 511 products fit 24 bits. */
+static __attribute__((noinline, unused)) int32_t br_dot_i8(const int8_t *x, BR_CP(int8_t) w, uint16_t n)
+{
+    int32_t sum = 0;
+    while (n > 0) {
+        uint16_t some = n < 504 ? n : 504, z = BR_FAR(w);
+        __int24 part = 0;
+        int8_t a, b;
+        n -= some;
+        w = BR_CP_ADD(w, int8_t, some);
+        __asm__ volatile(
+            "1: ld %[a], X+\n\t" BR_LPM " %[b], Z+\n\t"
+            "muls %[a], %[b]\n\t"
+            "sbc %[b], %[b]\n\t" /* the carry is the sign of the product */
+            "add %A[sum], r0\n\t"
+            "adc %B[sum], r1\n\t"
+            "adc %C[sum], %[b]\n\t"
+            "sbiw %[n], 1\n\t"
+            "brne 1b\n\t"
+            "clr r1"
+            : [sum] "+r"(part), [x] "+x"(x), [z] "+z"(z), [n] "+w"(some), [a] "=&d"(a), [b] "=&d"(b)
+            :
+            : "r0", "memory");
+        sum += part;
+    }
+    BR_NEAR();
+    return sum;
+}
+
+/* One column x of n terms times four rows of w, which lie interleaved; n is at most 511 for the 24-bit sums. The
+ * first n % 4 terms go one by one, the others in fours. */
+#define BR_ROW(sum) \
+    BR_LPM " %[w], Z+\n\t muls %[v], %[w]\n\t sbc %[w], %[w]\n\t" \
+    "add %A[" sum "], r0\n\t adc %B[" sum "], r1\n\t adc %C[" sum "], %[w]\n\t"
+#define BR_TERM "ld %[v], X+\n\t" BR_ROW("a") BR_ROW("b") BR_ROW("c") BR_ROW("d")
+static __attribute__((noinline, unused)) void br_tile_4(__int24 *sums, const int8_t *x, BR_CP(int8_t) w, uint16_t n)
+{
+    __int24 a = 0, b = 0, c = 0, d = 0;
+    uint16_t z = BR_FAR(w);
+    uint8_t ones = n & 3, fours = (uint8_t)(n >> 2);
+    int8_t v, u;
+    __asm__ volatile(
+        "tst %[ones]\n\t"
+        "breq 2f\n\t"
+        "1: " BR_TERM
+        "dec %[ones]\n\t"
+        "brne 1b\n\t"
+        "2: tst %[fours]\n\t"
+        "brne 3f\n\t"
+        "rjmp 4f\n\t"
+        "3: " BR_TERM BR_TERM BR_TERM BR_TERM
+        "dec %[fours]\n\t"
+        "breq 4f\n\t"
+        "rjmp 3b\n\t"
+        "4: clr r1"
+        : [a] "+r"(a), [b] "+r"(b), [c] "+r"(c), [d] "+r"(d), [x] "+x"(x), [z] "+z"(z), [ones] "+r"(ones),
+          [fours] "+r"(fours), [v] "=&d"(v), [w] "=&d"(u)
+        :
+        : "r0", "memory");
+    BR_NEAR();
+    sums[0] = a, sums[1] = b, sums[2] = c, sums[3] = d;
+}
+
+/* The same for two rows. */
+static __attribute__((noinline, unused)) void br_tile_2(__int24 *sums, const int8_t *x, BR_CP(int8_t) w, uint16_t n)
+{
+    __int24 a = 0, b = 0;
+    uint16_t z = BR_FAR(w);
+    int8_t v, u;
+    __asm__ volatile(
+        "1: ld %[v], X+\n\t" BR_ROW("a") BR_ROW("b")
+        "subi %A[n], 1\n\t"
+        "sbci %B[n], 0\n\t"
+        "brne 1b\n\t"
+        "clr r1"
+        : [a] "+r"(a), [b] "+r"(b), [x] "+x"(x), [z] "+z"(z), [n] "+d"(n), [v] "=&d"(v), [w] "=&d"(u)
+        :
+        : "r0", "memory");
+    BR_NEAR();
+    sums[0] = a, sums[1] = b;
+}
+
+/* What columns are multiplied by: `count` rows w of n terms, in blocks of four and a last one of two (packs.rows4),
+ * and nine bytes for each (packs.finish). */
+typedef struct br_rows {
+    BR_CP(int8_t) w;
+    BR_CP(int8_t) finish;
+    uint16_t n, count;
+    int16_t zero, lo, hi;
+} br_rows;
+
+/* Sums of four rows from `row` on to int8: y[row .. row + 4), as far as there are rows. */
+static __attribute__((noinline, unused)) void br_finish_4(const br_rows *rows, uint16_t row, const __int24 *sums,
+                                                          int8_t *y)
+{
+    const uint16_t rest = rows->count - row;
+    BR_CP(int8_t) finish = BR_CP_ADD(rows->finish, int8_t, 9 * row);
+    const int16_t zero = rows->zero, lo = rows->lo - zero, hi = rows->hi - zero;
+    y += row;
+    for (uint8_t left = (uint8_t)(rest < 4 ? rest : 4); left > 0; left--) {
+        int32_t b, mult;
+        int8_t shift;
+        uint16_t z = BR_FAR(finish);
+        __asm__ volatile(BR_LPM " %A[b], Z+\n\t" BR_LPM " %B[b], Z+\n\t" BR_LPM " %C[b], Z+\n\t"
+                         BR_LPM " %D[b], Z+\n\t" BR_LPM " %A[m], Z+\n\t" BR_LPM " %B[m], Z+\n\t"
+                         BR_LPM " %C[m], Z+\n\t" BR_LPM " %D[m], Z+\n\t" BR_LPM " %[s], Z+"
+                         : [b] "=&r"(b), [m] "=&r"(mult), [s] "=&r"(shift), [z] "+z"(z));
+        BR_NEAR();
+        finish = BR_CP_ADD(finish, int8_t, 9);
+        int16_t v = br_scale_here(*sums++ + b, mult, shift);
+        v = v < lo ? lo : v > hi ? hi : v;
+        *y++ = (int8_t)(v + zero);
+    }
+}
+
+/* One column times all rows: y[0 .. count). */
+static __attribute__((noinline, unused)) void br_column_i8(const br_rows *rows, const int8_t *x, int8_t *y)
+{
+    BR_CP(int8_t) w = rows->w;
+    __int24 sums[4];
+    for (uint16_t row = 0; row < rows->count; row += 4) {
+        if (rows->count - row <= 2) {
+            br_tile_2(sums, x, w, rows->n);
+        } else {
+            br_tile_4(sums, x, w, rows->n);
+        }
+        br_finish_4(rows, row, sums, y);
+        w = BR_CP_ADD(w, int8_t, 4 * rows->n);
+    }
+}
+
+/* Four channels of a window x, whose n pixels lie `apart` bytes apart, times w, four bytes a pixel. */
+#define BR_CHANNEL(sum) "ld %[v], X+\n\t" BR_ROW(sum)
+static __attribute__((noinline, unused)) void br_taps_4(__int24 *sums, const int8_t *x, BR_CP(int8_t) w, uint8_t n,
+                                                        uint16_t apart)
+{
+    __int24 a = 0, b = 0, c = 0, d = 0;
+    uint16_t z = BR_FAR(w);
+    int8_t v, u;
+    apart -= 4;
+    __asm__ volatile(
+        "1: " BR_CHANNEL("a") BR_CHANNEL("b") BR_CHANNEL("c") BR_CHANNEL("d")
+        "add %A[x], %A[skip]\n\t"
+        "adc %B[x], %B[skip]\n\t"
+        "dec %[n]\n\t"
+        "brne 1b\n\t"
+        "clr r1"
+        : [a] "+r"(a), [b] "+r"(b), [c] "+r"(c), [d] "+r"(d), [x] "+x"(x), [z] "+z"(z), [n] "+r"(n), [v] "=&d"(v),
+          [w] "=&d"(u)
+        : [skip] "r"(apart)
+        : "r0", "memory");
+    BR_NEAR();
+    sums[0] = a, sums[1] = b, sums[2] = c, sums[3] = d;
+}
+
+/* Copies n bytes, the first n % 4 one by one; returns where the copy ends. */
+static inline __attribute__((unused)) int8_t *br_move(int8_t *to, const int8_t *from, uint16_t n)
+{
+    uint8_t ones = n & 3;
+    uint16_t fours = n >> 2;
+    __asm__ volatile(
+        "rjmp 2f\n\t"
+        "1: ld r0, X+\n\t"
+        "st Z+, r0\n\t"
+        "2: dec %[ones]\n\t"
+        "brpl 1b\n\t"
+        "rjmp 4f\n\t"
+        "3: ld r0, X+\n\t st Z+, r0\n\t ld r0, X+\n\t st Z+, r0\n\t"
+        "ld r0, X+\n\t st Z+, r0\n\t ld r0, X+\n\t st Z+, r0\n\t"
+        "4: subi %A[fours], 1\n\t"
+        "sbci %B[fours], 0\n\t"
+        "brcc 3b"
+        : [to] "+z"(to), [from] "+x"(from), [ones] "+r"(ones), [fours] "+d"(fours)
+        :
+        : "r0", "memory");
+    return to;
+}
+
+#define BR_HAS_WINDOW_I8
+/* See fixed.h. Of a row of pixels side by side, some at either end may be outside. */
+static inline __attribute__((unused, always_inline)) void
+br_window_i8(int8_t *to, const int8_t *x, uint16_t h, uint16_t w, uint16_t pixel, uint16_t count, int16_t top,
+             int16_t left, uint16_t kh, uint16_t kw, uint16_t dh, uint16_t dw, int8_t fill)
+{
+    const uint8_t side_by_side = dw == 1 && count == pixel;
+    const int16_t over = left + (int16_t)kw - (int16_t)w;
+    uint16_t before = left < 0 ? (uint16_t)-left : 0, after = over > 0 ? (uint16_t)over : 0;
+    if (before + after > kw) {
+        before = kw;
+        after = 0;
+    }
+    const uint16_t lead = before * count, tail = after * count, run = (kw - before - after) * count;
+    const uint16_t wide = w * pixel;
+    const int8_t *row = x + ((uint16_t)top * w + (uint16_t)left) * pixel;
+    for (; kh > 0; kh--, top += (int16_t)dh, row += dh * wide) {
+        if (top < 0 || top >= (int16_t)h) {
+            for (uint16_t i = kw * count; i > 0; i--) {
+                *to++ = fill;
+            }
+        } else if (side_by_side) {
+            const int8_t *from = row + lead;
+            for (uint16_t i = lead; i > 0; i--) {
+                *to++ = fill;
+            }
+            to = br_move(to, from, run);
+            for (uint16_t i = tail; i > 0; i--) {
+                *to++ = fill;
+            }
+        } else {
+            const int8_t *from = row;
+            int16_t column = left;
+            for (uint16_t k = kw; k > 0; k--, column += (int16_t)dw, from += dw * pixel) {
+                const uint8_t inside = column >= 0 && column < (int16_t)w;
+                for (uint16_t i = 0; i < count; i++) {
+                    *to++ = inside ? from[i] : fill;
+                }
+            }
+        }
+    }
+}
