@@ -17,7 +17,8 @@ from brainc.compiler import Request, compile_job, ports, prepare
 from brainc.errors import BraincError
 from brainc.resources import examples_dir
 
-MACHINES = ("uno", "cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55", "x86-avx2")
+MACHINES = ("uno", "cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55")
+MACHINES += ("x86-avx2",)
 
 
 def cost(source: Path, target: str, portable: bool) -> tuple[int, str]:

@@ -14,9 +14,9 @@ from brainc import frontends, interp, passes, quality
 from brainc.dtypes import F32, I8, I32, Array
 from brainc.errors import BraincError, UnsupportedError
 from brainc.ir import Graph, Quant, Stage, const_value
-from brainc.passes import Context, Options, batch, bias, calibrate
+from brainc.passes import Context, Options, batch, calibrate
 from brainc.passes.equalise import equalise, equalised, loss, pairs
-from brainc.passes.quantize import assign_types, choose, shared, with_types
+from brainc.passes.quantize import assign_types, choose, corrected, shared, with_types
 from brainc.spec import MOVES
 
 RNG = np.random.default_rng(5)
@@ -216,7 +216,7 @@ def test_bias_correction_takes_the_mean_shift_back() -> None:
     w = typed.values[next(n for n in typed.nodes() if n.op == "dense").inputs[1]]
     tilted = const_value(w.name, np.clip(w.array().astype(int) + 3, -127, 127), I8, w.type.quant)
     crooked = typed.replaced(values={**typed.values, w.name: tilted})
-    straight = bias.corrected(graph, crooked, graph.entries[0], samples)
+    straight = corrected(graph, crooked, graph.entries[0], samples)
     quant = typed.type("y/q").quant
     assert quant
     shifts = [_mean(g, samples) - _mean(graph, samples) for g in (crooked, straight)]

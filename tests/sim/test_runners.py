@@ -162,7 +162,7 @@ def test_same_bytes_and_repeatable_counts(tmp_path: Path, name: str, kind: str) 
     assert exact is not None and len(exact) == SAMPLES and min(exact) > 128  # a multiplication per weight
     assert (first.cycles is not None) == (kind in ("simavr", "rp2040js"))
     assert (first.stack is None) == (kind == "host")
-    assert first.flash_bytes > 8 * 16 and first.ram_static >= 28  # the weights; the brain
+    assert firmware.image.flash_bytes > 8 * 16 and firmware.image.ram_bytes >= 28  # the weights; the brain
 
 
 @each_machine
@@ -362,8 +362,8 @@ def test_elf_sizes(tmp_path: Path) -> None:
     large = make(tmp_path / "b", "cortex-m3", "qemu",
                  {"main.c": "#include <stdint.h>\n" + text + PROBE % (
                      "", "here[1] = there[2] + more[byte]; there[0] = 1;")})
-    assert large.ram_bytes - small.ram_bytes in range(420, 433)  # 8 bytes of alignment each
-    assert large.flash_bytes - small.flash_bytes in range(1020, 1120)
+    assert large.image.ram_bytes - small.image.ram_bytes in range(420, 433)  # 8 bytes of alignment each
+    assert large.image.flash_bytes - small.image.flash_bytes in range(1020, 1120)
     assert read_elf(large.elf).symbol_at(large.image.symbols["main"][0] & ~1) == "main"
 
 
