@@ -48,7 +48,7 @@ def measure(
             "optimal": program.plan.optimal,
         },
         "layers": _layers(program, layers),
-        "firmware": {"flash": full.flash_bytes, "ram": full.ram_bytes + (whole.stack or 0)},
+        "firmware": {"flash": full.image.flash_bytes, "ram": full.image.ram_bytes + (whole.stack or 0)},
     }
 
 
@@ -72,7 +72,7 @@ def _entry(program: Program, run: Run) -> Figures:
 
 
 def _flash(program: Program, full: Firmware, bare: Firmware) -> Figures:
-    total = full.flash_bytes - bare.flash_bytes
+    total = full.image.flash_bytes - bare.image.flash_bytes
     weights = sum(v.type.nbytes for v in program.graph.values.values() if v.role is Role.CONST)
     return {"code": total - weights, "weights": weights, "total": total}
 

@@ -10,6 +10,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -44,6 +45,11 @@ class Show:
 def note(line: str) -> None:
     """A message beside the result."""
     _err.print(line, style="dim")
+
+
+def busy(text: str) -> AbstractContextManager[object]:
+    """Something that moves while long work is done; on a terminal only."""
+    return _err.status(text) if _err.is_terminal else nullcontext()
 
 
 def _shapes(pairs: Sequence[str]) -> dict[str, int]:
@@ -124,7 +130,8 @@ def cli() -> None:
 @click.option("--format", "form", type=click.Choice(["project", "library"]), default="project")
 def build(source: Path, target: str, output: Path, form: str, as_json: bool, **options: Any) -> None:
     """Write the C library and, for a board, the PlatformIO project."""
-    data, lines = actions.build(_request(source, options), target, output, form, note)
+    with busy("compiling …"):
+        data, lines = actions.build(_request(source, options), target, output, form, note)
     Show(as_json).result(data, lines)
 
 
@@ -137,7 +144,8 @@ def build(source: Path, target: str, output: Path, form: str, as_json: bool, **o
 @click.option("--output", type=click.Path(path_type=Path), help="Where the outputs go, .npz or .csv.")
 def run(source: Path, target: str, inputs: Path, output: Path | None, as_json: bool, **options: Any) -> None:
     """Run the brain on inputs, on this machine or in the target's simulator."""
-    data, lines = actions.run(_request(source, options), target, inputs, output, note)
+    with busy("compiling and running …"):
+        data, lines = actions.run(_request(source, options), target, inputs, output, note)
     Show(as_json).result(data, lines)
 
 
@@ -164,7 +172,8 @@ def check(
 ) -> None:
     """Prove it: numpy reference, host C with sanitizers, target; the same bytes."""
     request = _request(source, options)
-    data, lines = actions.check(request, targets, samples, limit, quality, metric, note)
+    with busy("proving …"):
+        data, lines = actions.check(request, targets, samples, limit, quality, metric, note)
     Show(as_json).result(data, lines)
     if not all(t["equal"] for t in data["targets"].values()):
         sys.exit(4)
@@ -181,7 +190,8 @@ def bench(
     source: Path, targets: Sequence[str], samples: Path | None, sim: str | None, as_json: bool, **options: Any
 ) -> None:
     """Measure: cycles or instructions, RAM, flash and stack, per layer and in all."""
-    data, lines = actions.bench(_request(source, options), targets, samples, sim, note)
+    with busy("measuring …"):
+        data, lines = actions.bench(_request(source, options), targets, samples, sim, note)
     Show(as_json).result(data, lines)
 
 
@@ -203,7 +213,8 @@ def show(
     **options: Any,
 ) -> None:
     """Show the graph, the memory picture, the choice of kernels."""
-    data, lines = actions.show(_request(source, options), target, stage, memory, kernels, cost, note)
+    with busy("compiling …"):
+        data, lines = actions.show(_request(source, options), target, stage, memory, kernels, cost, note)
     Show(as_json).result(data, lines)
 
 
@@ -248,7 +259,7 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except MemoryError:
-        _err.print("WorldError  not enough memory\n  fix    a smaller model, fewer samples, or a larger machine")
+        _err.print("WorldError  not enough memory\n  fix    give fewer samples, or use a larger machine")
         sys.exit(3)
     except OSError as error:
         _err.print(f"WorldError  {error.strerror or error}\n  where  {error.filename or 'the system'}")

@@ -10,7 +10,7 @@ run, and a result whose type has a `quant` is quantised (half to even, clamped).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -33,13 +33,10 @@ def run(
     """
     chosen = find_entry(graph, entry)
     memory = fresh_state(graph) if state is None else state
-    values: dict[str, Array] = {}
-    for port in chosen.inputs:
-        values[port] = _checked(port, graph.type(port), inputs)
+    values = {port: _checked(port, graph.type(port), inputs) for port in chosen.inputs}
     for node in chosen.nodes:
         with at(node=node.name, op=node.op):
-            operands = _operands(graph, node, values, memory)
-            results = run_node(graph, node, operands)
+            results = run_node(graph, node, _operands(graph, node, values, memory))
         values.update(zip(node.outputs, results, strict=True))
     return values
 
@@ -74,14 +71,13 @@ def run_node(graph: Types, node: Node, operands: list[Array | None]) -> tuple[Ar
     """One node on numbers, quantised edges read as the reals they stand for (unless the op works raw)."""
     op = ops.get(node.op)
     left_out = [None for operand in op.inputs[len(operands) :] if operand.optional]
-    if is_raw(graph, node):
-        return op.run([*operands, *left_out], node.attrs)
-    reals = [
-        None if x is None else to_real(x, graph.type(name))
-        for name, x in zip(node.inputs, operands, strict=True)
-    ]
-    results = op.run([*reals, *left_out], node.attrs)
-    return tuple(from_real(y, graph.type(n)) for n, y in zip(node.outputs, results, strict=True))
+    with np.errstate(all="ignore"):  # 1 / 0 and log(-1) are answers like any other, here as in C
+        if is_raw(graph, node):
+            return op.run([*operands, *left_out], node.attrs)
+        named = zip(node.inputs, operands, strict=True)
+        reals = [None if x is None else to_real(x, graph.type(name)) for name, x in named]
+        results = op.run([*reals, *left_out], node.attrs)
+        return tuple(from_real(y, graph.type(n)) for n, y in zip(node.outputs, results, strict=True))
 
 
 def to_real(x: Array, type_: TensorType) -> Array:
@@ -101,36 +97,33 @@ def from_real(y: Array, type_: TensorType) -> Array:
     return q.astype(type_.dtype.numpy)
 
 
-def along(numbers: tuple[float, ...] | tuple[int, ...], quant: Quant, rank: int) -> Array:
-    """Scales or zeros (float32) shaped to broadcast against a tensor of `rank` axes."""
-    flat = np.asarray(numbers, np.float32)
-    if quant.axis is None:
-        return flat.reshape(())
-    return flat.reshape([-1 if axis == quant.axis else 1 for axis in range(rank)])
+def along(numbers: tuple[float, ...], quant: Quant, rank: int, dtype: type = np.float32) -> Array:
+    """Scales or zeros shaped to broadcast against a tensor of `rank` axes."""
+    flat: Array = np.asarray(numbers, dtype)
+    return flat.reshape([-1 if axis == quant.axis else 1 for axis in range(rank)] if rank else ())
 
 
 def random_inputs(graph: Graph, entry: str | None, seed: int = 0) -> dict[str, Array]:
     """Seeded inputs for every port: normal floats, integers over their whole range."""
-    return dict(_random_inputs(graph, find_entry(graph, entry), np.random.default_rng(seed)))
-
-
-def _random_inputs(graph: Graph, entry: Entry, rng: np.random.Generator) -> Iterator[tuple[str, Array]]:
-    for port in entry.inputs:
+    rng = np.random.default_rng(seed)
+    found: dict[str, Array] = {}
+    for port in find_entry(graph, entry).inputs:
         type_ = graph.type(port)
         if type_.dtype.is_integer:
             lo, hi = integer_range(type_.dtype)
-            yield port, rng.integers(lo, hi, type_.shape, type_.dtype.numpy, endpoint=True)
+            found[port] = rng.integers(lo, hi, type_.shape, type_.dtype.numpy, endpoint=True)
         else:
-            yield port, rng.standard_normal(type_.shape).astype(type_.dtype.numpy)
+            found[port] = rng.standard_normal(type_.shape).astype(type_.dtype.numpy)
+    return found
 
 
 def _operands(graph: Graph, node: Node, values: Mapping[str, Array], state: State) -> list[Array | None]:
     """The node's operands; of a state that it only reads a copy, since results may be views of operands."""
-    op = ops.get(node.op)
     found: list[Array | None] = []
     for index, name in enumerate(node.inputs):
         if name in state and name not in values:
-            found.append(state[name] if op.operand_at(index).mutated else state[name].copy())
+            mutated = ops.get(node.op).operand_at(index).mutated
+            found.append(state[name] if mutated else state[name].copy())
         else:
             found.append((values[name] if name in values else graph.array(name)) if name else None)
     return found

@@ -26,7 +26,7 @@ from brainc.spec import MOVES
 Arrays = Mapping[str, Array]
 Metric = Callable[
     [Arrays, Arrays, Array | None], float
-]  # (inputs, outputs, labels), reals, first axis samples
+]  # (inputs, outputs, labels): reals, first axis samples
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,21 +50,31 @@ class Quality:
 
 @dataclass(slots=True)
 class _Power:
+    """Of a value's signal and noise; `factor`: by what `equalise` divided its channels."""
+
     signal: float = 0.0
     noise: float = 0.0
-    factor: Array | None = None  # of an equalised value's channels
+    factor: Array | float | None = None
 
     def add(self, want: Array, got: Array, *, even: bool) -> None:
-        if even and self.factor is None:
-            self.factor = _factors(want, got)
-        scaled = got if self.factor is None else got * self.factor
+        if self.factor is None:
+            self.factor = _factors(want, got) if even else 1.0
         self.signal += float(np.square(want, dtype=np.float64).sum())
-        self.noise += float(np.square(want.astype(np.float64) - scaled).sum())
+        self.noise += float(np.square(want.astype(np.float64) - got * self.factor).sum())
 
     def snr_db(self) -> float:
         if self.noise == 0.0:
             return math.inf
         return 10 * math.log10(self.signal / self.noise) if self.signal > 0 else -math.inf
+
+
+def _factors(want: Array, got: Array) -> Array:
+    """The nearest of the factors that `equalise` may have used to what least squares say."""
+    axes = tuple(range(want.ndim - 1))
+    both = np.sum(want.astype(np.float64) * got, axis=axes)
+    own = np.sum(np.square(got, dtype=np.float64), axis=axes)
+    fitted = np.where((own > 0) & (both > 0), both / np.maximum(own, 1e-30), 1.0)
+    return np.asarray(2.0 ** (np.rint(np.log2(fitted) * STEPS) / STEPS))
 
 
 def compare(
@@ -77,57 +87,30 @@ def compare(
     """
     score = metric_function(metric) if metric else None
     powers: dict[str, _Power] = {}
-    kept: dict[str, list[Array]] = {}
-    for want, got in batch.side_by_side(float_graph, brain_graph, samples):
-        wants, gots = _reals(float_graph, want), _reals(brain_graph, got)
-        for name in _shared(brain_graph, wants, gots):
+    entry, count = float_graph.entries[0], len(next(iter(samples.values())))
+    kept: list[dict[str, list[Array]]] = [{p: [] for p in (*entry.inputs, *entry.outputs)} for _ in range(2)]
+    made = [node for node in brain_graph.entries[0].nodes if node.op not in MOVES]
+    ops = {out: node.op for node in made for out in node.outputs}  # what is computed, not only moved
+    for sides in batch.side_by_side(float_graph, brain_graph, samples):
+        wants, gots = (
+            {name: interp.to_real(array, graph.type(name)) for name, array in side.items()}
+            for graph, side in zip((float_graph, brain_graph), sides, strict=True)
+        )
+        for name in ops:
             twin = name.removesuffix(EVEN)
-            powers.setdefault(name, _Power()).add(wants[twin], gots[name], even=twin != name)
-        for side, values in (("float", wants), ("brain", gots)):
-            for port in (*float_graph.entries[0].inputs, *float_graph.entries[0].outputs):
-                kept.setdefault(f"{side} {port}", []).append(values[port])
-    ops = {out: node.op for node in brain_graph.entries[0].nodes for out in node.outputs}
+            if twin in wants and wants[twin].shape == gots[name].shape:
+                powers.setdefault(name, _Power()).add(wants[twin], gots[name], even=twin != name)
+        for ports, values in zip(kept, (wants, gots), strict=True):
+            for port, parts in ports.items():
+                parts.append(values[port])
     layers = tuple(LayerNoise(name, ops[name], power.snr_db()) for name, power in powers.items())
-    if score is None or metric is None:
+    if score is None:
         return Quality(layers)
+    flat = [{port: np.concatenate(parts).reshape(count, -1) for port, parts in side.items()} for side in kept]
+    inputs = {port: flat[0][port] for port in entry.inputs}  # whatever the brain made of them
     with at(op=metric):
-        figures = [_score(score, float_graph, kept, side, samples, labels) for side in ("float", "brain")]
+        figures = [float(score(inputs, {p: side[p] for p in entry.outputs}, labels)) for side in flat]
     return Quality(layers, metric, *figures)
-
-
-def _score(
-    score: Metric,
-    graph: Graph,
-    kept: Mapping[str, list[Array]],
-    side: str,
-    samples: Arrays,
-    labels: Array | None,
-) -> float:
-    """The metric of one side; its inputs are the float side's, whatever the brain made of them."""
-    count, entry = len(next(iter(samples.values()))), graph.entries[0]
-    inputs = {p: np.concatenate(kept[f"float {p}"]).reshape(count, -1) for p in entry.inputs}
-    outputs = {p: np.concatenate(kept[f"{side} {p}"]).reshape(count, -1) for p in entry.outputs}
-    return float(score(inputs, outputs, labels))
-
-
-def _reals(graph: Graph, values: Arrays) -> dict[str, Array]:
-    return {name: interp.to_real(array, graph.type(name)) for name, array in values.items()}
-
-
-def _shared(brain: Graph, wants: Arrays, gots: Arrays) -> list[str]:
-    """The values that both sides computed (not only moved), in the brain's order."""
-    names = [out for node in brain.entries[0].nodes if node.op not in MOVES for out in node.outputs]
-    twins = ((name, name.removesuffix(EVEN)) for name in names)
-    return [n for n, twin in twins if twin in wants and wants[twin].shape == gots[n].shape]
-
-
-def _factors(want: Array, got: Array) -> Array:
-    """By what `equalise` divided each channel: the nearest of its factors to what least squares say."""
-    axes = tuple(range(want.ndim - 1))
-    both = np.sum(want.astype(np.float64) * got, axis=axes)
-    own = np.sum(np.square(got, dtype=np.float64), axis=axes)
-    fitted = np.where((own > 0) & (both > 0), both / np.maximum(own, 1e-30), 1.0)
-    return np.asarray(2.0 ** (np.rint(np.log2(fitted) * STEPS) / STEPS))
 
 
 def metric_function(metric: str) -> Metric:
@@ -138,11 +121,8 @@ def metric_function(metric: str) -> Metric:
     if not colon or not file.endswith(".py"):
         known = ", ".join(METRICS)
         raise UnsupportedError(f"there is no metric {metric!r}", fix=f"choose {known}, or FILE.py:function")
-    return _from_file(Path(file), name)
-
-
-def _from_file(path: Path, name: str) -> Metric:
-    with at(file=str(path)):
+    with at(file=file):
+        path = Path(file)
         if not path.is_file():
             raise ModelError(f"there is no metric file {path}", fix="check the path")
         spec = importlib.util.spec_from_file_location(path.stem, path)
@@ -151,15 +131,12 @@ def _from_file(path: Path, name: str) -> Metric:
         try:
             spec.loader.exec_module(module)
         except Exception as error:
-            raise ModelError(
-                f"{path.name} cannot be run: {error}", fix="run it with python and mend it"
-            ) from error
+            what = f"{path.name} cannot be run: {error}"
+            raise ModelError(what, fix="run it with python and mend it") from error
         function = getattr(module, name, None)
         if not callable(function):
-            raise ModelError(
-                f"{path.name} has no function {name!r}",
-                fix=f"define {name}(inputs, outputs, labels) -> float; the first two map ports to [n, size]",
-            )
+            fix = f"define {name}(inputs, outputs, labels) -> float; the first two map ports to [n, size]"
+            raise ModelError(f"{path.name} has no function {name!r}", fix=fix)
         return cast(Metric, function)
 
 
@@ -178,14 +155,12 @@ def auc_error(inputs: Arrays, outputs: Arrays, labels: Array | None) -> float:
     """
     x, y = next(iter(inputs.values())), next(iter(outputs.values()))
     if x.shape != y.shape:
-        raise ModelError(
-            "auc_error compares an input with an output of its size", fix="choose another metric"
-        )
+        what = "auc_error compares an input with an output of its size"
+        raise ModelError(what, fix="choose another metric")
     wanted = _labels(labels, None, "1 for an anomaly, 0 for none")
     if len(x) % max(len(wanted), 1):
-        raise ModelError(
-            f"{len(x)} samples are no multiple of {len(wanted)} labels", fix="give whole recordings"
-        )
+        what = f"{len(x)} samples are no multiple of {len(wanted)} labels"
+        raise ModelError(what, fix="give whole recordings")
     errors = np.square(x.astype(np.float64) - y).mean(axis=1).reshape(len(wanted), -1).mean(axis=1)
     odd, normal = errors[wanted == 1], errors[wanted != 1]
     if not odd.size or not normal.size:
@@ -204,9 +179,7 @@ def _labels(labels: Array | None, count: int | None, what: str) -> Array:
     if labels is None:
         raise ModelError("the samples carry no labels", fix=f"add an array y to the samples file: {what}")
     if count is not None and len(labels) != count:
-        raise ModelError(
-            f"there are {len(labels)} labels for {count} samples", fix=f"give one per sample: {what}"
-        )
+        raise ModelError(f"there are {len(labels)} labels for {count} samples", fix=f"give one each: {what}")
     return np.asarray(labels)
 
 

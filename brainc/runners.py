@@ -23,6 +23,7 @@ _OWN_BRACKETS = 2
 _CLASSES = ("load", "store", "mul", "branch", "div", "fp_mve", "other")
 _SANITIZE_FIRST = "run the same inputs on c99 with sanitizers: they name the line"
 _KINDS = ("bracket", "mark", "stack", "state")
+_Counts = dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,31 +37,20 @@ class Run:
     """
 
     outputs: bytes
-    samples: int
     cycles: tuple[int, ...] | None
     instructions: tuple[int, ...] | None
     classes: Mapping[str, int] | None
     microseconds: tuple[float, ...] | None
     marks: Mapping[int, int] | None
     stack: int | None
-    flash_bytes: int
-    ram_static: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Bracket:
-    """Counts between begin and end, and the same per node: node -> (counts, times marked)."""
-
-    counts: Mapping[str, int]
-    marks: Mapping[int, tuple[Mapping[str, int], int]]
 
 
 @dataclass(slots=True)
 class _Told:
-    """The records of one run, read."""
+    """The records of one run, read: each bracket's counts, and those of the nodes marked in it."""
 
     state: dict[str, str] = field(default_factory=dict)
-    brackets: list[_Bracket] = field(default_factory=list)
+    brackets: list[tuple[_Counts, dict[int, _Counts]]] = field(default_factory=list)
     stack: int | None = None
 
 
@@ -87,18 +77,18 @@ def run(
         job = _Job(firmware, place, timeout)
         told = _read(_SIMULATORS[firmware.sim.kind](job, count))
         _judge(job, told, samples)
-        return _result(firmware, told, (place / "out.bin").read_bytes(), samples)
+        return _result(told, (place / "out.bin").read_bytes())
 
 
+@dataclass(slots=True)
 class _Job:
     """One firmware in one folder: starts programs for it and remembers what they last said."""
 
-    def __init__(self, firmware: Firmware, place: Path, timeout: float) -> None:
-        self.firmware = firmware
-        self.place = place
-        self.timeout = timeout
-        self.said = ""
-        self.status = 0
+    firmware: Firmware
+    place: Path
+    timeout: float
+    said: str = ""
+    status: int = 0
 
     @property
     def name(self) -> str:
@@ -111,47 +101,43 @@ class _Job:
     def tool(self, name: str) -> str:
         return find_tool(name, packages=self.firmware.sim.packages)
 
-    def execute(self, command: Sequence[str], *, piped: bool = False) -> str:
+    def execute(self, command: Sequence[str | Path], *, piped: bool = False) -> str:
         """Runs a program in the folder and returns what it said; `piped` puts the samples on its pipes."""
         env = {**os.environ, "ASAN_OPTIONS": "detect_leaks=0"}
+        source, sink = ("in.bin", "out.bin") if piped else (os.devnull, "said.txt")
+        said = subprocess.PIPE if piped else subprocess.STDOUT
         try:
-            if piped:
-                with open(self.place / "in.bin", "rb") as source, open(self.place / "out.bin", "wb") as sink:
-                    done = subprocess.run(command, cwd=self.place, stdin=source, stdout=sink, env=env,
-                                          stderr=subprocess.PIPE, timeout=self.timeout)
-            else:
-                done = subprocess.run(command, cwd=self.place, stdin=subprocess.DEVNULL, env=env,
-                                      stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=self.timeout)
+            with open(self.place / source, "rb") as stdin, open(self.place / sink, "wb") as stdout:
+                done = subprocess.run(
+                    command,
+                    cwd=self.place,
+                    stdin=stdin,
+                    stdout=stdout,
+                    stderr=said,
+                    env=env,
+                    timeout=self.timeout,
+                )
         except subprocess.TimeoutExpired as error:
-            raise DeviceError(f"{self.name} did not end within {self.timeout:g} s",
-                              fix="look for an endless loop, or allow it more time") from error
-        said = done.stderr if piped else done.stdout
-        self.said, self.status = said.decode("utf-8", "replace"), done.returncode
+            what = f"{self.name} did not end within {self.timeout:g} s"
+            raise DeviceError(what, fix="look for an endless loop, or allow it more time") from error
+        words = done.stderr if piped else (self.place / sink).read_bytes()
+        self.said, self.status = words.decode("utf-8", "replace"), done.returncode
         return self.said
 
 
 def _host(job: _Job, count: bool) -> str:
+    """On this machine; callgrind, if it is to count, writes a part at each edge of a bracket."""
     told = job.execute([job.elf], piped=True)
     if not count or job.firmware.sanitized or "state name=done" not in told:
         return told
-    return _with_callgrind(job, told, job.tool("valgrind"))
-
-
-def _with_callgrind(job: _Job, told: str, valgrind: str) -> str:
-    """The host's records with instructions added: callgrind writes a part at each edge of a bracket."""
-    edges = ("--dump-before=br_host_end", "--dump-before=br_host_mark",
-             "--dump-after=br_host_begin", "--dump-after=note_mark")
+    edges = ("before=br_host_end", "before=br_host_mark", "after=br_host_begin", "after=note_mark")
     for part in job.place.glob("parts*"):
         part.unlink()
-    job.execute([valgrind, "--tool=callgrind", "--vgdb=no", "-q", "--callgrind-out-file=parts",
-                 *edges, job.elf], piped=True)
+    valgrind = [job.tool("valgrind"), "--tool=callgrind", "--vgdb=no", "-q", "--callgrind-out-file=parts"]
+    job.execute([*valgrind, *(f"--dump-{edge}" for edge in edges), job.elf], piped=True)
     costs = _callgrind_parts(job.place)
-    lines = []
-    for line in told.splitlines():
-        if line.startswith("bracket "):
-            line += f" instructions={next(costs)}"
-        lines.append(f"{line} instructions={next(costs)}" if line.startswith("mark ") else line)
-    return "\n".join(lines)
+    lines = [(line, line.startswith(("bracket ", "mark "))) for line in told.splitlines()]
+    return "\n".join(f"{line} instructions={next(costs)}" if yes else line for line, yes in lines)
 
 
 def _callgrind_parts(place: Path) -> Iterator[int]:
@@ -159,77 +145,63 @@ def _callgrind_parts(place: Path) -> Iterator[int]:
     inside = 0
     for part in sorted(place.glob("parts.*"), key=lambda p: int(p.suffix[1:])):
         text = part.read_text(encoding="utf-8")
-        trigger = re.search(r"^desc: Trigger: --dump-(\w+)=(\w+)", text, re.MULTILINE)
         spent = re.search(r"^(?:totals|summary): (\d+)", text, re.MULTILINE)
-        if trigger is None or spent is None:
-            continue
-        cost = int(spent[1])
-        if trigger.groups() == ("before", "br_host_mark"):
-            inside += cost
-            yield cost
-        elif trigger.groups() == ("before", "br_host_end"):
-            yield inside + cost
-            inside = 0
+        edge = re.search(r"^desc: Trigger: --dump-before=br_host_(mark|end)\b", text, re.MULTILINE)
+        if spent and edge:
+            inside += int(spent[1])
+            yield int(spent[1]) if edge[1] == "mark" else inside
+            inside = inside if edge[1] == "mark" else 0
 
 
-def _simavr(job: _Job, count: bool) -> str:
-    del count  # cycles cost nothing extra
-    source = _beside(job, "sim/avrrun.c")
-    sim = job.firmware.sim
+def _simavr(job: _Job, _count: bool) -> str:
+    source, sim = job.firmware.target.file("sim/avrrun.c"), job.firmware.sim
     job.tool("libsimavr")
     program = helper(source, libraries=("-lsimavr",), packages=sim.packages)
-    return job.execute([str(program), sim.mcu, str(sim.hz), job.elf, "in.bin", "out.bin"])
+    return job.execute([program, sim.mcu, str(sim.hz), job.elf, "in.bin", "out.bin"])
 
 
 def _qemu(job: _Job, count: bool) -> str:
-    qemu = job.tool("qemu-system-arm")
-    command = [qemu, "-M", job.firmware.sim.machine, "-display", "none", "-monitor", "none",
-               "-serial", "none", "-nic", "none", "-semihosting-config", "enable=on,target=native",
-               "-kernel", job.elf]
+    qemu, sim = job.tool("qemu-system-arm"), job.firmware.sim
+    alone = [word for part in ("display", "monitor", "serial", "nic") for word in (f"-{part}", "none")]
+    files = ["-semihosting-config", "enable=on,target=native", "-kernel", job.elf]
+    command = [qemu, "-M", sim.machine, *alone, *files]
     if not count:
         return job.execute(command)
     if (version(qemu) or "").split(".")[0] not in ("6", "7", "8"):
-        raise ToolMissing(f"counting instructions needs QEMU 6, 7 or 8; {qemu} is {version(qemu)}",
-                          fix="use Debian 12's qemu-system-arm, or run without counting")
-    plugin = helper(_beside(job, "sim/count.c"), "-fPIC", "-shared", packages=job.firmware.sim.packages)
-    settings = ",".join(f"{name}={address:#x}" for name, address in _addresses(job).items())
-    said = job.execute([*command, "-plugin", f"{plugin},{settings},records=counts.txt"])
+        what = f"counting instructions needs QEMU 6, 7 or 8; {qemu} is {version(qemu)}"
+        raise ToolMissing(what, fix="use Debian 12's qemu-system-arm, or run without counting")
+    source = job.firmware.target.file("sim/count.c")
+    plugin = helper(source, "-fPIC", "-shared", packages=sim.packages)
+    said = job.execute([*command, "-plugin", ",".join((str(plugin), *_addresses(job), "records=counts.txt"))])
     counts = job.place / "counts.txt"
     return said + counts.read_text(encoding="utf-8") if counts.exists() else said
 
 
-def _rp2040js(job: _Job, count: bool) -> str:
-    del count  # cycles cost nothing extra
-    node = job.tool("node")
+def _rp2040js(job: _Job, _count: bool) -> str:
+    node, script = job.tool("node"), job.firmware.target.file("sim/rp2040.mjs")
     job.tool("rp2040js")
-    return job.execute([node, str(_beside(job, "sim/rp2040.mjs")), str(node_packages()),
-                        job.elf, *(f"{name}={address:#x}" for name, address in _addresses(job).items())])
+    return job.execute([node, script, node_packages(), job.elf, *_addresses(job)])
 
 
 _SIMULATORS = {"host": _host, "simavr": _simavr, "qemu": _qemu, "rp2040js": _rp2040js}
 
 
-def _beside(job: _Job, relative: str) -> Path:
-    path = job.firmware.target.find(relative)
-    if path is None:
-        raise ToolMissing(f"target {job.firmware.target.name} has no {relative}", fix="reinstall brainc")
-    return path
-
-
-def _addresses(job: _Job) -> dict[str, int]:
-    """Where the harness lies in the image: see sim/count.c and sim/rp2040.mjs."""
+def _addresses(job: _Job) -> list[str]:
+    """Where the harness lies in the image, as sim/count.c and sim/rp2040.mjs are told it."""
     symbols = job.firmware.image.symbols
-    names = {"begin": "br_host_begin", "end": "br_host_end", "mark": "br_host_mark",
-             "first": "br_host_first", "last": "br_host_last", "ram": "br_ram"}
-    found = {short: symbols[name][0] & ~1 for short, name in names.items() if name in symbols}
-    if len(found) < len(names):
+    places = {f"br_host_{name}": name for name in ("begin", "end", "mark", "first", "last")} | {
+        "br_ram": "ram"
+    }
+    if not places.keys() <= symbols.keys():
         raise ToolFailed(f"{job.name} lacks parts of the harness", fix="link it with toolchain.build")
-    return {**found, "mark_end": found["mark"] + symbols["br_host_mark"][1]}
+    found = {short: symbols[name][0] & ~1 for name, short in places.items()}
+    found["mark_end"] = found["mark"] + symbols["br_host_mark"][1]
+    return [f"{name}={address:#x}" for name, address in found.items()]
 
 
 def _read(said: str) -> _Told:
     told = _Told()
-    marks: dict[int, tuple[Mapping[str, int], int]] = {}
+    marks: dict[int, _Counts] = {}
     for line in said.splitlines():
         kind, *words = line.split() or [""]
         if kind not in _KINDS or not all("=" in w for w in words):
@@ -237,21 +209,20 @@ def _read(said: str) -> _Told:
         values = dict(w.split("=", 1) for w in words)
         if kind == "state":
             told.state = told.state or values
-        elif kind == "stack":
-            told.stack = int(values["bytes"], 0)
+            continue
+        counts = {key: int(value, 0) for key, value in values.items()}
+        if kind == "stack":
+            told.stack = counts["bytes"]
         elif kind == "mark":
-            counts = {k: int(v, 0) for k, v in values.items()}
             node = counts.pop("node")
-            calls = counts.pop("times", 1)
-            known, times = marks.get(node, ({}, 0))
-            marks[node] = (_plus(known, counts, 1), times + calls)
+            marks[node] = _plus(marks.get(node, {}), {"times": 1, **counts}, 1)
         else:
-            told.brackets.append(_Bracket({k: int(v, 0) for k, v in values.items()}, marks))
+            told.brackets.append((counts, marks))
             marks = {}
     return told
 
 
-def _plus(a: Mapping[str, int], b: Mapping[str, int], factor: int) -> dict[str, int]:
+def _plus(a: _Counts, b: _Counts, factor: int) -> _Counts:
     """a + factor * b, key by key."""
     return {k: a.get(k, 0) + factor * b.get(k, 0) for k in {**a, **b}}
 
@@ -259,20 +230,19 @@ def _plus(a: Mapping[str, int], b: Mapping[str, int], factor: int) -> dict[str, 
 def _judge(job: _Job, told: _Told, samples: int) -> None:
     """Raises DeviceError unless the firmware ran all samples to its end."""
     state = told.state
-    if state.get("name") == "done":
-        ran = int(state.get("samples", "-1"), 0)
-        if ran != samples:
-            raise DeviceError(f"{job.name} ran {ran} of {samples} samples",
-                              fix="check that the inputs are as long as its ports ask for")
-        return
     if not state:
-        raise DeviceError(f"{job.name} stopped early, status {job.status}{_last_words(job.said)}",
-                          fix="" if job.firmware.sanitized else _SANITIZE_FIRST)
-    why = state.get("why", "?").replace("_", " ")
-    where = f" in {job.firmware.image.symbol_at(int(state['pc'], 0))}" if "pc" in state else ""
-    rest = ", ".join(f"{k} {v}" for k, v in state.items() if k not in ("name", "why"))
-    raise DeviceError(f"{job.name} faulted: {why}{where}{f' ({rest})' if rest else ''}",
-                      fix=_SANITIZE_FIRST)
+        fix = "" if job.firmware.sanitized else _SANITIZE_FIRST
+        what = f"{job.name} stopped early, status {job.status}{_last_words(job.said)}"
+        raise DeviceError(what, fix=fix)
+    if state.get("name") != "done":
+        where = f" in {job.firmware.image.symbol_at(int(state['pc'], 0))}" if "pc" in state else ""
+        rest = ", ".join(f"{k} {v}" for k, v in state.items() if k not in ("name", "why"))
+        why = state.get("why", "?").replace("_", " ") + where + (f" ({rest})" if rest else "")
+        raise DeviceError(f"{job.name} faulted: {why}", fix=_SANITIZE_FIRST)
+    ran = int(state.get("samples", "-1"), 0)
+    if ran != samples:
+        fix = "check that the inputs are as long as its ports ask for"
+        raise DeviceError(f"{job.name} ran {ran} of {samples} samples", fix=fix)
 
 
 def _last_words(said: str) -> str:
@@ -282,47 +252,29 @@ def _last_words(said: str) -> str:
     return "".join(f"\n{line}" for line in telling or lines[-12:])
 
 
-def _result(firmware: Firmware, told: _Told, outputs: bytes, samples: int) -> Run:
-    own, ran = told.brackets[:_OWN_BRACKETS], told.brackets[_OWN_BRACKETS:]
-    empty = own[0].counts if own else {}
-    mark = _plus(own[1].counts, empty, -1) if own else {}
-    entries = [_entry(b, empty, mark) for b in ran]
+def _result(told: _Told, outputs: bytes) -> Run:
+    own, ran = [counts for counts, _ in told.brackets[:_OWN_BRACKETS]], told.brackets[_OWN_BRACKETS:]
+    empty, mark = (own[0], _plus(own[1], own[0], -1)) if len(own) == _OWN_BRACKETS else ({}, {})
+    entries, nodes = [], [(node, counts) for _, marks in ran for node, counts in marks.items()]
+    for counts, marks in ran:  # the entry's own: the bracket's, less what calls of the harness cost
+        calls = sum(counts["times"] for counts in marks.values())
+        entries.append(_plus(_plus(counts, empty, -1), mark, -calls))
 
     def column(key: str) -> tuple[int, ...] | None:
         return tuple(e[key] for e in entries) if entries and key in entries[0] else None
 
-    instructions = column("instructions")
-    costliest = max(entries, key=lambda e: e["instructions"]) if instructions else {}
     unit = "cycles" if column("cycles") else "instructions"
+    costs: dict[int, int] = {}
+    for node, counts in nodes if column(unit) else ():
+        costs[node] = max(costs.get(node, 0), _plus(counts, mark, -counts["times"])[unit])
+    costliest = max(entries, key=lambda e: e.get("instructions", 0), default={})
+    timed = column("nanoseconds") is not None
     return Run(
         outputs=outputs,
-        samples=samples,
         cycles=column("cycles"),
-        instructions=instructions,
+        instructions=column("instructions"),
         classes={k: costliest[k] for k in _CLASSES} if "load" in costliest else None,
-        microseconds=_microseconds(ran),
-        marks=_node_costs(ran, mark, unit) if column(unit) else None,
+        microseconds=tuple(counts["nanoseconds"] / 1000 for counts, _ in ran) if timed else None,
+        marks=costs or None,
         stack=told.stack,
-        flash_bytes=firmware.flash_bytes,
-        ram_static=firmware.ram_bytes,
     )
-
-
-def _entry(bracket: _Bracket, empty: Mapping[str, int], mark: Mapping[str, int]) -> dict[str, int]:
-    """The entry's own counts: the bracket's, less what harness calls cost."""
-    calls = sum(times for _, times in bracket.marks.values())
-    return _plus(_plus(bracket.counts, empty, -1), mark, -calls)
-
-
-def _node_costs(ran: Sequence[_Bracket], mark: Mapping[str, int], unit: str) -> dict[int, int] | None:
-    costs: dict[int, int] = {}
-    for bracket in ran:
-        for node, (counts, times) in bracket.marks.items():
-            costs[node] = max(costs.get(node, 0), _plus(counts, mark, -times)[unit])
-    return costs or None
-
-
-def _microseconds(ran: Sequence[_Bracket]) -> tuple[float, ...] | None:
-    if not ran or "nanoseconds" not in ran[0].counts:
-        return None
-    return tuple(b.counts["nanoseconds"] / 1000 for b in ran)

@@ -1,7 +1,6 @@
 """What a legal graph is, at each stage: executable, and run after every pass.
 
 Knocks: the pass runner, the linker, tests. Leaves: nothing, or a BugError that names every broken clause.
-
 A pass may rely on what is said here and on nothing else. Every stage keeps the clauses of the ones before
 it, save that the integer stages know no real ops on quantised edges any more.
 """
@@ -10,15 +9,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from math import isfinite
+from math import inf, isfinite
 from typing import Protocol
 
 import numpy as np
 
 from brainc import ops
-from brainc.dtypes import F32, I8, I32, U8, DType
+from brainc.dtypes import F32, I8, I32, U8
 from brainc.errors import BraincError, BugError
-from brainc.ir import Entry, Graph, Node, Role, Stage, TensorType
+from brainc.ir import Attr, Entry, Graph, Node, Quant, Role, Stage, TensorType
 
 Problems = Iterator[str]
 HasKernel = Callable[[Graph, Node], bool]
@@ -29,10 +28,11 @@ MOVES = frozenset(
 )
 DOORS = frozenset({"to_int", "from_int", "argmax"})  # ops that are about the numbers themselves
 BINARY = frozenset({"add", "sub", "mul", "div", "power", "maximum", "minimum"})
-CLAMPED = frozenset({"conv2d", "dwconv2d", "dense", "add", "sub", "mul"})  # ops with lo and hi
-WEIGHTED = frozenset({"conv2d", "dwconv2d", "dense"})  # ops with x, w and b
-_CONSTANTS: dict[tuple[str, str], DType] = {("qsoftmax", "table"): I32}  # else by the operand's name:
-_BY_NAME = {"w": I8, "b": I32, "mult": I32, "shift": I8, "table": I8}
+SINGLE = frozenset({"unary", "clamp", "cast", "to_int", "from_int", "qshift8"})  # one element at a time
+CHANNEL = {"conv2d": 0, "dwconv2d": 2, "dense": 0}  # the axis of the weights that the output channels are
+WEIGHTED = frozenset(CHANNEL)  # ops with x, w and b
+CLAMPED = WEIGHTED | {"add", "sub", "mul"}  # ops with lo and hi
+_CONSTANTS = {"w": I8, "b": I32, "mult": I32, "shift": I8, "table": I8}  # of q ops, by the operand's name
 
 
 class Types(Protocol):
@@ -48,6 +48,23 @@ def is_raw(graph: Types, node: Node) -> bool:
     types = [graph.type(name) for name in (*node.operands, *node.outputs)]
     quants = {t.quant for t in types}
     return quants == {None} or (node.op in MOVES and len(quants) == 1 and len({t.dtype for t in types}) == 1)
+
+
+def number(attr: Attr) -> float:
+    """An attribute that is one number."""
+    assert isinstance(attr, int | float)
+    return attr
+
+
+def bounds(node: Node) -> tuple[float, float]:
+    """What a node holds its result between, as its attributes `lo` and `hi` say."""
+    return number(node.attrs.get("lo", -inf)), number(node.attrs.get("hi", inf))
+
+
+def changes_state(node: Node) -> bool:
+    """Whether the node is there for what it does to a state."""
+    op = ops.get(node.op)
+    return any(op.operand_at(i).mutated for i, name in enumerate(node.inputs) if name)
 
 
 def broadcasts(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
@@ -80,19 +97,11 @@ def problems(graph: Graph, has_kernel: HasKernel | None = None) -> Problems:
         if unknown:
             yield f"{node.name}: no value {', '.join(unknown)}"
             continue
-        for clause in _clauses(graph.stage):
-            yield from (f"{node.name} ({node.op}): {text}" for text in clause(graph, node))
+        for stage, clause in CLAUSES:
+            if graph.stage >= stage:
+                yield from (f"{node.name} ({node.op}): {text}" for text in clause(graph, node))
         if graph.stage >= Stage.READY and has_kernel is not None and not has_kernel(graph, node):
             yield f"{node.name} ({node.op}): no kernel"
-
-
-def _clauses(stage: Stage) -> tuple[Callable[[Graph, Node], Problems], ...]:
-    clauses = [_types, _operands]
-    if stage >= Stage.CANONICAL:
-        clauses.append(_canonical)
-    if stage >= Stage.INTEGER:
-        clauses += [_integer, _settled]
-    return tuple(clauses)
 
 
 def _names(graph: Graph) -> Problems:
@@ -108,27 +117,24 @@ def _names(graph: Graph) -> Problems:
 def _roles(graph: Graph) -> Problems:
     written = {out for node in graph.nodes() for out in node.outputs}
     for value in graph.values.values():
-        fixed = value.role in (Role.CONST, Role.STATE, Role.INPUT)
         if value.role is Role.CONST and value.const is None:
             yield f"constant {value.name} has no numbers"
         if value.const is not None and value.role not in (Role.CONST, Role.STATE):
             yield f"{value.role.value} {value.name} has constant numbers"
-        if value.name in written and fixed:
+        if value.name in written and value.role in (Role.CONST, Role.STATE, Role.INPUT):
             yield f"{value.role.value} {value.name} is written by a node"
-        yield from _quant(value.name, value.type)
+        if value.type.quant is not None:
+            yield from (f"{value.name} {problem}" for problem in _quant(value.type, value.type.quant))
 
 
-def _quant(name: str, type_: TensorType) -> Problems:
-    quant = type_.quant
-    if quant is None:
-        return
+def _quant(type_: TensorType, quant: Quant) -> Problems:
     count = 1 if quant.axis is None else type_.shape[quant.axis]
     if not len(quant.scale) == len(quant.zero) == count:
-        yield f"{name} has {len(quant.scale)} scales and {len(quant.zero)} zeros for {count} slices"
+        yield f"has {len(quant.scale)} scales and {len(quant.zero)} zeros for {count} slices"
     if not all(isfinite(s) and s > 0 for s in quant.scale):
-        yield f"{name} has a scale that is not positive"
+        yield "has a scale that is not positive"
     if not type_.dtype.is_integer:
-        yield f"{name} is {type_.dtype} and has a quant"
+        yield f"is {type_.dtype} and has a quant"
 
 
 def _entry(graph: Graph, entry: Entry) -> Problems:
@@ -148,32 +154,28 @@ def _entry(graph: Graph, entry: Entry) -> Problems:
 
 def _types(graph: Graph, node: Node) -> Problems:
     """Results have the types that the op's rule derives; a quantised edge of a real op counts as f32."""
-    raw = is_raw(graph, node)
-    op = ops.get(node.op)
+    raw, op = is_raw(graph, node), ops.get(node.op)
+
+    def seen(name: str) -> TensorType:
+        type_ = graph.type(name)
+        return type_ if raw or type_.quant is None else TensorType(F32, type_.shape)
+
     try:
-        ins = [_seen(graph.type(name), raw) if name else None for name in node.inputs]
+        ins = [seen(name) if name else None for name in node.inputs]
         op.full(node.attrs)
         expected = op.infer(ins, node.attrs)
     except BraincError as error:
         yield error.what
         return
     if node.op in BINARY and graph.stage < Stage.CANONICAL:
-        expected = (_broadcast(ins, expected[0]),)
+        shape = np.broadcast_shapes(*(t.shape for t in ins if t is not None))
+        expected = (TensorType(expected[0].dtype, shape),)
     if len(expected) != len(node.outputs):
         yield f"has {len(node.outputs)} results, not {len(expected)}"
     for name, want in zip(node.outputs, expected, strict=False):
-        have = _seen(graph.type(name), raw)
+        have = seen(name)
         if (have.dtype, have.shape) != (want.dtype, want.shape):
             yield f"{name} is {have}, not {want}"
-
-
-def _seen(type_: TensorType, raw: bool) -> TensorType:
-    return type_ if raw or type_.quant is None else TensorType(F32, type_.shape)
-
-
-def _broadcast(ins: list[TensorType | None], first: TensorType) -> TensorType:
-    shapes = [t.shape for t in ins if t is not None]
-    return TensorType(first.dtype, tuple(np.broadcast_shapes(*shapes)))
 
 
 def _operands(graph: Graph, node: Node) -> Problems:
@@ -208,28 +210,28 @@ def _canonical(graph: Graph, node: Node) -> Problems:
         yield "changes nothing"
     for name in (*node.operands, *node.outputs):
         type_, role = graph.type(name), graph.values[name].role
-        if type_.dtype is U8 and type_.quant and role is not Role.INPUT and role is not Role.OUTPUT:
+        if type_.dtype is U8 and type_.quant and role not in (Role.INPUT, Role.OUTPUT):
             yield f"{name} is a quantised u8 inside"
 
 
 def _integer(graph: Graph, node: Node) -> Problems:
-    """q ops: integers only."""
-    if not node.op.startswith("q"):
-        return
-    op = ops.get(node.op)
-    yield from (f"attribute {k} is a float" for k, v in node.attrs.items() if isinstance(v, float))
-    for index, name in enumerate(node.inputs):
-        if not name:
-            continue
-        operand, dtype = op.operand_at(index), graph.type(name).dtype
-        want = (I8, U8) if node.op == "qshift8" else (I8,)
-        if operand.constant:
-            want = (_CONSTANTS.get((node.op, operand.name)) or _BY_NAME.get(operand.name, I8),)
-        if dtype not in want:
-            yield f"operand {operand.name} ({name}) is {dtype}, not {' or '.join(d.name for d in want)}"
-
-
-def _settled(graph: Graph, node: Node) -> Problems:
-    """No real op touches a quantised edge; moves keep one quant."""
+    """q ops know integers only, no real op touches a quantised edge, moves keep one quant."""
     if not is_raw(graph, node):
         yield "a real op on quantised edges"
+    if not node.op.startswith("q"):
+        return
+    yield from (f"attribute {k} is a float" for k, v in node.attrs.items() if isinstance(v, float))
+    for index, name in enumerate(node.inputs):
+        operand = ops.get(node.op).operand_at(index)
+        want = (I8, U8) if node.op == "qshift8" else (I8,)
+        if operand.constant:
+            want = (I32 if node.op == "qsoftmax" else _CONSTANTS.get(operand.name, I8),)
+        if name and graph.type(name).dtype not in want:
+            names = " or ".join(d.name for d in want)
+            yield f"operand {operand.name} ({name}) is {graph.type(name).dtype}, not {names}"
+
+
+CLAUSES = (
+    *((Stage.IMPORTED, _types), (Stage.IMPORTED, _operands)),
+    *((Stage.CANONICAL, _canonical), (Stage.INTEGER, _integer)),
+)

@@ -74,17 +74,17 @@ class Target:
     """
 
     name: str
-    title: str
     chain: tuple[str, ...]
     folders: tuple[Path, ...]
-    abstract: bool
-    features: frozenset[str]
-    fpu: bool
-    word: int
+    title: str
     spaces: Mapping[str, Space]
     toolchain: Toolchain
     sims: tuple[Sim, ...]
-    board: Board | None
+    features: frozenset[str]
+    abstract: bool = False
+    fpu: bool = False
+    word: int = 32
+    board: Board | None = None
 
     @property
     def sim(self) -> Sim | None:
@@ -94,6 +94,13 @@ class Target:
     def find(self, relative: str) -> Path | None:
         """The most specific file of that name along the chain, for example `port.h`."""
         return next((f / relative for f in self.folders if (f / relative).is_file()), None)
+
+    def file(self, relative: str) -> Path:
+        """The same for a file that must be there; UserError if it is not."""
+        if (path := self.find(relative)) is None:
+            what = f"target {self.name} needs {relative}, which none of its folders has"
+            raise UserError(what, fix="correct its target.toml, or add the file")
+        return path
 
 
 def load_target(name: str, *, roots: tuple[Path, ...] = ()) -> Target:
@@ -112,66 +119,42 @@ def all_targets(*, roots: tuple[Path, ...] = ()) -> tuple[Target, ...]:
 
 @cache
 def _load(name: str, roots: tuple[Path, ...]) -> Target:
-    tables = list(_ancestry(name, roots))
+    tables = tuple(_ancestry(name, _folders(roots)))
+    chain, folders, (own, *_) = zip(*tables, strict=True)
     merged: dict[str, Any] = {}
-    for _, _, table in reversed(tables):
-        merged = _merge(merged, {k: v for k, v in table.items() if k not in _OWN})
-    own = tables[0][2]
-    with at(file=str(tables[0][1] / "target.toml")):
-        return Target(
-            name=name,
-            title=str(own.get("title", name)),
-            chain=tuple(n for n, _, _ in tables),
-            folders=tuple(folder for _, folder, _ in tables),
-            abstract=bool(own.get("abstract", False)),
-            features=frozenset(merged.pop("features", ())),
-            fpu=bool(merged.pop("fpu", False)),
-            word=int(merged.pop("word", 32)),
-            spaces=MappingProxyType({k: _record(Space, v) for k, v in merged.pop("spaces", {}).items()}),
-            toolchain=_record(Toolchain, merged.pop("toolchain", {})),
-            sims=tuple(_record(Sim, table) for table in merged.pop("sim", ())),
-            board=_board(merged),
-        )
+    for table in reversed(tables):
+        merged = _merge(merged, {k: v for k, v in table[2].items() if k not in _OWN})
+    with at(file=str(folders[0] / "target.toml")):
+        given = {"title": name, **merged, **{k: own[k] for k in ("title", "abstract") if k in own}}
+        given["features"] = frozenset(merged.get("features", ()))
+        given["spaces"] = {k: _record(Space, v) for k, v in merged.get("spaces", {}).items()}
+        given["toolchain"] = _record(Toolchain, merged.get("toolchain", {}))
+        given["sims"] = [_record(Sim, table) for table in given.pop("sim", ())]
+        given["board"] = _record(Board, merged["board"]) if "board" in merged else None
+        return _record(Target, given, name=name, chain=chain, folders=folders)
 
 
-def _board(merged: dict[str, Any]) -> Board | None:
-    table = merged.pop("board", None)
-    if merged:
-        raise UserError(f"unknown key {sorted(merged)[0]!r}", fix="see targets/c99/target.toml for the keys")
-    return _record(Board, table) if table is not None else None
-
-
-def _ancestry(name: str, roots: tuple[Path, ...]) -> Iterator[tuple[str, Path, _Table]]:
+def _ancestry(name: str, folders: Mapping[str, Path], *seen: str) -> Iterator[tuple[str, Path, _Table]]:
     """(name, folder, table) of a target and all that it extends, most specific first."""
-    folders, next_name = _folders(roots), name
-    seen: list[str] = []
-    while True:
-        if next_name not in folders:
-            raise _unknown(next_name, folders)
-        if next_name in seen:
-            raise UserError(f"target {name} extends itself: {' > '.join((*seen, next_name))}",
-                            fix="break the circle in one of their target.toml")
-        seen.append(next_name)
-        path = folders[next_name] / "target.toml"
-        try:
-            table = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise UserError(f"{path} is not TOML: {error}", fix="correct the file") from error
-        yield next_name, folders[next_name], table
-        if "extends" not in table:
-            return
-        next_name = str(table["extends"])
+    if name not in folders:
+        near = "".join(f"did you mean {n}? " for n in difflib.get_close_matches(name, folders, n=1))
+        raise UserError(f"there is no target {name!r}", fix=f"{near}there are: {', '.join(sorted(folders))}")
+    if name in seen:
+        what = f"target {seen[0]} extends itself: {' > '.join((*seen, name))}"
+        raise UserError(what, fix="break the circle in one of their target.toml")
+    path = folders[name] / "target.toml"
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not TOML: {error}", fix="correct the file") from error
+    yield name, folders[name], table
+    if "extends" in table:
+        yield from _ancestry(str(table["extends"]), folders, *seen, name)
 
 
 def _folders(roots: tuple[Path, ...]) -> dict[str, Path]:
     """Target folders by name; an earlier root wins."""
     return {p.parent.name: p.parent for root in reversed(roots) for p in root.glob("*/target.toml")}
-
-
-def _unknown(name: str, folders: Mapping[str, Path]) -> UserError:
-    near = difflib.get_close_matches(name, folders, n=1)
-    hint = f"did you mean {near[0]}? " if near else ""
-    return UserError(f"there is no target {name!r}", fix=f"{hint}there are: {', '.join(sorted(folders))}")
 
 
 def _merge(base: _Table, over: _Table) -> dict[str, Any]:
@@ -181,32 +164,27 @@ def _merge(base: _Table, over: _Table) -> dict[str, Any]:
         old = out.get(key)
         if isinstance(value, dict) and isinstance(old, dict):
             out[key] = _merge(old, value)
-        elif key in _ADDED and isinstance(value, list) and isinstance(old, list):
-            out[key] = [*old, *value]
         else:
-            out[key] = value
+            out[key] = [*old, *value] if key in _ADDED and old is not None else value
     return out
 
 
-_R = TypeVar("_R", Space, Toolchain, Sim, Board)
+_R = TypeVar("_R", Space, Toolchain, Sim, Board, Target)
 
 
-def _record(cls: type[_R], table: _Table) -> _R:
-    """A table of TOML as one of the records above, with its keys checked."""
-    known = {f.name: f for f in fields(cls)}
-    wrong = [k for k in table if k not in known]
-    missing = [f.name for f in known.values()
-               if f.default is MISSING and f.default_factory is MISSING and f.name not in table]
-    if wrong or missing:
-        word, key = ("unknown", wrong[0]) if wrong else ("missing", missing[0])
-        raise UserError(f"{word} key {key!r} for {cls.__name__.lower()}",
-                        fix=f"the keys are {', '.join(known)}")
-    return cls(**{k: _frozen(v) for k, v in table.items()})
+def _record(cls: type[_R], table: _Table, **ours: Any) -> _R:
+    """A table of TOML as one of the records above, its keys checked; `ours` it may not say."""
+    known = [f for f in fields(cls) if f.name not in ours]
+    keys = [f.name for f in known]
+    needed = [f.name for f in known if f.default is MISSING and f.default_factory is MISSING]
+    for word, wrong in (("unknown", set(table) - set(keys)), ("missing", set(needed) - set(table))):
+        if wrong:
+            what = f"{word} key {min(wrong)!r} for {cls.__name__.lower()}"
+            raise UserError(what, fix=f"the keys are {', '.join(keys)}")
+    return cls(**{k: _frozen(v) for k, v in table.items()}, **ours)
 
 
 def _frozen(value: Any) -> Any:
-    if isinstance(value, list):
-        return tuple(_frozen(v) for v in value)
     if isinstance(value, dict):
         return MappingProxyType({k: _frozen(v) for k, v in value.items()})
-    return value
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value

@@ -8,6 +8,7 @@ on every machine that has them.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -17,21 +18,25 @@ import sys
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache
 from pathlib import Path, PurePosixPath
 
 from brainc.errors import BugError, ToolFailed, ToolMissing, UserError
 from brainc.resources import templates_dir
 from brainc.target import Sim, Target, all_targets
 
-WARNINGS = ("-Wall", "-Wextra", "-Wshadow", "-Wconversion", "-Wstrict-prototypes", "-Wmissing-prototypes",
-            "-Werror")
+_CHECKS = ("all", "extra", "shadow", "conversion", "strict-prototypes", "missing-prototypes", "error")
+WARNINGS = tuple(f"-W{name}" for name in _CHECKS)
 _SANITIZE = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g")
 RP2040JS = "rp2040js@1.4.1"
 
 # What a kind of simulator runs on; the packages that bring it are in target.toml.
-_SIM_TOOLS = {"host": ("valgrind",), "simavr": ("gcc", "libsimavr"), "qemu": ("gcc", "qemu-system-arm"),
-              "rp2040js": ("node", "rp2040js")}
+_SIM_TOOLS = {
+    "host": ("valgrind",),
+    "simavr": ("gcc", "libsimavr"),
+    "qemu": ("gcc", "qemu-system-arm"),
+    "rp2040js": ("node", "rp2040js"),
+}
 
 
 @dataclass(frozen=True)
@@ -44,10 +49,8 @@ class Elf:
 
     def symbol_at(self, address: int) -> str:
         """The function that covers `address`, or the address itself."""
-        for name, (start, size) in self.symbols.items():
-            if start & ~1 <= address < (start & ~1) + size:
-                return name
-        return f"{address:#x}"
+        found = (n for n, (start, size) in self.symbols.items() if 0 <= address - (start & ~1) < size)
+        return next(found, f"{address:#x}")
 
 
 @dataclass(frozen=True)
@@ -57,14 +60,9 @@ class Firmware:
     elf: Path
     target: Target
     sim: Sim
-    flash_bytes: int
-    ram_bytes: int
+    image: Elf
     toolchain: str
     sanitized: bool = False
-
-    @cached_property
-    def image(self) -> Elf:
-        return read_elf(self.elf)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,67 +93,61 @@ def build(
     `sim` picks one of the target's simulators by kind (their memory maps differ). Warnings are errors.
     Raises ToolMissing and ToolFailed; the latter names the log.
     """
-    chosen = _choose(target, sim)
-    chain = target.toolchain
+    chosen, chain = _choose(target, sim), target.toolchain
     cc = compiler or chain.cc
     find_tool(cc, packages=chain.packages)
     work.mkdir(parents=True, exist_ok=True)
-    base = [cc, optimize, *chain.flags, *(_SANITIZE if sanitize else ())]
-    c_only = [f"-std={chain.std}", *WARNINGS]
-    places = [f"-I{path}" for path in (*include, templates_dir())]
-    harness = [_own_file(target, name) for name in chain.sources]
-    objects = []
-    named = [*((f"{i:03d}_", s) for i, s in enumerate(sources)), *(("sim_", s) for s in harness)]
-    for prefix, source in named:
-        objects.append(work / f"{prefix}{source.stem}.o")
-        _compile([*base, *(c_only if source.suffix == ".c" else ()), *places, *(f"-D{d}" for d in defines),
-                  "-c", str(source), "-o", str(objects[-1])], work, f"{source.name} for {target.name}")
-    elf = work / "firmware.elf"
-    _compile([*base, *map(str, objects), "-o", str(elf), "-Wl,--gc-sections", *_link_script(target, chosen),
-              *chain.link], work, f"the image for {target.name}")
-    image = read_elf(elf)
-    told = " ".join((Path(cc).name, version(cc) or "?", *base[1:]))
-    return Firmware(elf, target, chosen, image.flash_bytes, image.ram_bytes, told, sanitize)
+    flags = [optimize, *chain.flags, *(_SANITIZE if sanitize else ())]
+    given = [*(f"-I{path}" for path in (*include, templates_dir())), *(f"-D{d}" for d in defines)]
+    named = [(f"{number:03d}_{source.stem}.o", source) for number, source in enumerate(sources)]
+    named += [(f"sim_{source.stem}.o", source) for source in map(target.file, chain.sources)]
+    for name, source in named:
+        strict = [f"-std={chain.std}", *WARNINGS] if source.suffix == ".c" else []
+        command = [cc, *flags, *strict, *given, "-c", str(source), "-o", str(work / name)]
+        _compile(command, work, f"{source.name} for {target.name}")
+    elf, objects = work / "firmware.elf", [str(work / name) for name, _ in named]
+    last = ["-Wl,--gc-sections", *_link_script(target, chosen), *chain.link]
+    _compile([cc, *flags, *objects, "-o", str(elf), *last], work, f"the image for {target.name}")
+    told = " ".join((Path(cc).name, version(cc) or "?", *flags))
+    return Firmware(elf, target, chosen, read_elf(elf), told, sanitize)
 
 
 def _choose(target: Target, kind: str | None) -> Sim:
     if target.abstract:
-        raise UserError(f"target {target.name} is only for others to extend",
-                        fix=f"choose from {', '.join(t.name for t in all_targets())}")
-    found = next((s for s in target.sims if kind in (None, s.kind)), None)
-    if found is None:
-        kinds = ", ".join(s.kind for s in target.sims) or "none"
-        raise UserError(f"target {target.name} has no simulator {kind or ''}".rstrip(),
-                        fix=f"there are: {kinds}")
-    return found
-
-
-def _own_file(target: Target, relative: str) -> Path:
-    path = target.find(relative)
-    if path is None:
-        raise UserError(f"target {target.name} names {relative}, which none of its folders has",
-                        fix="correct its target.toml, or add the file")
-    return path
+        offered = ", ".join(t.name for t in all_targets())
+        raise UserError(f"target {target.name} is only for others to extend", fix=f"choose from {offered}")
+    for sim in target.sims:
+        if kind in (None, sim.kind):
+            return sim
+    what, kinds = f"target {target.name} has no simulator {kind or ''}", [s.kind for s in target.sims]
+    raise UserError(what.rstrip(), fix=f"there are: {', '.join(kinds) or 'none'}")
 
 
 def _link_script(target: Target, sim: Sim) -> list[str]:
     """Flags for the target's `sim/link.ld`, if its simulator has a memory map."""
-    if not sim.memory:
-        return []
-    values = {f"BR_{name.upper()}{suffix}": value for name, region in sim.memory.items()
-              for suffix, value in zip(("", "_BYTES"), region, strict=True)}
-    script = _own_file(target, "sim/link.ld")
-    return [*(f"-Wl,--defsym={name}={value:#x}" for name, value in values.items()), f"-Wl,-T,{script}"]
+    flags = []
+    for name, (origin, length) in sim.memory.items():
+        flags += [f"-Wl,--defsym=BR_{name.upper()}={origin:#x}"]
+        flags += [f"-Wl,--defsym=BR_{name.upper()}_BYTES={length:#x}"]
+    return [*flags, f"-Wl,-T,{target.file('sim/link.ld')}"] if flags else []
 
 
 def _compile(command: Sequence[str], work: Path, what: str) -> None:
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
-    if done.returncode:
+    status, said = _call(command)
+    if status:
         log = work / "build.log"
-        log.write_text(" ".join(command) + "\n" + done.stdout + done.stderr, encoding="utf-8")
-        tail = "\n".join((done.stderr or done.stdout).splitlines()[-12:])
-        raise ToolFailed(f"{Path(command[0]).name} could not build {what}:\n{tail}",
-                         fix=f"the whole log is {log}")
+        log.write_text(" ".join(command) + "\n" + said, encoding="utf-8")
+        tail = "\n".join(said.splitlines()[-12:])
+        what = f"{Path(command[0]).name} could not build {what}:\n{tail}"
+        raise ToolFailed(what, fix=f"the whole log is {log}")
+
+
+def _call(command: Sequence[str], timeout: float | None = None) -> tuple[int, str]:
+    """Status and words of a program that is given nothing to read."""
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=timeout
+    )
+    return done.returncode, done.stdout.decode("utf-8", "replace")
 
 
 def helper(source: Path, *flags: str, libraries: Sequence[str] = (), packages: Sequence[str] = ()) -> Path:
@@ -169,12 +161,12 @@ def helper(source: Path, *flags: str, libraries: Sequence[str] = (), packages: S
         made.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=made.parent) as work:
             fresh = Path(work) / made.name
-            _compile([cc, "-O2", *WARNINGS[:2], *flags, str(source), "-o", str(fresh), *libraries],
-                     made.parent, source.name)
+            command = [cc, "-O2", *WARNINGS[:2], *flags, str(source), "-o", str(fresh), *libraries]
+            _compile(command, made.parent, source.name)
             os.replace(fresh, made)
     except OSError as error:
-        raise ToolFailed(f"cannot keep {made.name} in {made.parent}: {error}",
-                         fix="set XDG_CACHE_HOME to a folder that can be written") from error
+        what, fix = f"cannot keep {made.name}: {error}", "set XDG_CACHE_HOME to a folder that can be written"
+        raise ToolFailed(what, fix=fix) from error
     return made
 
 
@@ -190,15 +182,13 @@ def node_packages() -> Path:
 
 
 def locate(name: str) -> str | None:
-    """Where a tool is: a program, or for `libsimavr` its header, for `rp2040js` its folder."""
+    """Where a tool is: a program, or for `libsimavr` its header, for `rp2040js` its package.json."""
+    places = [Path(sys.prefix) / "bin" / name]  # first: the environment may not be activated
     if name == "libsimavr":
         places = [Path(root) / "include/simavr/sim_avr.h" for root in ("/usr", "/usr/local", "/opt/homebrew")]
     elif name == "rp2040js":
         places = [node_packages() / "node_modules" / "rp2040js" / "package.json"]
-    else:
-        places = [Path(sys.prefix) / "bin" / name]  # first: the environment may not be activated
-    found = next((str(p) for p in places if p.exists()), None)
-    return found or shutil.which(name)
+    return next((str(p) for p in places if p.exists()), shutil.which(name))
 
 
 def find_tool(name: str, *, packages: Sequence[str]) -> str:
@@ -210,48 +200,38 @@ def find_tool(name: str, *, packages: Sequence[str]) -> str:
 
 
 def _install(name: str, packages: Sequence[str]) -> str:
-    if name == "rp2040js":
-        return f"npm install --prefix {node_packages()} {RP2040JS}"
-    if name == "pio":
-        return "pip install platformio"
-    return f"on Debian and Ubuntu: apt-get install {' '.join(packages)}"
+    own = {"rp2040js": f"npm install --prefix {node_packages()} {RP2040JS}", "pio": "pip install platformio"}
+    return own.get(name, f"on Debian and Ubuntu: apt-get install {' '.join(packages)}")
 
 
 @cache
 def version(program: str) -> str | None:
-    """The first x.y.z that `program --version` prints."""
+    """The first x.y.z that `program --version` prints, or what a package.json says."""
+    if program.endswith("package.json"):
+        return str(json.loads(Path(program).read_text(encoding="utf-8")).get("version"))
     try:
-        done = subprocess.run([program, "--version"], stdin=subprocess.DEVNULL, capture_output=True,
-                              text=True, errors="replace", timeout=60)
+        found = re.search(r"\d+\.\d+\.\d+", _call([program, "--version"], timeout=60)[1])
     except (OSError, subprocess.TimeoutExpired):
         return None
-    found = re.search(r"\d+\.\d+\.\d+", done.stdout + done.stderr)
     return found[0] if found else None
 
 
 def doctor() -> tuple[ToolStatus, ...]:
     """Every tool that some target needs, sorted by name."""
-    needs: dict[str, tuple[list[str], Sequence[str]]] = {}
+    needs: dict[str, dict[str, Sequence[str]]] = {}  # tool, target, packages
     for target in all_targets():
         wanted = [(target.toolchain.cc, target.toolchain.packages)]
         wanted += [(tool, sim.packages) for sim in target.sims for tool in _SIM_TOOLS[sim.kind]]
         wanted += [("pio", ())] if target.board else []
         for tool, packages in wanted:
-            users, _ = needs.setdefault(tool, ([], packages))
-            if target.name not in users:
-                users.append(target.name)
-    return tuple(ToolStatus(name, locate(name), _version_of(name), tuple(users), _install(name, packages))
-                 for name, (users, packages) in sorted(needs.items()))
+            needs.setdefault(tool, {}).setdefault(target.name, packages)
+    return tuple(_status(name, needs[name]) for name in sorted(needs))
 
 
-def _version_of(name: str) -> str | None:
+def _status(name: str, users: Mapping[str, Sequence[str]]) -> ToolStatus:
     path = locate(name)
-    if path is None or name == "libsimavr":
-        return None
-    if name == "rp2040js":
-        found = re.search(r'"version": "([^"]+)"', Path(path).read_text(encoding="utf-8"))
-        return found[1] if found else None
-    return version(path)
+    told = version(path) if path and name != "libsimavr" else None  # a header cannot be asked
+    return ToolStatus(name, path, told, tuple(users), _install(name, next(iter(users.values()))))
 
 
 def read_elf(path: Path) -> Elf:
@@ -266,24 +246,16 @@ def read_elf(path: Path) -> Elf:
     layout = "<IIQQQQIIQQ" if wide else "<IIIIIIIIII"
     sections = [struct.unpack_from(layout, data, table + i * entry) for i in range(count)]
     held = [s for s in sections if s[2] & 2]  # SHF_ALLOC
-    return Elf(flash_bytes=sum(s[5] for s in held if s[1] != 8),  # SHT_NOBITS lies in no flash
-               ram_bytes=sum(s[5] for s in held if s[2] & 1),  # SHF_WRITE
-               symbols=_symbols(data, sections, wide))
-
-
-def _symbols(data: bytes, sections: Sequence[tuple[int, ...]], wide: bool) -> dict[str, tuple[int, int]]:
-    out: dict[str, tuple[int, int]] = {}
+    flash = sum(s[5] for s in held if s[1] != 8)  # SHT_NOBITS lies in no flash
+    ram = sum(s[5] for s in held if s[2] & 1)  # SHF_WRITE
+    symbols: dict[str, tuple[int, int]] = {}
     for section in (s for s in sections if s[1] == 2):  # SHT_SYMTAB
-        names = sections[section[6]][4]
-        for at in range(section[4], section[4] + section[5], section[9]):
-            if wide:
-                name, _, _, _, address, size = struct.unpack_from("<IBBHQQ", data, at)
-            else:
-                name, address, size, _, _, _ = struct.unpack_from("<IIIBBH", data, at)
-            text = data[names + name:data.index(b"\0", names + name)].decode("utf-8", "replace")
-            if text:
-                out[text] = (address, size)
-    return out
+        names, entries = sections[section[6]][4], data[section[4] : section[4] + section[5]]
+        for symbol in struct.iter_unpack("<IBBHQQ" if wide else "<IIIBBH", entries):
+            text = data[names + symbol[0] : data.index(b"\0", names + symbol[0])].decode("utf-8", "replace")
+            symbols[text] = (symbol[4], symbol[5]) if wide else (symbol[1], symbol[2])
+    symbols.pop("", None)
+    return Elf(flash, ram, symbols)
 
 
 def write(directory: Path, files: Mapping[str, bytes | Iterable[bytes]]) -> None:

@@ -188,7 +188,7 @@ class Viewer:
         for c in self.constants.values():
             above = f"/* {comment(c.note)} */\n"
             if self.blobbed:
-                yield ConstView(f"{above}extern const {c.dtype.c} {c.symbol}[{c.array.size}];", (), "")
+                yield ConstView(f"{above}extern const {c.dtype.c} {c.symbol}[];", (), "")
             else:
                 head = f"{above}BR_CONST({c.dtype.c}, {c.symbol}, {c.array.size}) = {{"
                 yield ConstView(head, tuple(as_text(c.array)), "};")

@@ -6,7 +6,7 @@ A pass is a function (Graph, Context) -> Graph that returns the same object if i
 may rely on the clauses of its stage in `spec.py`, which are checked after each one, and on nothing else:
 the canonical passes go round until none of them changes anything, so their order does not matter.
 
-    BRAINC_DEBUG=1     a line a pass: what it took, how many nodes it left; =2 also the graph after it
+    BRAINC_DEBUG=1     a line a pass: when it was done, how many nodes it left; =2 also the graph after it
     BRAINC_DUMP=DIR    the graph after each pass, as DIR/NN_pass.txt
     BRAINC_CHECK=1     runs the graph before and after each pass and names the one that changed the answer
 """
@@ -16,25 +16,25 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
+from itertools import count
 from pathlib import Path
 
-from brainc import spec
+import numpy as np
+
+from brainc import interp, spec
 from brainc.errors import BugError
 from brainc.ir import Graph, Stage
-from brainc.passes.activations import name_activations
-from brainc.passes.agree import check_agreement
-from brainc.passes.canonical import fuse_affine, fuse_clamp, settle_forms
+from brainc.passes import batch
+from brainc.passes.canonical import fuse_affine, fuse_clamp, name_activations, settle_forms
 from brainc.passes.context import Context, Options
 from brainc.passes.equalise import equalise
-from brainc.passes.flash import load_constants
 from brainc.passes.fold import fold_constants, fold_qdq
 from brainc.passes.integer import lower_to_integers
 from brainc.passes.layout import to_rows
-from brainc.passes.legalize import copy_for_views, drop_dead, legalize
-from brainc.passes.ports import port_layout, port_types
+from brainc.passes.legalize import copy_for_views, drop_dead, legalize, load_constants
+from brainc.passes.ports import port_layout, port_types, u8_to_i8
 from brainc.passes.quantize import assign_types
-from brainc.passes.signs import u8_to_i8
 from brainc.passes.widths import prove_widths
 
 __all__ = ["PIPELINE", "Context", "Options", "Pass", "Watch", "run"]
@@ -42,26 +42,23 @@ __all__ = ["PIPELINE", "Context", "Options", "Pass", "Watch", "run"]
 Pass = Callable[[Graph, Context], Graph]
 Watch = Callable[[str, Graph, Graph], None]  # (pass, before, after)
 
+CANONICAL: tuple[Pass, ...] = (
+    *(fold_constants, port_layout, to_rows, fuse_affine, fuse_clamp, name_activations),
+    *(fold_qdq, u8_to_i8, settle_forms),
+)
 PIPELINE: tuple[tuple[Stage, tuple[Pass, ...]], ...] = (
-    (
-        Stage.CANONICAL,
-        (
-            fold_constants,
-            port_layout,
-            to_rows,
-            fuse_affine,
-            fuse_clamp,
-            name_activations,
-            fold_qdq,
-            u8_to_i8,
-            settle_forms,
-        ),
-    ),
+    (Stage.CANONICAL, CANONICAL),
     (Stage.QUANTIZED, (equalise, assign_types, port_types)),
     (Stage.INTEGER, (lower_to_integers, prove_widths)),
     (Stage.READY, (drop_dead, copy_for_views, load_constants, legalize)),
 )
 ROUNDS = 20  # a chain of canonical passes that needs more chases its own tail
+
+# what BRAINC_CHECK lets pass
+RUNS = 3
+FLOAT_TOLERANCE = 1e-3  # of the largest magnitude: float sums in another order
+STEPS = 2  # of an integer output: a requantisation more or less
+CALIBRATED = 0.25  # quantising a float model moves the answer, but not this far
 
 
 def run(graph: Graph, context: Context, *, until: Stage = Stage.READY, watch: Watch | None = None) -> Graph:
@@ -69,28 +66,19 @@ def run(graph: Graph, context: Context, *, until: Stage = Stage.READY, watch: Wa
     hooks = [*_hooks(context), *([watch] if watch else [])]
     for stage, passes in PIPELINE:
         if graph.stage < stage <= until:
-            graph = _to_stage(graph, context, stage, passes, hooks)
+            for _ in range(ROUNDS):
+                before = graph
+                for one in passes:
+                    graph = _step(graph, context, one, hooks)
+                if graph is before or stage is not Stage.CANONICAL:
+                    break
+            else:
+                raise BugError(f"the passes to {stage.name} do not come to rest", fix="please report this")
+            graph = _verified(graph.at(stage), f"the passes to {stage.name}", context)
     return graph
 
 
-def _to_stage(
-    graph: Graph, context: Context, stage: Stage, passes: tuple[Pass, ...], hooks: list[Watch]
-) -> Graph:
-    rounds = ROUNDS if stage is Stage.CANONICAL else 1
-    for _ in range(rounds):
-        before = graph
-        for one in passes:
-            graph = _step(graph, context, one, hooks)
-        if graph is before:
-            break
-    else:
-        if rounds > 1:
-            raise BugError(f"the passes to {stage.name} do not come to rest", fix="please report this")
-    _verified(graph.at(stage), f"the passes to {stage.name}", context)
-    return graph.at(stage)
-
-
-def _step(graph: Graph, context: Context, one: Pass, hooks: list[Watch]) -> Graph:
+def _step(graph: Graph, context: Context, one: Pass, hooks: Sequence[Watch]) -> Graph:
     after = one(graph, context)
     if after is not graph:
         _verified(after, f"pass {one.__name__}", context)
@@ -99,47 +87,55 @@ def _step(graph: Graph, context: Context, one: Pass, hooks: list[Watch]) -> Grap
     return after
 
 
-def _verified(graph: Graph, culprit: str, context: Context) -> None:
+def _verified(graph: Graph, culprit: str, context: Context) -> Graph:
     try:
         spec.verify(graph, has_kernel=context.has_kernel)
     except BugError as error:
         raise BugError(f"{culprit} broke the graph: {error.what}", fix=error.fix) from error
+    return graph
 
 
-def _hooks(context: Context) -> Iterator[Watch]:
+def _hooks(context: Context) -> list[Watch]:
     """What the environment asks for."""
-    level = os.environ.get("BRAINC_DEBUG", "0")
-    if level != "0":
-        yield _summary(verbose=level >= "2")
-    if folder := os.environ.get("BRAINC_DUMP"):
-        yield _dump(Path(folder))
-    if os.environ.get("BRAINC_CHECK", "0") != "0":
-        yield lambda name, before, after: check_agreement(name, before, after, context)
-
-
-def _summary(*, verbose: bool) -> Watch:
-    last = time.perf_counter()
+    level, folder, number = os.environ.get("BRAINC_DEBUG", "0"), os.environ.get("BRAINC_DUMP"), count()
+    start = time.perf_counter()
 
     def line(name: str, before: Graph, after: Graph) -> None:
-        nonlocal last
-        now = time.perf_counter()
-        count = sum(1 for _ in after.nodes())
         kept = " (unchanged)" if after is before else ""
-        print(f"{name:20} {1000 * (now - last):7.1f} ms {count:5} nodes{kept}", file=sys.stderr)
-        if verbose and after is not before:
+        nodes, spent = sum(1 for _ in after.nodes()), 1000 * (time.perf_counter() - start)
+        print(f"{name:20} {spent:7.1f} ms {nodes:5} nodes{kept}", file=sys.stderr)
+        if level >= "2" and not kept:
             print(after.text(), file=sys.stderr)
-        last = time.perf_counter()
 
-    return line
+    def dump(name: str, before: Graph, after: Graph) -> None:
+        Path(str(folder)).mkdir(parents=True, exist_ok=True)
+        Path(str(folder), f"{next(number):02}_{name}.txt").write_text(after.text(), encoding="utf-8")
+
+    def check(name: str, before: Graph, after: Graph) -> None:
+        native = (context.options.layout, context.options.io) == ("native", "native")
+        if after is not before and native:
+            _agree(name, before, after, context)
+
+    asked = ((line, level != "0"), (dump, folder), (check, os.environ.get("BRAINC_CHECK", "0") != "0"))
+    return [hook for hook, wanted in asked if wanted]
 
 
-def _dump(folder: Path) -> Watch:
-    number = 0
-
-    def write(name: str, before: Graph, after: Graph) -> None:
-        nonlocal number
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{number:02}_{name}.txt").write_text(after.text(), encoding="utf-8")
-        number += 1
-
-    return write
+def _agree(name: str, before: Graph, after: Graph, context: Context) -> None:
+    """BugError if pass `name` changed what the brain answers by more than rounding does."""
+    for entry in before.entries:
+        samples = batch.samples_of(before, entry, context.samples) if context.samples else {}
+        for seed in range(RUNS):
+            inputs = {port: array[seed % len(array)] for port, array in samples.items()}
+            inputs = inputs or interp.random_inputs(before, entry.name, seed)
+            wants, gots = (interp.outputs(g, entry.name, inputs) for g in (before, after))
+            for port in entry.outputs:
+                want, got = wants[port].astype(np.float64), gots[port].astype(np.float64)
+                gap = float(np.max(np.abs(want - got), initial=0.0))
+                allowed = CALIBRATED if after.stage >= Stage.CANONICAL else FLOAT_TOLERANCE
+                if after.type(port).dtype.is_integer:
+                    allowed = STEPS
+                else:
+                    gap /= max(float(np.max(np.abs(want), initial=0.0)), 1e-6)
+                if gap > allowed:
+                    what = f"pass {name} changed the answer: {entry.name}.{port} by {gap:.4g}"
+                    raise BugError(what, fix="BRAINC_DUMP=DIR writes the graph before and after it")

@@ -16,14 +16,10 @@ from brainc.dtypes import Array
 from brainc.errors import ModelError
 from brainc.ir import Attrs, Entry, Graph, Node, Role, TensorType, Value, attrs, const_value
 from brainc.ops import ints
+from brainc.spec import BINARY, MOVES
 
 CHUNK = 1 << 22  # numbers that one run may hold
-BINARY = frozenset({"add", "sub", "mul", "div", "power", "maximum", "minimum", "qadd", "qmul"})
-ROWWISE = frozenset(
-    {"conv2d", "dwconv2d", "dense", "qconv2d", "qdwconv2d", "qdense", "avgpool2d", "qavgpool2d", "maxpool2d"}
-    | {"upsample2d", "reduce", "qmean", "softmax", "qsoftmax", "matmul", "qmatmul", "argmax"}
-    | {"unary", "clamp", "cast", "to_int", "from_int", "qlut", "qshift8"}
-)
+PAIRS = BINARY | {"qadd", "qmul"}
 
 
 def samples_of(graph: Graph, entry: Entry, samples: Mapping[str, Array]) -> dict[str, Array]:
@@ -61,7 +57,7 @@ def _fitted(array: Array, type_: TensorType) -> Array:
 def runs(graph: Graph, entry: Entry, samples: Mapping[str, Array]) -> Iterator[dict[str, Array]]:
     """Every value of every sample, in chunks: name to [n * first axis, ...]."""
     state = interp.fresh_state(graph)  # a brain that remembers takes the samples for one sequence
-    for part in _chunks(samples_of(graph, entry, samples), _held(entry, graph)):
+    for part in _chunks(samples_of(graph, entry, samples), held(entry, graph)):
         yield run_batch(graph, entry, part, state)
 
 
@@ -69,21 +65,21 @@ def side_by_side(
     one: Graph, two: Graph, samples: Mapping[str, Array], index: int = 0
 ) -> Iterator[tuple[dict[str, Array], dict[str, Array]]]:
     """The values of two graphs, chunk by chunk of the same samples through entry `index` of both."""
-    first, second = one.entries[index], two.entries[index]
-    samples_of(one, first, samples)
-    states = interp.fresh_state(one), interp.fresh_state(two)
-    for part in _chunks(samples, _held(first, one) + _held(second, two)):
-        wants = run_batch(one, first, samples_of(one, first, part), states[0])
-        yield wants, run_batch(two, second, samples_of(two, second, part), states[1])
+    sides = [(graph, graph.entries[index], interp.fresh_state(graph)) for graph in (one, two)]
+    samples_of(one, sides[0][1], samples)
+    for part in _chunks(samples, sum(held(entry, graph) for graph, entry, _ in sides)):
+        wants, gots = (run_batch(g, e, samples_of(g, e, part), state) for g, e, state in sides)
+        yield wants, gots
 
 
-def _held(entry: Entry, graph: Graph) -> int:
+def held(entry: Entry, graph: Graph) -> int:
+    """How many numbers one run makes."""
     return sum(graph.type(out).size for node in entry.nodes for out in node.outputs)
 
 
-def _chunks(samples: Mapping[str, Array], held: int) -> Iterator[dict[str, Array]]:
+def _chunks(samples: Mapping[str, Array], each: int) -> Iterator[dict[str, Array]]:
     count = len(next(iter(samples.values())))
-    size = max(1, min(count, CHUNK // max(held, 1)))
+    size = max(1, min(count, CHUNK // max(each, 1)))
     for start in range(0, count, size):
         yield {port: array[start : start + size] for port, array in samples.items()}
 
@@ -106,9 +102,13 @@ def run_batch(
 
 def batched(graph: Graph, entry: Entry, count: int) -> Graph | None:
     """The graph for `count` samples in blocks along the first axis; None where nodes mix them."""
-    if any(v.role is Role.STATE for v in graph.values.values()):
-        return None
-    values = {name: _wide(value, count) for name, value in graph.values.items()}
+    values = dict(graph.values)
+    for name, value in graph.values.items():
+        shape = value.type.shape or (1,)
+        if value.role is Role.STATE:
+            return None
+        if value.role is not Role.CONST:
+            values[name] = replace(value, type=replace(value.type, shape=(shape[0] * count, *shape[1:])))
     nodes: list[Node] = []
     for node in entry.nodes:
         changed = _node(graph, node, count, values)
@@ -118,25 +118,18 @@ def batched(graph: Graph, entry: Entry, count: int) -> Graph | None:
     return replace(graph, values=values, entries=(replace(entry, nodes=tuple(nodes)),))
 
 
-def _wide(value: Value, count: int) -> Value:
-    if value.role is Role.CONST:
-        return value
-    shape = value.type.shape or (1,)
-    return replace(value, type=replace(value.type, shape=(shape[0] * count, *shape[1:])))
-
-
 def _node(graph: Graph, node: Node, count: int, values: dict[str, Value]) -> list[Node] | None:
     """The node for `count` blocks, after what it needs (new values in `values`); None where it mixes them."""
     moving = [n for n in node.operands if not graph.is_const(n)]
     if not moving or graph.is_const(node.inputs[0]):
         return None
-    if node.op in BINARY:
+    if node.op in PAIRS:
         return _binary(graph, node, count, values)
-    if node.op in ROWWISE:
-        return [node] if node.op not in ("matmul", "qmatmul") or len(moving) == len(node.inputs) else None
-    if node.op == "concat" and (node.attrs["axis"] == 0 or len(moving) < len(node.inputs)):
+    if node.op in ("concat", "matmul", "qmatmul") and len(moving) < len(node.inputs):
         return None
-    changed = _attrs(node, graph.type(node.inputs[0]), count)
+    if node.op not in MOVES:
+        return [node]
+    changed = _attrs(node, graph.type(node.inputs[0]).shape, count)
     return None if changed is None else [replace(node, attrs=changed)]
 
 
@@ -144,22 +137,15 @@ def _binary(graph: Graph, node: Node, count: int, values: dict[str, Value]) -> l
     """The second operand goes with the blocks, is a constant below that axis, or is repeated."""
     name = node.inputs[1]
     a, b = (graph.type(n) for n in node.inputs)
-    if a.shape == b.shape and not graph.is_const(name):
+    if (len(b.shape) < len(a.shape)) if graph.is_const(name) else (a.shape == b.shape):
         return [node]
     if graph.is_const(name):
-        if len(b.shape) < len(a.shape):
-            return [node]
         tiled = f"{name} x{count}"
         values[tiled] = const_value(tiled, np.concatenate([graph.array(name)] * count), b.dtype, b.quant)
         return [replace(node, inputs=(node.inputs[0], tiled))]
-    thin = (count, *[1] * (len(a.shape) - len(b.shape)), *b.shape)
-    steps = (
-        ("reshape", thin),
-        ("expand", (count, *a.shape)),
-        ("reshape", (count * a.shape[0], *a.shape[1:])),
-    )
     made = []
-    for i, (op, shape) in enumerate(steps):
+    thin, whole = (count, *[1] * (len(a.shape) - len(b.shape)), *b.shape), (count * a.shape[0], *a.shape[1:])
+    for i, (op, shape) in enumerate((("reshape", thin), ("expand", (count, *a.shape)), ("reshape", whole))):
         new = f"{node.name} b{i}"
         values[new] = Value(new, TensorType(b.dtype, shape, b.quant))
         made.append(Node(new, op, (name,), (new,), attrs(shape=shape)))
@@ -167,25 +153,22 @@ def _binary(graph: Graph, node: Node, count: int, values: dict[str, Value]) -> l
     return [*made, replace(node, inputs=(node.inputs[0], name))]
 
 
-def _attrs(node: Node, first: TensorType, count: int) -> Attrs | None:
+def _attrs(node: Node, first: tuple[int, ...], count: int) -> Attrs | None:
     """The attributes of a move for `count` blocks; None where it moves along the first axis."""
+    moves: dict[str, dict[str, tuple[int, ...]]] = {  # what says that the first axis stays as it is
+        **{"reshape": {}, "concat": {}, "maxpool2d": {}, "upsample2d": {}},
+        "expand": {"shape": first[:1]},
+        "transpose": {"perm": (0,)},
+        "slice": {"starts": (0,), "sizes": first[:1], "steps": (1,)},
+        "pad": {"before": (0,), "after": (0,)},
+    }
     given = dict(node.attrs)
-    if node.op in ("reshape", "expand"):
-        shape = ints(given["shape"])
-        if node.op == "expand" and shape[:1] != first.shape[:1]:
-            return None
-        given["shape"] = (shape[0] * count, *shape[1:]) if shape else (count,)
-    elif node.op == "transpose":
-        if ints(given["perm"])[0] != 0:
-            return None
-    elif node.op == "slice":
-        starts, sizes, steps = (ints(given[k]) for k in ("starts", "sizes", "steps"))
-        if (starts[0], sizes[0], steps[0]) != (0, first.shape[0], 1):
-            return None
-        given["sizes"] = (sizes[0] * count, *sizes[1:])
-    elif node.op == "pad":
-        if ints(given["before"])[0] or ints(given["after"])[0]:
-            return None
-    elif node.op != "concat":
+    if node.op not in moves or given.get("axis") == 0:
         return None
+    if any(ints(given[name])[:1] != want for name, want in moves[node.op].items()):
+        return None
+    for name in ("shape", "sizes"):
+        if name in given:
+            shape = ints(given[name]) or (1,)
+            given[name] = (shape[0] * count, *shape[1:])
     return attrs(**given)

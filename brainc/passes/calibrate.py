@@ -105,9 +105,8 @@ def percentile(h: Histogram) -> Range:
     if not counts.size:
         return h.lo, h.hi
     share = np.cumsum(counts) / counts.sum()
-    last = len(numbers) - 1
-    lo = numbers[min(last, int(np.searchsorted(share, 1 - PERCENTILE / 100)))]
-    hi = numbers[min(last, int(np.searchsorted(share, PERCENTILE / 100)))]
+    places = np.searchsorted(share, [1 - PERCENTILE / 100, PERCENTILE / 100])
+    lo, hi = numbers[np.minimum(places, len(numbers) - 1)]
     return float(min(lo, 0.0)), float(max(hi, 0.0))
 
 
@@ -132,9 +131,7 @@ def _error(numbers: Array, counts: Array, lows: Array, highs: Array) -> Array:
 
 
 METHODS: Final[dict[str, Callable[[Histogram], Range]]] = {
-    "minmax": min_max,
-    "percentile": percentile,
-    "mse": least_squares,
+    **{"minmax": min_max, "percentile": percentile, "mse": least_squares}
 }
 
 

@@ -1,4 +1,4 @@
-"""One way to say each thing: explicit biases, fused scales and clamps, one broadcasting, one 8-bit type.
+"""One way to say each thing: explicit biases, fused scales and clamps, activations by name, one broadcasting.
 
 Knocks: an imported graph with rows settled or not. Leaves: fewer and plainer nodes of the same meaning.
 """
@@ -11,15 +11,15 @@ from dataclasses import replace
 import numpy as np
 
 from brainc.dtypes import F32, Array
-from brainc.ir import Attr, Attrs, Graph, Node, TensorType, Value, attrs, const_value
+from brainc.ir import Attr, Attrs, Graph, Node, Value, attrs, const_value
 from brainc.ops import ints
 from brainc.passes.context import Context
-from brainc.passes.fold import CHANNEL, moved_quant, number
+from brainc.passes.fold import moved_quant
 from brainc.passes.rewrite import Replacement, View, apply, rule
-from brainc.spec import BINARY, CLAMPED, WEIGHTED, broadcasts
+from brainc.spec import BINARY, CHANNEL, CLAMPED, WEIGHTED, bounds, broadcasts, number
 
 COMMUTES = frozenset({"add", "mul", "maximum", "minimum"})
-INF = math.inf
+OPEN = (-math.inf, math.inf)  # the bounds of an op that has none
 
 
 def fuse_affine(graph: Graph, context: Context) -> Graph:
@@ -31,6 +31,11 @@ def fuse_clamp(graph: Graph, context: Context) -> Graph:
     """Activations that hold a value between bounds become `lo` and `hi` of the op before them."""
     rules = (constant_second, bound_is_clamp, lift_over_reshape, no_clamp, clamp_after)
     return apply(graph, rules, context.note)
+
+
+def name_activations(graph: Graph, context: Context) -> Graph:
+    """A function of one variable that exporters spell out: one node again, and so one table in int8."""
+    return apply(graph, (scaled_swish,), context.note)
 
 
 def settle_forms(graph: Graph, context: Context) -> Graph:
@@ -60,34 +65,21 @@ def lift_over_reshape(node: Node, view: View) -> Replacement | None:
     constants = [_per_channel(name, view, view.shape(out), view.shape(source)) for name in node.inputs[1:]]
     if not all(constants):
         return None
-    moved = view.temp(f"{out}/rows", replace(view.type(out), shape=view.shape(source)))
-    inputs = (source, *(c.name for c in constants if c))
-    first = replace(node, inputs=inputs, outputs=(moved.name,))
+    made = tuple(c for c in constants if c)
+    moved = view.temp(f"{out}/rows", view.type(out), view.shape(source))
+    first = replace(node, inputs=(source, *(c.name for c in made)), outputs=(moved.name,))
     back = replace(shaper, inputs=(moved.name,), outputs=(out,), attrs=attrs(shape=view.shape(out)))
-    return Replacement((first, back), (moved, *(c for c in constants if c)))
+    return Replacement((first, back), (moved, *made))
 
 
 def _per_channel(name: str, view: View, shape: tuple[int, ...], rows: tuple[int, ...]) -> Value | None:
     """A constant beside `shape` as the one beside that tensor reshaped to `rows`: a number, or [N]."""
-    if not view.is_const(name):
-        return None
     value = view.values[name]
-    if value.type.size == 1:
-        return value
+    if not view.is_const(name) or value.type.size == 1:
+        return value if view.is_const(name) else None
     full = np.broadcast_to(value.array(), shape).reshape(-1, rows[-1])
-    return (
-        _reshaped(value, rows[-1:], view) if value.type.size == rows[-1] and np.all(full == full[0]) else None
-    )
-
-
-def _channels(name: str, view: View, size: int) -> Array | None:
-    """A float constant as one number a channel [size]; None if it is something else."""
-    if not view.is_const(name) or view.type(name).quant or view.shape(name)[-1:] not in ((), (1,), (size,)):
-        return None
-    array = view.array(name)
-    if array.size not in (1, view.shape(name)[-1] if view.shape(name) else 1):
-        return None
-    return np.broadcast_to(array.reshape(-1), (size,))
+    fits = value.type.size == rows[-1] and np.all(full == full[0])
+    return _reshaped(value, rows[-1:], view) if fits else None
 
 
 @rule("add")
@@ -103,10 +95,10 @@ def bias_after(node: Node, view: View) -> Replacement | None:
     if view.type(c).quant is None or (old and np.any(view.array(old))):
         return None
     bias = _reshaped(view.values[c], (size,), view)
-    made = replace(
-        maker, inputs=(*maker.inputs[:2], bias.name), outputs=node.outputs, attrs=_bounds(maker, node)
+    inputs = (*maker.inputs[:2], bias.name)
+    return Replacement(
+        (replace(maker, inputs=inputs, outputs=node.outputs, attrs=held(maker, node)),), (bias,)
     )
-    return Replacement((made,), (bias,))
 
 
 @rule("add", "sub", "mul", "div")
@@ -115,88 +107,104 @@ def scale_after(node: Node, view: View) -> Replacement | None:
     maker = view.producer(node.inputs[0], *WEIGHTED)
     if not maker or not _open(maker, node, view) or view.type(maker.inputs[1]).quant:
         return None
-    c = _channels(node.inputs[1], view, view.shape(maker.outputs[0])[-1])
+    found = _channels(node.inputs[1], view, view.shape(maker.outputs[0])[-1])
     old = maker.inputs[2] if len(maker.inputs) > 2 else ""
-    if c is None or (old and view.type(old).quant):
+    if found is None or (old and view.type(old).quant):
         return None
-    bias = view.array(old).astype(np.float64) if old else np.zeros(c.shape)
-    scale, offset = _affine(node.op, c.astype(np.float64))
-    new_bias = const_value(view.fresh(f"{maker.name}/b"), bias * scale + offset, F32, where=maker.where)
-    inputs, values = [*maker.inputs[:2], new_bias.name], [new_bias]
+    c, one, none = found.astype(np.float64), np.ones(found.shape), np.zeros(found.shape)
+    scale = {"mul": c, "div": 1.0 / c if node.op == "div" else c}.get(node.op, one)
+    offset = {"add": c, "sub": -c}.get(node.op, none)
+    before = view.array(old).astype(np.float64) if old else none
+    bias = const_value(view.fresh(f"{maker.name}/b"), before * scale + offset, F32, where=maker.where)
+    inputs, values = [*maker.inputs[:2], bias.name], [bias]
     if np.any(scale != 1.0):
-        values.append(_scaled_weights(maker, scale, view))
-        inputs[1] = values[-1].name
-    made = replace(maker, inputs=tuple(inputs), outputs=node.outputs, attrs=_bounds(maker, node))
+        w = view.array(inputs[1]).astype(np.float64)
+        shape = [-1 if axis == CHANNEL[maker.op] else 1 for axis in range(w.ndim)]
+        inputs[1] = view.fresh(f"{maker.name}/w")
+        values.append(const_value(inputs[1], w * scale.reshape(shape), F32, where=maker.where))
+    made = replace(maker, inputs=tuple(inputs), outputs=node.outputs, attrs=held(maker, node))
     return Replacement((made,), tuple(values))
 
 
-def _affine(op: str, c: Array) -> tuple[Array, Array]:
-    """(scale, offset) of `op` with the constant c."""
-    if op in ("mul", "div"):
-        return (c if op == "mul" else 1.0 / c), np.zeros(c.shape)
-    return np.ones(c.shape), (c if op == "add" else -c)
-
-
-def _scaled_weights(maker: Node, scale: Array, view: View) -> Value:
-    w = view.array(maker.inputs[1]).astype(np.float64)
-    shape = [-1 if axis == CHANNEL[maker.op] else 1 for axis in range(w.ndim)]
-    return const_value(view.fresh(f"{maker.name}/w"), w * scale.reshape(shape), F32, where=maker.where)
+def _channels(name: str, view: View, size: int) -> Array | None:
+    """A float constant as one number a channel [size]; None if it is something else."""
+    if not view.is_const(name) or view.type(name).quant or view.shape(name)[-1:] not in ((), (1,), (size,)):
+        return None
+    array = view.array(name)
+    if array.size not in (1, *view.shape(name)[-1:]):
+        return None
+    return np.broadcast_to(array.reshape(-1), (size,))
 
 
 def _open(maker: Node, node: Node, view: View) -> bool:
     """Whether `maker` may take over what `node` does to its result: one reader, no bounds, no quant."""
-    plain = _get(maker, "lo", -INF) == -INF and _get(maker, "hi", INF) == INF
     types = (view.type(maker.outputs[0]), view.type(node.outputs[0]))
-    return plain and view.private(maker.outputs[0]) and all(t.quant is None for t in types)
+    return bounds(maker) == OPEN and view.private(maker.outputs[0]) and not any(t.quant for t in types)
 
 
-def _get(node: Node, name: str, default: float) -> float:
-    return number(node.attrs.get(name, default))
-
-
-def _bounds(maker: Node, node: Node) -> Attrs:
+def held(maker: Node, node: Node) -> Attrs:
     """The attributes of `maker` held within the bounds of `node`, which comes after it."""
-    (lo, hi), (then_lo, then_hi) = ((_get(n, "lo", -INF), _get(n, "hi", INF)) for n in (maker, node))
+    low, high = bounds(node)
     given: dict[str, Attr] = {k: v for k, v in maker.attrs.items() if k not in ("lo", "hi")}
-    for name, bound, open_end in (("lo", lo, -INF), ("hi", hi, INF)):
-        held = min(max(bound, then_lo), then_hi)
-        if held != open_end:
-            given[name] = held
+    for name, bound, end in zip(("lo", "hi"), bounds(maker), OPEN, strict=True):
+        if (new := min(max(bound, low), high)) != end:
+            given[name] = new
     return attrs(**given)
 
 
 @rule("maximum", "minimum")
 def bound_is_clamp(node: Node, view: View) -> Replacement | None:
     """max(x, one number) is a clamp."""
-    x, c = node.inputs
-    if not view.is_const(c) or view.type(c).quant or view.array(c).size != 1 or view.type(x).dtype is not F32:
+    x, bound = node.inputs[0], view.scalar(node.inputs[1])
+    if bound is None or view.type(x).dtype is not F32 or view.shape(x) != view.shape(node.outputs[0]):
         return None
-    if view.shape(x) != view.shape(node.outputs[0]):
-        return None
-    bound = float(view.array(c).reshape(-1)[0])
     given = attrs(lo=bound) if node.op == "maximum" else attrs(hi=bound)
     return Replacement((replace(node, op="clamp", inputs=(x,), attrs=given),))
+
+
+def _same_numbers(node: Node, view: View) -> bool:
+    x, y = view.type(node.inputs[0]), view.type(node.outputs[0])
+    return (x.dtype, x.quant) == (y.dtype, y.quant)
 
 
 @rule("clamp")
 def no_clamp(node: Node, view: View) -> Replacement | None:
     """A clamp that holds nothing back."""
-    x, out = node.inputs[0], node.outputs[0]
-    same = (view.type(x).dtype, view.type(x).quant) == (view.type(out).dtype, view.type(out).quant)
-    if same and _get(node, "lo", -INF) == -INF and _get(node, "hi", INF) == INF:
-        return Replacement(renames={out: x})
-    return None
+    idle = bounds(node) == OPEN and _same_numbers(node, view)
+    return Replacement(renames={node.outputs[0]: node.inputs[0]}) if idle else None
 
 
 @rule("clamp")
 def clamp_after(node: Node, view: View) -> Replacement | None:
     """A clamp goes into the op before it: exact also on quantised edges if both carry one quant."""
-    x, out = node.inputs[0], node.outputs[0]
-    maker = view.producer(x, "clamp", *CLAMPED)
-    same = (view.type(x).dtype, view.type(x).quant) == (view.type(out).dtype, view.type(out).quant)
-    if not maker or not same or not view.private(x):
+    maker = view.producer(node.inputs[0], "clamp", *CLAMPED)
+    if not maker or not _same_numbers(node, view) or not view.private(node.inputs[0]):
         return None
-    return Replacement((replace(maker, outputs=(out,), attrs=_bounds(maker, node)),))
+    return Replacement((replace(maker, outputs=node.outputs, attrs=held(maker, node)),))
+
+
+@rule("mul", "div")
+def scaled_swish(node: Node, view: View) -> Replacement | None:
+    """x * clip(x + 3, 0, 6) / 6 is the hard swish of x."""
+    if bounds(node) != OPEN or any(view.type(n).quant for n in (*node.inputs, *node.outputs)):
+        return None
+    product = view.producer(node.inputs[0], "mul")
+    if (
+        not product
+        or bounds(product) != OPEN
+        or not _is(node.inputs[1], 6 if node.op == "div" else 1 / 6, view)
+    ):
+        return None
+    for x, gate in (product.inputs, product.inputs[::-1]):
+        step = view.producer(gate, "add")
+        if step and step.inputs[0] == x and bounds(step) == (0.0, 6.0) and _is(step.inputs[1], 3.0, view):
+            return Replacement((replace(node, op="unary", inputs=(x,), attrs=attrs(fn="hard_swish")),))
+    return None
+
+
+def _is(name: str, wanted: float, view: View) -> bool:
+    have = view.scalar(name)
+    return have is not None and math.isclose(have, wanted, rel_tol=1e-4)
 
 
 @rule(*sorted(WEIGHTED))
@@ -216,10 +224,10 @@ def border_into_window(node: Node, view: View) -> Replacement | None:
     if pad is None:
         return None
     quant = view.type(pad.inputs[0]).quant
-    zero = quant.zero[0] if quant else 0
     before, after = ints(pad.attrs["before"]), ints(pad.attrs["after"])
     moved = before[0] or before[3] or after[0] or after[3]
-    if moved or _get(pad, "value", 0.0) != zero or quant != view.type(pad.outputs[0]).quant:
+    filled = number(pad.attrs.get("value", 0.0)) != (quant.zero[0] if quant else 0)
+    if moved or filled or quant != view.type(pad.outputs[0]).quant:
         return None
     own = ints(node.attrs.get("pads", (0,) * 4))
     pads = tuple(a + b for a, b in zip(own, (*before[1:3], *after[1:3]), strict=True))
@@ -232,15 +240,11 @@ def depthwise(node: Node, view: View) -> Replacement | None:
     """One input channel a group, as many filters as groups."""
     x, w = view.shape(node.inputs[0]), view.values[node.inputs[1]]
     filters, _, _, per_group = w.type.shape
-    if per_group != 1 or filters != x[3] or filters == 1:
-        return None
     quant = w.type.quant
-    if quant is not None and quant.axis is not None:
-        quant = replace(quant, axis=2) if quant.axis == 0 else None
-    if w.type.quant is not None and quant is None:
+    if per_group != 1 or filters != x[3] or filters == 1 or (quant and quant.axis not in (None, 0)):
         return None
-    turned = w.array()[..., 0].transpose(1, 2, 0)
-    weights = const_value(view.fresh(f"{w.name}/dw"), turned, w.type.dtype, quant, w.where)
+    turned = quant and replace(quant, axis=None if quant.axis is None else 2)
+    weights = view.changed(w, f"{w.name}/dw", w.array()[..., 0].transpose(1, 2, 0), turned)
     given = attrs(**{k: v for k, v in node.attrs.items() if k != "group"})
     inputs = (node.inputs[0], weights.name, *node.inputs[2:])
     return Replacement((replace(node, op="dwconv2d", inputs=inputs, attrs=given),), (weights,))
@@ -249,7 +253,7 @@ def depthwise(node: Node, view: View) -> Replacement | None:
 @rule("conv2d")
 def window_is_dense(node: Node, view: View) -> Replacement | None:
     """A window of one pixel at every place, or of the whole picture, is a dense layer."""
-    x, w, out = view.shape(node.inputs[0]), view.shape(node.inputs[1]), view.type(node.outputs[0])
+    x, w = view.shape(node.inputs[0]), view.shape(node.inputs[1])
     strides, pads = (ints(node.attrs.get(k, d)) for k, d in (("strides", (1, 1)), ("pads", (0,) * 4)))
     pixel = w[1:3] == (1, 1) and strides == (1, 1)
     whole = w[1:3] == x[1:3] and ints(node.attrs.get("dilations", (1, 1))) == (1, 1)
@@ -257,7 +261,7 @@ def window_is_dense(node: Node, view: View) -> Replacement | None:
         return None
     rows = math.prod(x[:3]) if pixel else x[0]
     weights = _reshaped(view.values[node.inputs[1]], (w[0], math.prod(w[1:])), view)
-    return _as_dense(node, view, (rows, math.prod(x) // rows), weights, (rows, w[0]), out)
+    return _as_dense(node, view, rows, weights)
 
 
 @rule("matmul")
@@ -266,33 +270,25 @@ def constant_matmul(node: Node, view: View) -> Replacement | None:
     a, b = node.inputs
     if not view.is_const(b) or view.is_const(a) or view.shape(b)[0] != 1:
         return None
-    (_, m, k), (_, _, n), value = view.shape(a), view.shape(b), view.values[b]
+    value = view.values[b]
     quant = value.type.quant
     if quant is not None and quant.axis is not None:
         quant = replace(quant, axis={1: 1, 2: 0}.get(quant.axis, 1))
     turned = np.ascontiguousarray(value.array()[0].T)
-    weights = const_value(view.fresh(f"{b}/rows"), turned, value.type.dtype, quant, value.where)
-    return _as_dense(node, view, (m, k), weights, (m, n), view.type(node.outputs[0]))
+    return _as_dense(node, view, view.shape(a)[1], view.changed(value, f"{b}/rows", turned, quant))
 
 
-def _as_dense(
-    node: Node, view: View, rows: tuple[int, int], weights: Value, result: tuple[int, int], out: TensorType
-) -> Replacement:
+def _as_dense(node: Node, view: View, rows: int, weights: Value) -> Replacement:
     """reshape, dense, reshape in place of `node`."""
-    before = view.temp(f"{node.name}/rows", replace(view.type(node.inputs[0]), shape=rows))
-    after = view.temp(f"{node.outputs[0]}/rows", replace(out, shape=result))
-    given = attrs(**{k: v for k, v in node.attrs.items() if k in ("lo", "hi")})
+    (n, k), x, y = weights.type.shape, view.type(node.inputs[0]), view.type(node.outputs[0])
+    before = view.temp(f"{node.name}/rows", x, (rows, k))
+    after = view.temp(f"{node.outputs[0]}/rows", y, (rows, n))
+    given = attrs(**{name: v for name, v in node.attrs.items() if name in ("lo", "hi")})
+    inputs = (before.name, weights.name, *node.inputs[2:])
     nodes = (
-        view.make(f"{node.name}/in", "reshape", node.inputs[:1], attrs(shape=rows), before),
-        Node(
-            node.name,
-            "dense",
-            (before.name, weights.name, *node.inputs[2:]),
-            (after.name,),
-            given,
-            node.where,
-        ),
-        view.make(f"{node.name}/out", "reshape", (after.name,), attrs(shape=out.shape), node.outputs[0]),
+        view.make(f"{node.name}/in", "reshape", node.inputs[:1], attrs(shape=(rows, k)), before),
+        replace(node, op="dense", inputs=inputs, outputs=(after.name,), attrs=given),
+        view.make(f"{node.name}/out", "reshape", (after.name,), attrs(shape=y.shape), node.outputs[0]),
     )
     return Replacement(nodes, (before, after, weights))
 
@@ -302,8 +298,7 @@ def _reshaped(value: Value, shape: tuple[int, ...], view: View) -> Value:
     if value.type.shape == shape:
         return value
     quant = value.type.quant and moved_quant(value.type.quant, None, value.type.shape, shape)
-    name = view.fresh(f"{value.name}/rows")
-    return const_value(name, value.array().reshape(shape), value.type.dtype, quant, value.where)
+    return view.changed(value, f"{value.name}/rows", value.array().reshape(shape), quant)
 
 
 @rule(*sorted(BINARY))
@@ -313,34 +308,30 @@ def settle_operands(node: Node, view: View) -> Replacement | None:
     if view.shape(a) != shape and view.shape(b) == shape and node.op in COMMUTES:
         return Replacement((replace(node, inputs=(b, a)),))
     if view.shape(a) != shape:
-        return _with(node, 0, _grow(a, shape, view))
+        made = _grow(a, shape, view)
+        return replace(made, nodes=(*made.nodes, replace(node, inputs=(made.values[-1].name, b))))
     if broadcasts(shape, view.shape(b)):
         return None
     tail = view.shape(b)
     while tail and tail[0] == 1:
         tail = tail[1:]
-    return _with(node, 1, _shrink(b, tail, view) if broadcasts(shape, tail) else _grow(b, shape, view))
+    made = _shrink(b, tail, view) if broadcasts(shape, tail) else _grow(b, shape, view)
+    return replace(made, nodes=(*made.nodes, replace(node, inputs=(a, made.values[-1].name))))
 
 
-def _with(node: Node, index: int, change: tuple[tuple[Node, ...], tuple[Value, ...]]) -> Replacement:
-    nodes, values = change
-    inputs = tuple(values[-1].name if i == index else name for i, name in enumerate(node.inputs))
-    return Replacement((*nodes, replace(node, inputs=inputs)), values)
-
-
-def _shrink(name: str, shape: tuple[int, ...], view: View) -> tuple[tuple[Node, ...], tuple[Value, ...]]:
+def _shrink(name: str, shape: tuple[int, ...], view: View) -> Replacement:
     """`name` without its leading axes of size one."""
     if view.is_const(name):
-        return (), (_reshaped(view.values[name], shape, view),)
-    small = view.temp(f"{name}/tail", replace(view.type(name), shape=shape))
-    return (view.make(f"{name}/tail", "reshape", (name,), attrs(shape=shape), small),), (small,)
+        return Replacement(values=(_reshaped(view.values[name], shape, view),))
+    small = view.temp(f"{name}/tail", view.type(name), shape)
+    return Replacement((view.make(f"{name}/tail", "reshape", (name,), attrs(shape=shape), small),), (small,))
 
 
-def _grow(name: str, shape: tuple[int, ...], view: View) -> tuple[tuple[Node, ...], tuple[Value, ...]]:
+def _grow(name: str, shape: tuple[int, ...], view: View) -> Replacement:
     """`name` repeated up to `shape`."""
     ranked = (1,) * (len(shape) - len(view.shape(name))) + view.shape(name)
-    nodes, values = _shrink(name, ranked, view) if ranked != view.shape(name) else ((), ())
-    source = values[-1].name if values else name
-    full = view.temp(f"{name}/full", replace(view.type(name), shape=shape))
+    before = _shrink(name, ranked, view) if ranked != view.shape(name) else Replacement()
+    source = before.values[-1].name if before.values else name
+    full = view.temp(f"{name}/full", view.type(name), shape)
     grow = view.make(f"{name}/full", "expand", (source,), attrs(shape=shape), full)
-    return (*nodes, grow), (*values, full)
+    return Replacement((*before.nodes, grow), (*before.values, full))

@@ -1,7 +1,5 @@
-"""What a pass may know beside the graph: the user's options, samples, and what the target can do.
-
-Knocks: the compiler, which makes one per build. Frozen, so no pass can talk to another through it.
-"""
+"""What a pass may know beside the graph. The compiler makes one per build; frozen, so that no pass can talk
+to another through it."""
 
 from __future__ import annotations
 
@@ -10,14 +8,6 @@ from dataclasses import dataclass, field
 
 from brainc.dtypes import Array
 from brainc.ir import Graph, Node
-
-
-def _any_kernel(graph: Graph, node: Node) -> bool:
-    return True
-
-
-def _ignore(line: str) -> None:
-    pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +26,6 @@ class Context:
 
     options: Options = field(default_factory=Options)
     samples: Mapping[str, Array] | None = None  # one array per input port, first axis = samples
-    has_kernel: Callable[[Graph, Node], bool] = _any_kernel  # can the target run this node?
+    has_kernel: Callable[[Graph, Node], bool] = lambda graph, node: True  # can the target run this node?
     flat: bool = True  # constants can be read like any other memory (not so on AVR)
-    note: Callable[[str], None] = _ignore  # a line for the user: what a pass saved or chose
+    note: Callable[[str], None] = lambda line: None  # a line for the user: what a pass saved or chose

@@ -20,9 +20,9 @@ from brainc.dtypes import F32, Array
 from brainc.ir import Entry, Graph, Node, Role, const_value, fresh_name
 from brainc.passes import batch
 from brainc.passes.context import Context
-from brainc.passes.integer_forms import CHANNEL
-from brainc.passes.quantize import assign_types, needed_samples, renamed
-from brainc.spec import WEIGHTED
+from brainc.passes.quantize import assign_types, needed_samples
+from brainc.passes.rewrite import renamed
+from brainc.spec import CHANNEL, WEIGHTED, bounds
 
 THROUGH = frozenset({"reshape", "maxpool2d", "avgpool2d", "upsample2d", "reduce"})
 EVEN = "/even"  # after the name of a value whose channels were scaled
@@ -50,7 +50,8 @@ def equalise(graph: Graph, context: Context) -> Graph:
     samples = needed_samples(graph, context) if found else {}
     if not found or min(len(array) for array in samples.values()) < 2:
         return graph
-    fit, judge = ({port: _some(array)[part::2] for port, array in samples.items()} for part in (0, 1))
+    some = {p: a[np.linspace(0, len(a) - 1, min(TRIED, len(a))).astype(np.int64)] for p, a in samples.items()}
+    fit, judge = ({port: array[part::2] for port, array in some.items()} for part in (0, 1))
     trial = replace(context, samples=fit)
     candidate = equalised(graph, found, fit)
     before, after = (loss(g, assign_types(g, trial), judge) for g in (graph, candidate))
@@ -61,24 +62,26 @@ def equalise(graph: Graph, context: Context) -> Graph:
     return equalised(graph, found, samples)
 
 
-def _some(array: Array) -> Array:
-    """At most TRIED samples, evenly spaced."""
-    count = min(TRIED, len(array))
-    return array[np.linspace(0, len(array) - 1, count).astype(np.int64)]
-
-
 def pairs(graph: Graph, entry: Entry) -> Iterator[Pair]:
     """The pairs of layers between which a channel may be scaled."""
     users = graph.consumers()
+
+    def own_weights(node: Node) -> bool:
+        constants = node.inputs[1:]
+        return all(graph.is_const(n) and graph.type(n).dtype is F32 and len(users[n]) == 1 for n in constants)
+
     for node in entry.nodes:
-        if not _scalable(graph, node, users):
+        low, high = bounds(node)  # a clamp but at zero would have to be scaled too
+        if node.op not in WEIGHTED or not own_weights(node) or low not in (0.0, -math.inf) or high < math.inf:
             continue
         path = [node.outputs[0]]
         channels = graph.type(path[0]).shape[-1]
         while len(users.get(path[-1], ())) == 1 and graph.values[path[-1]].role is Role.TEMP:
             reader = users[path[-1]][0]
             if reader.op in WEIGHTED and reader.inputs[0] == path[-1]:
-                if (repeats := _repeats(graph, reader, channels, users)) is not None:
+                repeats, rest = divmod(graph.type(path[-1]).shape[-1], channels)
+                fits = rest == 0 and (repeats == 1 or reader.op == "dense")
+                if fits and own_weights(reader) and reader.attrs.get("group", 1) == 1:
                     yield Pair(node, reader, repeats, tuple(path))
                 break
             if not _passes(graph, reader, channels):
@@ -86,36 +89,16 @@ def pairs(graph: Graph, entry: Entry) -> Iterator[Pair]:
             path.append(reader.outputs[0])
 
 
-def _scalable(graph: Graph, node: Node, users: Mapping[str, list[Node]]) -> bool:
-    """A layer with its own float weights, and no clamp but at zero."""
-    if node.op not in WEIGHTED or not _own_weights(graph, node, users):
-        return False
-    return node.attrs.get("lo", -math.inf) in (0.0, -math.inf) and node.attrs.get("hi", math.inf) == math.inf
-
-
-def _own_weights(graph: Graph, node: Node, users: Mapping[str, list[Node]]) -> bool:
-    constants = node.inputs[1:]
-    return all(graph.is_const(n) and graph.type(n).dtype is F32 and len(users[n]) == 1 for n in constants)
-
-
-def _repeats(graph: Graph, reader: Node, channels: int, users: Mapping[str, list[Node]]) -> int | None:
-    if not _own_weights(graph, reader, users) or reader.attrs.get("group", 1) != 1:
-        return None
-    wide = graph.type(reader.inputs[0]).shape[-1]
-    return wide // channels if wide % channels == 0 and (wide == channels or reader.op == "dense") else None
-
-
 def _passes(graph: Graph, node: Node, channels: int) -> bool:
     """Does a positive factor per channel pass through, the channels staying last?"""
     if node.op == "reduce" and node.attrs["fn"] not in ("mean", "sum", "max", "min"):
         return False
-    shape = graph.type(node.outputs[0]).shape
-    return node.op in THROUGH and bool(shape) and shape[-1] % channels == 0
+    return node.op in THROUGH and graph.type(node.outputs[0]).shape[-1] % channels == 0
 
 
 def equalised(graph: Graph, found: list[Pair], samples: Mapping[str, Array]) -> Graph:
     """The graph with the channels of every pair scaled to like ranges."""
-    peaks = _peaks(graph, [pair.maker.outputs[0] for pair in found], samples)
+    peaks = _peaks(graph, {pair.maker.outputs[0] for pair in found}, samples)
     constants = {name for p in found for node in (p.maker, p.reader) for name in node.inputs[1:]}
     arrays: dict[str, Array] = {name: graph.array(name).astype(np.float64) for name in sorted(constants)}
     for pair in found:
@@ -131,12 +114,12 @@ def equalised(graph: Graph, found: list[Pair], samples: Mapping[str, Array]) -> 
     return graph.replaced(values=values, entries=entries)
 
 
-def _peaks(graph: Graph, names: list[str], samples: Mapping[str, Array]) -> dict[str, Array]:
+def _peaks(graph: Graph, names: set[str], samples: Mapping[str, Array]) -> dict[str, Array]:
     """The largest magnitude of each channel of these values, float64."""
     peaks: dict[str, Array] = {}
     for entry in graph.entries:
         for values in batch.runs(graph, entry, samples):
-            for name in values.keys() & set(names):
+            for name in values.keys() & names:
                 channels = np.abs(values[name].reshape(-1, values[name].shape[-1])).max(axis=0)
                 peaks[name] = np.maximum(peaks.get(name, 0.0), channels.astype(np.float64))
     return peaks
@@ -144,24 +127,19 @@ def _peaks(graph: Graph, names: list[str], samples: Mapping[str, Array]) -> dict
 
 def _scale(pair: Pair, peak: Array, arrays: dict[str, Array]) -> None:
     """Divides the channels of the maker and multiplies what reads them, in `arrays`."""
-    maker, reader = pair.maker, pair.reader
-    w, b = maker.inputs[1:]
-    read = arrays[reader.inputs[1]]
+    w, b = pair.maker.inputs[1:]
+    read = arrays[pair.reader.inputs[1]]
     last = read.ndim - 1  # the axis that the channels are in the reader's weights
-    alive = peak > peak.max() * 1e-3
-    logs = np.log2(np.where(alive, peak, peak.max()))
-    if reader.op != "dwconv2d":  # its scales per channel take up any factor; others share a row's scale
+    logs = np.log2(np.where(peak > peak.max() * 1e-3, peak, peak.max()))
+    if pair.reader.op != "dwconv2d":  # its scales per channel take up any factor; others share a row's scale
         weight = np.abs(read).max(axis=tuple(range(last))).reshape(pair.repeats, -1).max(axis=0)
         logs = 0.5 * (logs - np.log2(np.maximum(weight, weight.max() * 1e-3)))
     logs = np.clip(logs - np.median(logs), -LIMIT, LIMIT)
     factor = 2.0 ** (np.rint(logs * STEPS) / STEPS)
-    arrays[w] = arrays[w] / _along(factor, CHANNEL[maker.op], arrays[w].ndim)
+    shape = [-1 if i == CHANNEL[pair.maker.op] else 1 for i in range(arrays[w].ndim)]
+    arrays[w] = arrays[w] / factor.reshape(shape)
     arrays[b] = arrays[b] / factor
-    arrays[reader.inputs[1]] = read * np.tile(factor, pair.repeats)
-
-
-def _along(factor: Array, axis: int, rank: int) -> Array:
-    return factor.reshape([-1 if i == axis else 1 for i in range(rank)])
+    arrays[pair.reader.inputs[1]] = read * np.tile(factor, pair.repeats)
 
 
 def loss(real: Graph, typed: Graph, samples: Mapping[str, Array]) -> float:
@@ -169,25 +147,24 @@ def loss(real: Graph, typed: Graph, samples: Mapping[str, Array]) -> float:
 
     The noise is that of the middle sample: a few samples beyond every measured range would drown the rest.
     """
-    noise: dict[str, list[Array]] = {}
-    signal: dict[str, list[Array]] = {}
+    total = 0.0
     for index, entry in enumerate(real.entries):
+        powers: dict[str, list[Array]] = {port: [] for port in entry.outputs}  # [2, samples]: noise, signal
         for want, got in batch.side_by_side(real, typed, samples, index):
             for port in entry.outputs:
                 a, b = _logits(real, port), _logits(typed, port)
                 rows = len(want[a]) // real.type(a).shape[0]
                 wanted = want[a].reshape(rows, -1).astype(np.float64)
                 gap = interp.to_real(got[b], typed.type(b)).reshape(rows, -1) - wanted
-                noise.setdefault(port, []).append(np.square(gap).sum(axis=1))
-                signal.setdefault(port, []).append(np.square(wanted).sum(axis=1))
-    middles = (float(np.median(np.concatenate(noise[p])) / np.concatenate(signal[p]).mean()) for p in noise)
-    return sum(middles)
+                powers[port].append(np.stack([np.square(gap).sum(axis=1), np.square(wanted).sum(axis=1)]))
+        for noise, signal in (np.concatenate(parts, axis=1) for parts in powers.values()):
+            total += float(np.median(noise) / signal.mean())
+    return total
 
 
 def _logits(graph: Graph, port: str) -> str:
     """The value behind the doors, views and softmax at an output."""
     producers = graph.producers()
-    name = port
-    while name in producers and producers[name].op in ("softmax", "reshape", "from_int"):
-        name = producers[name].inputs[0]
-    return name
+    while port in producers and producers[port].op in ("softmax", "reshape", "from_int"):
+        port = producers[port].inputs[0]
+    return port

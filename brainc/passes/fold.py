@@ -14,17 +14,14 @@ import numpy as np
 from brainc import interp
 from brainc.dtypes import I8, I32, Array, integer_range
 from brainc.errors import BraincError
-from brainc.ir import Attr, Graph, Node, Quant, TensorType, Value, attrs, const_value
+from brainc.ir import Attrs, Graph, Node, Quant, TensorType, Value, attrs, const_value
 from brainc.ops import ints
 from brainc.passes.context import Context
-from brainc.passes.doors import annotated
-from brainc.passes.rewrite import Replacement, View, apply, rule
-from brainc.spec import MOVES, WEIGHTED
+from brainc.passes.rewrite import Replacement, View, apply, rule, tied
+from brainc.spec import BINARY, CHANNEL, DOORS, MOVES, WEIGHTED, bounds, number
 
-ABSORBED = WEIGHTED | {"add", "sub", "mul", "div", "power", "maximum", "minimum", "unary", "clamp"}
 FLOWS = MOVES - {"assign", "load"}  # moves whose result is there for others to read
-ABSORBED |= {"avgpool2d", "reduce", "softmax", "matmul"}
-CHANNEL = {"conv2d": 0, "dwconv2d": 2, "dense": 0}  # the axis of the weights that the output channels are
+ABSORBED = WEIGHTED | BINARY | {"unary", "clamp", "avgpool2d", "reduce", "softmax", "matmul"}
 SAME_SCALE = 1e-5  # relative: a bias scale that is sx * sw but for float rounding
 
 
@@ -45,28 +42,22 @@ def constant_door(node: Node, view: View) -> Replacement | None:
     source, out = node.inputs[0], node.outputs[0]
     if not view.is_const(source) or out in view.ports:
         return None
-    return _constant(view.values[source], out, view.shape(source), quant_of(node))
+    old = view.values[source]
+    return Replacement(values=(const_value(out, old.array(), old.type.dtype, quant_of(node), old.where),))
 
 
 @rule("reshape", "transpose")
 def constant_move(node: Node, view: View) -> Replacement | None:
     """A moved quantised constant stays quantised."""
-    source, out = node.inputs[0], node.outputs[0]
-    quant = view.type(source).quant
-    if not view.is_const(source) or quant is None or out in view.ports:
+    old, out = view.values[node.inputs[0]], node.outputs[0]
+    if not view.is_const(old.name) or old.type.quant is None or out in view.ports:
         return None
     perm = ints(node.attrs["perm"]) if node.op == "transpose" else None
-    moved = moved_quant(quant, perm, view.shape(source), view.shape(out))
-    return _constant(view.values[source], out, view.shape(out), moved, node) if moved else None
-
-
-def _constant(
-    source: Value, name: str, shape: tuple[int, ...], quant: Quant, move: Node | None = None
-) -> Replacement:
-    array = source.array()
-    if move is not None:
-        array = array.transpose(ints(move.attrs["perm"])) if move.op == "transpose" else array.reshape(shape)
-    return Replacement(values=(const_value(name, array, source.type.dtype, quant, source.where),))
+    moved = moved_quant(old.type.quant, perm, old.type.shape, view.shape(out))
+    if moved is None:
+        return None
+    array = old.array().transpose(perm) if perm is not None else old.array().reshape(view.shape(out))
+    return Replacement(values=(const_value(out, array, old.type.dtype, moved, old.where),))
 
 
 def moved_quant(
@@ -78,10 +69,9 @@ def moved_quant(
     if perm is not None:
         return replace(quant, axis=perm.index(quant.axis))
     head, size = prod(before[: quant.axis]), before[quant.axis]
-    for axis in range(len(after)):
-        if after[axis] == size and prod(after[:axis]) == head:
-            return replace(quant, axis=axis)
-    return None
+    fits = (axis for axis in range(len(after)) if after[axis] == size and prod(after[:axis]) == head)
+    axis = next(fits, None)
+    return None if axis is None else replace(quant, axis=axis)
 
 
 @rule(*sorted(FLOWS | ABSORBED | {"cast", "to_int", "argmax", "qshift8"}))
@@ -91,12 +81,35 @@ def constant_node(node: Node, view: View) -> Replacement | None:
     if out in view.ports or not node.operands or not all(view.is_const(n) for n in node.operands):
         return None
     try:
-        arrays = [view.array(n) if n else None for n in node.inputs]
-        result = interp.run_node(view, node, arrays)[0]
+        result = interp.run_node(view, node, [view.array(n) if n else None for n in node.inputs])[0]
     except (BraincError, FloatingPointError):
         return None
     type_ = view.type(out)
     return Replacement(values=(const_value(out, result, type_.dtype, type_.quant, node.where),))
+
+
+def annotated(graph: Graph) -> Graph:
+    """The graph with what `to_int` and `from_int` say as the quant of the integers that they write or read.
+
+    Values that are moved to or from those have it too, ports and states included. Values are left alone where
+    the model contradicts itself, or an op reads them as plain numbers.
+    """
+    moves = (n for n in graph.nodes() if n.op in MOVES and graph.type(n.operands[0]).dtype.is_integer)
+    group = tied(graph.values, ((*n.operands, *n.outputs) for n in moves))
+    told: dict[str, set[Quant]] = {}
+    barred = {group[name] for name, value in graph.values.items() if not value.type.dtype.is_integer}
+    for node in graph.nodes():
+        if node.op in ("to_int", "from_int"):
+            integer = node.outputs[0] if node.op == "to_int" else node.inputs[0]
+            told.setdefault(group[integer], set()).add(quant_of(node))
+        elif node.op not in MOVES | DOORS and not node.op.startswith("q"):
+            barred.update(group[name] for name in (*node.operands, *node.outputs))
+    values = {}
+    for name, value in graph.values.items():
+        said = told.get(group[name], set())
+        if len(said) == 1 and value.type.quant is None and group[name] not in barred:
+            values[name] = replace(value, type=replace(value.type, quant=next(iter(said))))
+    return graph.replaced(values={**graph.values, **values}) if values else graph
 
 
 def quant_of(node: Node) -> Quant:
@@ -104,54 +117,47 @@ def quant_of(node: Node) -> Quant:
     return Quant.tensor(number(node.attrs["scale"]), int(number(node.attrs["zero"])))
 
 
-def number(attr: Attr) -> float:
-    """An attribute that is one number."""
-    assert isinstance(attr, int | float)
-    return attr
+def _dequantised(
+    node: Node, inputs: tuple[str, ...], given: Attrs, type_: TensorType, view: View
+) -> Replacement:
+    """`node` on the integers of `type_`, and the door to its real result after it."""
+    out, quant = node.outputs[0], type_.quant
+    assert quant is not None
+    raw = view.temp(f"{out}/q", type_, view.shape(out))
+    said = attrs(scale=quant.scale[0], zero=quant.zero[0])
+    moved = replace(node, inputs=inputs, outputs=(raw.name,), attrs=given)
+    return Replacement(
+        (moved, view.make(f"{node.name}/from_int", "from_int", (raw.name,), said, out)), (raw,)
+    )
 
 
 @rule(*sorted(FLOWS))
 def push_from_int(node: Node, view: View) -> Replacement | None:
     """move(from_int(q)) is from_int(move(q)): fewer bytes move, and the doors meet."""
     doors = [view.producer(name, "from_int") for name in node.inputs]
-    out = node.outputs[0]
-    if out in view.ports or not all(doors):
+    if node.outputs[0] in view.ports or not all(doors):
         return None
-    sources = [door.inputs[0] for door in doors if door]
-    types = {(view.type(s).dtype, view.type(s).quant) for s in sources}
-    dtype, quant = next(iter(types))
-    if len(types) > 1 or quant is None:
+    sources = tuple(door.inputs[0] for door in doors if door)
+    first = view.type(sources[0])
+    if len({(view.type(s).dtype, view.type(s).quant) for s in sources}) > 1 or first.quant is None:
         return None
-    given = _raw_attrs(node, TensorType(dtype, (), quant))
-    if given is None:
-        return None
-    raw = view.temp(f"{out}/q", TensorType(dtype, view.shape(out), quant))
-    move = replace(node, inputs=tuple(sources), outputs=(raw.name,), attrs=given)
-    door = view.make(f"{node.name}/from_int", "from_int", (raw.name,), _door_attrs(quant), out)
-    return Replacement((move, door), (raw,))
+    given = _raw_attrs(node, first)
+    return None if given is None else _dequantised(node, sources, given, first, view)
 
 
-def _door_attrs(quant: Quant) -> dict[str, Attr]:
-    return dict(attrs(scale=quant.scale[0], zero=quant.zero[0]))
-
-
-def _raw_attrs(node: Node, type_: TensorType) -> dict[str, Attr] | None:
+def _raw_attrs(node: Node, type_: TensorType) -> Attrs | None:
     """The attributes of a move when it works on quantised numbers; None if a pad is not one of them."""
-    given = dict(node.attrs)
-    if node.op == "pad":
-        step = _on_grid(number(given.get("value", 0.0)), type_)
-        if step is None:
-            return None
-        given["value"] = float(step)
-    return given
+    if node.op != "pad":
+        return node.attrs
+    step = _on_grid(number(node.attrs.get("value", 0.0)), type_)
+    return None if step is None else attrs(**{**node.attrs, "value": float(step)})
 
 
 def _on_grid(real: float, type_: TensorType) -> int | None:
     """The quantised number that stands for exactly `real` (held within the type's range), if any does."""
     assert type_.quant is not None
     lo, hi = integer_range(type_.dtype)
-    scale, zero = type_.quant.scale[0], type_.quant.zero[0]
-    step = real / scale + zero
+    step = real / type_.quant.scale[0] + type_.quant.zero[0]
     if step <= lo or step >= hi:
         return lo if step <= lo else hi
     return round(step) if abs(step - round(step)) < 1e-6 else None
@@ -161,36 +167,29 @@ def _on_grid(real: float, type_: TensorType) -> int | None:
 def push_clamp(node: Node, view: View) -> Replacement | None:
     """clamp(from_int(q)) with bounds on q's grid is a clamp of q."""
     door, out = view.producer(node.inputs[0], "from_int"), node.outputs[0]
-    type_ = view.type(door.inputs[0]) if door else None
-    users = view.users(out)
-    if door is None or type_ is None or type_.quant is None or out in view.ports:
+    if door is None or view.type(door.inputs[0]).quant is None or out in view.ports:
         return None
+    users, type_ = view.users(out), view.type(door.inputs[0])
     if len(users) == 1 and users[0].op == "to_int":
         return None  # `absorb` takes it, requantising at the same time
-    bounds = [number(node.attrs.get(k, d)) for k, d in (("lo", -np.inf), ("hi", np.inf))]
-    if any(_on_grid(b, type_) is None for b in bounds):
+    if any(_on_grid(b, type_) is None for b in bounds(node)):
         return None
-    raw = view.temp(f"{out}/q", type_)
-    clamp = replace(node, inputs=door.inputs, outputs=(raw.name,))
-    back = view.make(f"{node.name}/from_int", "from_int", (raw.name,), _door_attrs(type_.quant), out)
-    return Replacement((clamp, back), (raw,))
+    return _dequantised(node, door.inputs, node.attrs, type_, view)
 
 
 @rule("to_int")
 def pull_to_int(node: Node, view: View) -> Replacement | None:
     """to_int(move(x)) is move(to_int(x)), also for the largest of a window: quantising keeps order."""
     move, out = view.producer(node.inputs[0], *FLOWS), node.outputs[0]
-    if move is None or not view.private(node.inputs[0]):
-        return None
     type_ = view.type(out)
-    given = _raw_attrs(move, type_)
-    if given is None or type_.quant is None:
+    given = _raw_attrs(move, type_) if move and type_.quant else None
+    if move is None or given is None or not view.private(node.inputs[0]):
         return None
-    if any(view.type(n).quant or view.is_const(n) for n in move.inputs) and len(move.inputs) == 1:
+    if len(move.inputs) == 1 and (view.type(move.inputs[0]).quant or view.is_const(move.inputs[0])):
         return None
     doors, values = [], []
     for name in move.inputs:
-        values.append(view.temp(f"{name}/q", TensorType(type_.dtype, view.shape(name), type_.quant)))
+        values.append(view.temp(f"{name}/q", type_, view.shape(name)))
         doors.append(view.make(f"{node.name}/to_int", "to_int", (name,), node.attrs, values[-1]))
     moved = replace(move, inputs=tuple(v.name for v in values), outputs=(out,), attrs=given)
     return Replacement((*doors, moved), tuple(values))
@@ -201,22 +200,17 @@ def absorb(node: Node, view: View) -> Replacement | None:
     """to_int(op(from_int(q)…)) is the same real op on quantised edges."""
     source, out = node.inputs[0], node.outputs[0]
     maker = view.producer(source, "from_int", *ABSORBED)
-    type_ = view.type(out)
-    if maker is None or type_.quant is None or view.type(source).quant:
+    if maker is None or view.type(out).quant is None or view.type(source).quant:
         return None
     if maker.op == "from_int":
-        return _rescaled(node, maker, view)
-    if not view.private(source):
-        return None
-    inputs = _quantised_inputs(maker, view)
-    if inputs is None:
-        return None
-    return Replacement((replace(maker, inputs=inputs, outputs=(out,)),))
+        return _rescaled(node, maker.inputs[0], view)
+    inputs = _quantised_inputs(maker, view) if view.private(source) else None
+    return Replacement((replace(maker, inputs=inputs, outputs=(out,)),)) if inputs else None
 
 
-def _rescaled(node: Node, door: Node, view: View) -> Replacement | None:
+def _rescaled(node: Node, before: str, view: View) -> Replacement | None:
     """to_int(from_int(q)): q itself, or q on another scale: a clamp without bounds."""
-    before, out = door.inputs[0], node.outputs[0]
+    out = node.outputs[0]
     have, want = view.type(before), view.type(out)
     if (have.dtype, have.quant) == (want.dtype, want.quant):
         if view.can_rename(out, before):
@@ -225,7 +219,7 @@ def _rescaled(node: Node, door: Node, view: View) -> Replacement | None:
         return Replacement((copy,))  # from port to port
     if have.quant is None or have.dtype.bits > 8:
         return None
-    return Replacement((Node(node.name, "clamp", (before,), (out,), where=node.where),))
+    return Replacement((replace(node, op="clamp", inputs=(before,), attrs=attrs()),))
 
 
 def _quantised_inputs(node: Node, view: View) -> tuple[str, ...] | None:
@@ -249,31 +243,23 @@ def _usable_weights(op: str, type_: TensorType) -> bool:
 @rule(*sorted(WEIGHTED))
 def settle_bias(node: Node, view: View) -> Replacement | None:
     """Beside quantised x and w: weights are int8 around zero, the bias int32 on the scale sx * sw."""
-    x, w = (view.type(n) for n in node.inputs[:2])
-    if x.quant is None or not _usable_weights(node.op, w) or view.type(node.outputs[0]).quant is None:
+    x, w = view.type(node.inputs[0]), view.values[node.inputs[1]]
+    if x.quant is None or not _usable_weights(node.op, w.type) or view.type(node.outputs[0]).quant is None:
         return None
-    values: list[Value] = []
-    inputs = list(node.inputs)
-    weights = centred(view.values[node.inputs[1]], CHANNEL[node.op], view)
-    if weights is not view.values[node.inputs[1]]:
-        inputs[1] = weights.name
-        values.append(weights)
-    old = node.inputs[2] if len(node.inputs) > 2 else ""
-    wanted = bias_quant(x, weights.type)
-    if not old or view.type(old).quant != wanted or view.type(old).dtype is not I32:
-        size = w.shape[CHANNEL[node.op]]
-        bias = quantised_bias(view.values[old] if old else None, size, wanted)
-        name = view.fresh(f"{old or node.name + '/b'}" + ("/i32" if old else ""))
-        values.append(const_value(name, bias, I32, wanted, node.where))
-        inputs[2:] = [name]
-    return Replacement((replace(node, inputs=tuple(inputs)),), tuple(values)) if values else None
-
-
-def bias_quant(x: TensorType, w: TensorType) -> Quant:
-    """The scale of an int32 accumulator of x times w: per tensor, or per output channel."""
-    assert x.quant is not None and w.quant is not None
-    scales = tuple(x.quant.scale[0] * s for s in w.quant.scale)
-    return Quant(scales, (0,) * len(scales), None if w.quant.axis is None else 0)
+    weights = centred(w, CHANNEL[node.op], view)
+    values = [] if weights is w else [weights]
+    steps = weights.type.quant
+    assert steps is not None
+    scales = tuple(x.quant.scale[0] * s for s in steps.scale)
+    wanted = Quant(scales, (0,) * len(scales), None if steps.axis is None else 0)
+    bias = node.inputs[2] if len(node.inputs) > 2 else ""
+    if not bias or view.type(bias).quant != wanted or view.type(bias).dtype is not I32:
+        size = w.type.shape[CHANNEL[node.op]]
+        array = quantised_bias(view.values[bias] if bias else None, size, wanted)
+        bias = view.fresh(f"{bias}/i32" if bias else f"{node.name}/b")
+        values.append(const_value(bias, array, I32, wanted, node.where))
+    made = replace(node, inputs=(node.inputs[0], weights.name, bias))
+    return Replacement((made,), tuple(values)) if values else None
 
 
 def quantised_bias(value: Value | None, size: int, wanted: Quant) -> Array:
@@ -282,11 +268,11 @@ def quantised_bias(value: Value | None, size: int, wanted: Quant) -> Array:
         return np.zeros(size, np.int32)
     array, quant = value.array(), value.type.quant
     scale = np.asarray(wanted.scale)
-    same = quant is not None and not any(quant.zero) and len(quant.scale) in (1, len(wanted.scale))
-    if same and quant is not None and np.allclose(quant.scale, scale, rtol=SAME_SCALE, atol=0):
-        return np.asarray(array.astype(np.int32))
     real = array.astype(np.float64)
     if quant is not None:
+        same = not any(quant.zero) and len(quant.scale) in (1, len(wanted.scale))
+        if same and np.allclose(quant.scale, scale, rtol=SAME_SCALE, atol=0):
+            return np.asarray(array.astype(np.int32))
         real = (real - np.asarray(quant.zero)) * np.asarray(quant.scale)
     limit = np.iinfo(np.int32)
     return np.asarray(np.clip(np.rint(real / scale), limit.min, limit.max).astype(np.int32))
@@ -307,5 +293,4 @@ def centred(value: Value, axis: int, view: View) -> Value:
     axes = tuple(a for a in range(shifted.ndim) if a != axis)
     factor = np.maximum(np.abs(shifted).max(axis=axes, keepdims=True) / 127.0, 1.0)
     scales = tuple(float(s) for s in np.ravel(factor) * np.asarray(quant.scale))
-    centre = Quant(scales, (0,) * len(scales), axis)
-    return const_value(name, np.rint(shifted / factor), I8, centre, where)
+    return const_value(name, np.rint(shifted / factor), I8, Quant(scales, (0,) * len(scales), axis), where)

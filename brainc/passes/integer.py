@@ -1,150 +1,349 @@
 """From meant-as-integers to integers: the room where scales become multipliers.
 
 Knocks: a QUANTIZED graph, whose ops still have their real meaning on edges that carry a `Quant`.
-Leaves: an INTEGER graph. A node whose edges are all int8 becomes its exact `q` op (`integer_forms.py`),
-moves of data stay as they are on the raw numbers, and what has no integer form stays real between
-`from_int` and `to_int`.
+Leaves: an INTEGER graph. A node whose edges are all int8 becomes its exact `q` op, moves of data stay as
+they are on the raw numbers, and what has no integer form stays real between `from_int` and `to_int`.
+
+`Build` is the workbench: nodes and values that grow together. A form is `(build, node) -> bool`: it writes
+the integer node and says True, or says False and has written nothing. Factors are worked out in float64 from
+the scales; `brainc/ops/q*.py` say what the q ops compute with them.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
-from brainc.dtypes import F32
-from brainc.ir import Attrs, Entry, Graph, Node, Role, TensorType, attrs
-from brainc.passes import integer_forms as forms
+import numpy as np
+
+from brainc import numerics, ops
+from brainc.dtypes import F32, I8, I32, Array, DType
+from brainc.errors import UnsupportedError
+from brainc.interp import along
+from brainc.ir import Attr, Entry, Graph, Node, Quant, Role, TensorType, Value, attrs, const_value, fresh_name
+from brainc.ops import ints
+from brainc.ops._windows import counts
+from brainc.passes.canonical import clamp_after
 from brainc.passes.context import Context
-from brainc.passes.integer_build import Build, quantised
-from brainc.spec import CLAMPED, MOVES
+from brainc.passes.legalize import alive
+from brainc.passes.rewrite import apply
+from brainc.spec import CHANNEL, MOVES, bounds
 
-DOORS: Final = frozenset({"from_int", "to_int"})
+WINDOW = ("strides", "pads", "dilations")
 
-Form = Callable[[Build, Node], bool]
-FORMS: Final[dict[str, tuple[Form, ...]]] = {
-    "conv2d": (forms.convolution,),
-    "dwconv2d": (forms.convolution,),
-    "dense": (forms.convolution,),
-    "add": (forms.table, forms.addition),
-    "sub": (forms.table, forms.addition),
-    "mul": (forms.table, forms.product),
-    "div": (forms.table, forms.quotient),
-    "power": (forms.table,),
-    "maximum": (forms.table,),
-    "minimum": (forms.table,),
-    "unary": (forms.table,),
-    "clamp": (forms.table,),
-    "avgpool2d": (forms.average,),
-    "reduce": (forms.reduction,),
-    "softmax": (forms.softmax,),
-    "matmul": (forms.matrix_product,),
-}
+
+def quantise(real: Array, quant: Quant, lo: int = -128, hi: int = 127) -> Array:
+    """float64 to integers, rounded half to even and clamped; NaN becomes the zero point. int64."""
+    scale, zero = (along(part, quant, real.ndim, np.float64) for part in (quant.scale, quant.zero))
+    steps = np.nan_to_num(np.asarray(real, np.float64) / scale, nan=0.0, posinf=1e9, neginf=-1e9)
+    return np.asarray(np.clip(np.rint(steps) + zero, lo, hi)).astype(np.int64)
+
+
+def dequantise(array: Array, quant: Quant | None) -> Array:
+    """Integers to the reals that they stand for (None: themselves), float64."""
+    if quant is None:
+        return array.astype(np.float64)
+    scale, zero = (along(part, quant, array.ndim, np.float64) for part in (quant.scale, quant.zero))
+    return np.asarray((array.astype(np.float64) - zero) * scale)
+
+
+def real_constant(value: Value) -> Array:
+    """What a constant stands for, float64."""
+    return dequantise(value.array(), value.type.quant)
+
+
+def affine(lo: float, hi: float) -> Quant:
+    """The int8 quantisation whose 255 steps span lo..hi (stretched to hold 0, which it hits exactly)."""
+    lo, hi = min(lo, 0.0), max(hi, 0.0)
+    scale = (hi - lo) / 255 or 1.0
+    return Quant.tensor(scale, round(min(max(-128 - lo / scale, -128), 127)))
+
+
+def multipliers(reals: Array) -> tuple[Array, Array]:
+    """Requantising factors [N] to (mult int32 [S], shift int8 [S]); S is 1 where all are equal."""
+    unique = reals[:1] if np.all(reals == reals[0]) else reals
+    pairs = [numerics.multiplier(float(r)) for r in unique]
+    return np.array([m for m, _ in pairs], np.int32), np.array([s for _, s in pairs], np.int8)
+
+
+class Build:
+    """Nodes written so far, the values they use, and the helpers that every integer form needs."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.values: dict[str, Value] = dict(graph.values)
+        self.begin()
+
+    def begin(self) -> None:
+        """A new entry: nothing that another one computed may be read."""
+        self.nodes: list[Node] = []
+        self.writers: dict[str, Node] = {}  # the nodes of this entry, by what they write
+        self._made: dict[tuple[str, Quant | None], str] = {}
+
+    def add(self, node: Node) -> None:
+        self.nodes.append(node)
+        self.writers.update(dict.fromkeys(node.outputs, node))
+
+    def emit(self, old: Node, op: str, inputs: tuple[str, ...], **given: Attr) -> bool:
+        """`old` as another op with other operands, writing the same values. True."""
+        self.add(Node(old.name, op, inputs, old.outputs, attrs(**given), old.where))
+        return True
+
+    def value(self, wanted: str, type_: TensorType, node: Node) -> str:
+        """A new TEMP; its name."""
+        name = fresh_name(wanted, self.values)
+        self.values[name] = Value(name, type_, Role.TEMP, where=node.where)
+        return name
+
+    def const(self, wanted: str, array: Array, dtype: DType, node: Node, quant: Quant | None = None) -> str:
+        """A new constant; its name."""
+        name = fresh_name(wanted, self.values)
+        self.values[name] = const_value(name, array, dtype, quant, node.where)
+        return name
+
+    def type(self, name: str) -> TensorType:
+        return self.values[name].type
+
+    def tensor(self, name: str) -> tuple[float, int]:
+        """Scale and zero point of an edge that has one of each."""
+        quant = self.values[name].type.quant
+        assert quant is not None
+        return quant.scale[0], quant.zero[0]
+
+    def is_const(self, name: str) -> bool:
+        return self.values[name].role is Role.CONST
+
+    def is_i8(self, name: str) -> bool:
+        """An int8 edge with one scale: what the q ops read and write."""
+        type_ = self.values[name].type
+        return type_.dtype is I8 and type_.quant is not None and type_.quant.axis is None
+
+    def result(self, node: Node) -> dict[str, Attr]:
+        """Zero point and bounds of the result, in its steps."""
+        scale, zero = self.tensor(node.outputs[0])
+        lo, hi = quantise(np.array(bounds(node)), Quant.tensor(scale, zero))
+        return {"zy": zero, "lo": int(lo), "hi": int(hi)}
+
+    def i8_operand(self, name: str, node: Node) -> str:
+        """`name` as a q op may read it: int8 with one scale; a constant is made so if it is not."""
+        if self.is_i8(name):
+            return name
+        real = real_constant(self.values[name])
+        quant = affine(float(real.min()), float(real.max()))
+        return self.const(f"{name}/q", quantise(real, quant), I8, node, quant)
+
+    def table(self, wanted: str, x: Quant, y: Quant, function: Callable[[Array], Array], node: Node) -> str:
+        """The 256 answers of a function of one variable, worked out in float64, rounded half to even."""
+        with np.errstate(all="ignore"):
+            answers = function(dequantise(np.arange(-128, 128), x))
+        return self.const(wanted, quantise(answers, y), I8, node)
+
+    def requantised(self, name: str, wanted: TensorType, node: Node) -> str:
+        """`name` with the quantisation of `wanted`, through a table where it has another."""
+        old, new = self.type(name), wanted.quant
+        if old.quant == new or old.quant is None or new is None:
+            return name
+        if (name, new) not in self._made:
+            table = self.table(f"{name}/table", old.quant, new, lambda x: x, node)
+            made = self._made[name, new] = self.value(
+                f"{name}/rescaled", TensorType(I8, old.shape, new), node
+            )
+            self.add(Node(f"{made}/qlut", "qlut", (name, table), (made,), where=node.where))
+        return self._made[name, new]
+
+    def real(self, name: str, node: Node) -> str:
+        """The float32 twin of a quantised value or constant (itself where it stands for no reals)."""
+        value = self.values[name]
+        if value.type.quant is None:
+            return name
+        if (name, None) not in self._made:
+            if value.role is Role.CONST:
+                twin = self.const(f"{name}/real", real_constant(value), F32, node)
+            else:
+                scale, zero = self.tensor(name)
+                twin = self.value(f"{name}/real", TensorType(F32, value.type.shape), node)
+                given = attrs(scale=scale, zero=zero)
+                self.add(Node(f"{twin}/from_int", "from_int", (name,), (twin,), given, node.where))
+            self._made[name, None] = twin
+        return self._made[name, None]
 
 
 def lower_to_integers(graph: Graph, context: Context) -> Graph:
     """Every real op all of whose edges are int8 becomes exact; UnsupportedError where int32 is too small."""
-    graph = _fuse_clamps(graph)
+    graph = apply(graph, (clamp_after,), context.note)
     build = Build(graph)
     entries = tuple(_entry(build, entry) for entry in graph.entries)
-    if entries == graph.entries:
-        return graph
-    return graph.replaced(values=build.values, entries=entries)
+    return graph if entries == graph.entries else graph.replaced(values=build.values, entries=entries)
 
 
 def _entry(build: Build, entry: Entry) -> Entry:
     build.begin()
     for node in entry.nodes:
         _lower(build, node)
-    return replace(entry, nodes=_alive(build.nodes, entry.outputs))
-
-
-def _alive(nodes: list[Node], outputs: tuple[str, ...]) -> tuple[Node, ...]:
-    """The nodes that something after them reads (a real twin of a value may have lost its readers)."""
-    wanted, kept = set(outputs), []
-    for node in reversed(nodes):
-        if wanted & set(node.outputs) or node.op not in DOORS:
-            wanted |= set(node.operands)
-            kept.append(node)
-    return tuple(reversed(kept))
+    return replace(entry, nodes=alive(build.nodes, entry.outputs))
 
 
 def _lower(build: Build, node: Node) -> None:
-    if node.op == "to_int" and forms.rescale(build, node):
-        return
-    touches = any(quantised(build.values[n].type) for n in (*node.operands, *node.outputs))
-    if node.op in DOORS or node.op.startswith("q") or not touches:
+    edges = (*node.operands, *node.outputs)
+    quantised = [build.type(n).quant is not None for n in edges]
+    if node.op in ("from_int", "to_int", "argmax") or node.op.startswith("q") or not any(quantised):
         build.add(node)
-        return
-    done = _raw(build, node) or (
-        forms.all_int8(build, node) and any(form(build, node) for form in FORMS.get(node.op, ()))
-    )
-    if not done:
-        _stay_real(build, node)
-
-
-def _raw(build: Build, node: Node) -> bool:
-    """Moves of data work on the integers themselves, once all are quantised like the result (or state)."""
-    wanted = build.values[(*node.outputs, *node.inputs)[0]].type
-    if node.op == "argmax":
-        build.add(node)
-        return True
-    if node.op not in MOVES or not all(
-        quantised(build.values[n].type) for n in (*node.operands, *node.outputs)
-    ):
-        return False
-    build.add(replace(node, inputs=tuple(build.requantised(n, wanted, node) for n in node.inputs)))
-    return True
+    elif node.op in MOVES and all(quantised):  # on the integers themselves, all quantised as result or state
+        wanted = build.type((*node.outputs, *node.inputs)[0])
+        build.add(replace(node, inputs=tuple(build.requantised(n, wanted, node) for n in node.inputs)))
+    else:
+        moving = [n for n in node.operands if not build.is_const(n)]
+        exact = moving and all(build.is_i8(n) for n in (*moving, *node.outputs))
+        if not exact or not any(form(build, node) for form in FORMS.get(node.op, ())):
+            _stay_real(build, node)
 
 
 def _stay_real(build: Build, node: Node) -> None:
     """No integer form: the same op on real twins of its values."""
     inputs = tuple(build.real(n, node) if n else n for n in node.inputs)
-    real_outputs, doors = [], []
+    outputs, doors = [], []
     for name in node.outputs:
-        type_ = build.values[name].type
-        if not quantised(type_) or type_.quant is None:
-            real_outputs.append(name)
-            continue
-        twin = build.value(f"{name}/real", TensorType(F32, type_.shape), node)
-        given = attrs(scale=type_.quant.scale[0], zero=type_.quant.zero[0], dtype=type_.dtype.name)
-        doors.append(Node(f"{twin}/to_int", "to_int", (twin,), (name,), given, node.where))
-        real_outputs.append(twin)
-    build.add(replace(node, inputs=inputs, outputs=tuple(real_outputs)))
-    for door in doors:
-        build.add(door)
+        type_ = build.type(name)
+        if type_.quant is not None:
+            twin = build.value(f"{name}/real", TensorType(F32, type_.shape), node)
+            given = attrs(scale=type_.quant.scale[0], zero=type_.quant.zero[0], dtype=type_.dtype.name)
+            doors.append(Node(f"{twin}/to_int", "to_int", (twin,), (name,), given, node.where))
+            name = twin
+        outputs.append(name)
+    for made in (replace(node, inputs=inputs, outputs=tuple(outputs)), *doors):
+        build.add(made)
 
 
-def _fuse_clamps(graph: Graph) -> Graph:
-    """A clamp between values of one quantisation becomes the bounds of the op that writes its operand."""
-    consumers, producers = graph.consumers(), graph.producers()
-    merged: dict[str, Node] = {}
-    gone: set[str] = set()
-    for node in graph.nodes():
-        before = producers.get(node.inputs[0]) if node.op == "clamp" else None
-        if before is None or before.op not in CLAMPED or before.name in merged:
-            continue
-        x, y = graph.values[node.inputs[0]], graph.values[node.outputs[0]]
-        if x.role is Role.TEMP and len(consumers[x.name]) == 1 and x.type.quant == y.type.quant is not None:
-            merged[before.name] = replace(before, outputs=node.outputs, attrs=_both(before, node))
-            gone.add(node.name)
-    if not merged:
-        return graph
-    entries = tuple(
-        replace(e, nodes=tuple(merged.get(n.name, n) for n in e.nodes if n.name not in gone))
-        for e in graph.entries
-    )
-    return graph.replaced(entries=entries)
+def table(build: Build, node: Node) -> bool:
+    """Any op of one moving operand and otherwise single numbers: a function of one variable."""
+    moving = [n for n in node.operands if not build.is_const(n)]
+    if len(moving) != 1 or any(build.type(n).size != 1 for n in node.operands if build.is_const(n)):
+        return False
+    x, y = build.type(moving[0]), build.type(node.outputs[0])
+    if x.quant is None or y.quant is None or x.size != y.size:
+        return False
+    numbers = [real_constant(build.values[n]).reshape(1) if build.is_const(n) else None for n in node.inputs]
+
+    def function(v: Array) -> Array:
+        args = [v if number is None else np.broadcast_to(number, v.shape) for number in numbers]
+        return ops.get(node.op).run(args, node.attrs)[0]
+
+    answers = build.table(f"{node.name}/table", x.quant, y.quant, function, node)
+    return build.emit(node, "qlut", (moving[0], answers))
 
 
-def _both(first: Node, second: Node) -> Attrs:
-    """The attributes of `first` with the clamp of `second` after its own."""
-    bounds = [(_bound(n, "lo", -math.inf), _bound(n, "hi", math.inf)) for n in (first, second)]
-    (lo, hi), (then_lo, then_hi) = bounds
-    lo, hi = (min(max(b, then_lo), then_hi) for b in (lo, hi))
-    return attrs(**{**first.attrs, "lo": lo, "hi": hi})
+def convolution(build: Build, node: Node) -> bool:
+    """conv2d, dwconv2d and dense: int8 weights, int32 bias with the input's zero point folded in."""
+    x, w, b = node.inputs
+    (sx, zx), (sy, _) = build.tensor(x), build.tensor(node.outputs[0])
+    axis, quant, weights = CHANNEL[node.op], build.type(w).quant, build.values[w].array()
+    if quant is None or quant.axis not in (None, axis) or weights.dtype != np.int8 or any(quant.zero):
+        return False
+    scales = np.broadcast_to(np.array(quant.scale), (weights.shape[axis],))
+    others = tuple(i for i in range(weights.ndim) if i != axis)
+    old = build.values[b]
+    steps = old.array() if old.type.dtype is I32 else np.rint(real_constant(old) / (sx * scales))
+    bias = steps.astype(np.int64) - zx * weights.sum(axis=others, dtype=np.int64)
+    if np.abs(bias).max(initial=0) > np.iinfo(np.int32).max:
+        raise UnsupportedError(
+            f"a bias of {node.name} does not fit into 32 bits",
+            fix="quantise the layer with larger scales, or leave it in float",
+        )
+    mult, shift = multipliers(sx * scales / sy)
+    made = (("b", bias, I32), ("mult", mult, I32), ("shift", shift, I8))
+    constants = tuple(build.const(f"{node.name}/{key}", array, dtype, node) for key, array, dtype in made)
+    given: dict[str, Attr] = {k: v for k, v in node.attrs.items() if k in (*WINDOW, "group")}
+    given |= {} if node.op == "dense" else {"zx": zx}
+    return build.emit(node, f"q{node.op}", (x, w, *constants), **given, **build.result(node))
 
 
-def _bound(node: Node, name: str, default: float) -> float:
-    return float(node.attrs.get(name, default))  # type: ignore[arg-type]
+def addition(build: Build, node: Node) -> bool:
+    """add and sub: both operands brought to one scale."""
+    a, b = (build.i8_operand(n, node) for n in node.inputs)
+    (sa, za), (sb, zb), (sy, _) = (build.tensor(n) for n in (a, b, node.outputs[0]))
+    sign = -1 if node.op == "sub" else 1
+    ma, mb, shift = numerics.sum_multipliers(sa / sy, sign * sb / sy)
+    return build.emit(node, "qadd", (a, b), za=za, zb=zb, ma=ma, mb=mb, shift=shift, **build.result(node))
+
+
+def product(build: Build, node: Node) -> bool:
+    """mul, element by element, and matmul of two activations."""
+    a, b = (build.i8_operand(n, node) for n in node.inputs)
+    (sa, za), (sb, zb), (sy, _) = (build.tensor(n) for n in (a, b, node.outputs[0]))
+    mult, shift = numerics.multiplier(sa * sb / sy)
+    given = build.result(node)
+    return build.emit(node, f"q{node.op}", (a, b), za=za, zb=zb, mult=mult, shift=shift, **given)
+
+
+def quotient(build: Build, node: Node) -> bool:
+    """div by a constant: mul by its reciprocal."""
+    a, b = node.inputs
+    if not build.is_const(b):
+        return False
+    with np.errstate(divide="ignore"):
+        reciprocal = 1.0 / real_constant(build.values[b])
+    if not np.isfinite(reciprocal).all():
+        return False
+    inverse = build.const(f"{b}/inverse", reciprocal, F32, node)
+    return product(build, replace(node, op="mul", inputs=(a, inverse)))
+
+
+def average(build: Build, node: Node) -> bool:
+    """avgpool2d: one multiplier for each number of cells that a window may have inside the picture."""
+    x = node.inputs[0]
+    (sx, zx), (sy, _) = build.tensor(x), build.tensor(node.outputs[0])
+    given = ops.get("avgpool2d").full(node.attrs)
+    kernel = ints(given["kernel"])
+    cells = kernel[0] * kernel[1]
+    steps = {name: ints(given[name]) for name in WINDOW if name in given}
+    inside = counts(build.type(x).shape, kernel, **steps)
+    if given.pop("count_pads"):
+        sizes = np.array([cells])
+    elif inside.min() == inside.max() > 0:
+        sizes = inside.reshape(-1)[:1]
+    else:
+        sizes = np.arange(1, cells + 1)
+    pairs = [numerics.multiplier(sx / (float(n) * sy)) for n in sizes]
+    mult = build.const(f"{node.name}/mult", np.array([m for m, _ in pairs]), I32, node)
+    shift = build.const(f"{node.name}/shift", np.array([s for _, s in pairs]), I8, node)
+    return build.emit(node, "qavgpool2d", (x, mult, shift), **given, zx=zx, **build.result(node))
+
+
+def reduction(build: Build, node: Node) -> bool:
+    """mean and sum as qmean; the largest as a pooling window over the whole axis."""
+    x, y = node.inputs[0], build.type(node.outputs[0])
+    fn, (m, k, n) = node.attrs["fn"], build.type(x).shape
+    if fn == "max":
+        x = build.requantised(x, y, node)
+        tall = build.value(f"{node.name}/x", TensorType(I8, (m, k, 1, n), y.quant), node)
+        flat = build.value(f"{node.name}/y", TensorType(I8, (m, 1, 1, n), y.quant), node)
+        build.add(Node(f"{tall}/view", "reshape", (x,), (tall,), attrs(shape=(m, k, 1, n)), node.where))
+        build.add(Node(f"{flat}/max", "maxpool2d", (tall,), (flat,), attrs(kernel=(k, 1)), node.where))
+        return build.emit(node, "reshape", (flat,), shape=(m, n))
+    if fn not in ("mean", "sum"):
+        return False
+    (sx, zx), (sy, _) = build.tensor(x), build.tensor(node.outputs[0])
+    mult, shift = numerics.multiplier(sx / ((k if fn == "mean" else 1) * sy))
+    return build.emit(node, "qmean", (x,), zx=zx, mult=mult, shift=shift, **build.result(node))
+
+
+def softmax(build: Build, node: Node) -> bool:
+    """Exponentials of the distance to the largest, from a table."""
+    x = node.inputs[0]
+    if build.type(x).shape[1] > 1 << numerics.PROB_BITS:
+        return False
+    (sx, _), (sy, _) = build.tensor(x), build.tensor(node.outputs[0])
+    weights = np.rint(np.exp(-np.arange(256) * sx) * (1 << numerics.SOFTMAX_BITS))
+    name = build.const(f"{node.name}/table", weights, I32, node)
+    mult, shift = numerics.multiplier(1.0 / (sy * (1 << numerics.PROB_BITS)))
+    return build.emit(node, "qsoftmax", (x, name), mult=mult, shift=shift, **build.result(node))
+
+
+Form = Callable[[Build, Node], bool]
+FORMS: Final[dict[str, tuple[Form, ...]]] = {
+    **dict.fromkeys(CHANNEL, (convolution,)),
+    **dict.fromkeys(("add", "sub"), (table, addition)),
+    **dict.fromkeys(("power", "maximum", "minimum", "unary", "clamp"), (table,)),
+    **{"mul": (table, product), "div": (table, quotient), "matmul": (product,)},
+    **{"avgpool2d": (average,), "reduce": (reduction,), "softmax": (softmax,)},
+}

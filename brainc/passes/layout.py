@@ -10,17 +10,20 @@ Transpositions only sink, save where two of them become one, so the rules come t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from math import prod
 
-from brainc.ir import Attrs, Graph, Node, Value, attrs
+import numpy as np
+
+from brainc.dtypes import U8, Array
+from brainc.ir import Attrs, Graph, Node, Quant, Value, attrs
 from brainc.ops import ints
 from brainc.passes.context import Context
-from brainc.passes.flatten import dense_columns, dense_rows
+from brainc.passes.ports import FROM_ROWS
 from brainc.passes.rewrite import Replacement, View, apply, rule
-from brainc.spec import BINARY, moves_memory
+from brainc.spec import BINARY, SINGLE, moves_memory, number
 
 Perm = tuple[int, ...]
-FROM_ROWS = (0, 3, 1, 2)  # the transposition behind a channels-first model's spatial op
 
 
 def to_rows(graph: Graph, context: Context) -> Graph:
@@ -44,16 +47,13 @@ def turned(view: View, name: str) -> tuple[str, Perm] | None:
     return (node.inputs[0], ints(node.attrs["perm"])) if node else None
 
 
-def sunk(
-    node: Node, view: View, inputs: Sequence[str], perm: Perm, given: Attrs, extra: Replacement
-) -> Replacement:
-    """`node` on operands before their transposition, and the transposition after it."""
+def sunk(node: Node, view: View, inputs: Sequence[str], shape: Perm, perm: Perm, given: Attrs) -> Replacement:
+    """`node` before the transposition of its operands, with a result of `shape`, and that after it."""
     out = node.outputs[0]
-    type_ = view.type(out)
-    early = view.temp(f"{out}/rows", replace(type_, shape=permuted(type_.shape, inverse(perm))))
+    early = view.temp(f"{out}/rows", view.type(out), shape)
     first = replace(node, inputs=tuple(inputs), outputs=(early.name,), attrs=given)
     last = view.make(f"{node.name}/transpose", "transpose", (early.name,), attrs(perm=perm), out)
-    return Replacement((*extra.nodes, first, last), (*extra.values, early))
+    return Replacement((first, last), (early,))
 
 
 @rule("transpose")
@@ -75,10 +75,8 @@ def one_transpose(node: Node, view: View) -> Replacement | None:
 def one_reshape(node: Node, view: View) -> Replacement | None:
     """Two reshapes are one; one that changes nothing is none."""
     x, out = node.inputs[0], node.outputs[0]
-    if view.type(x) == view.type(out):
-        gone = Replacement(renames={out: x})
-        if view.can_rename(out, x):
-            return gone
+    if view.type(x) == view.type(out) and view.can_rename(out, x):
+        return Replacement(renames={out: x})
     before = view.producer(x, "reshape")
     return Replacement((replace(node, inputs=before.inputs),)) if before else None
 
@@ -86,37 +84,44 @@ def one_reshape(node: Node, view: View) -> Replacement | None:
 @rule("transpose", "reshape", "expand", "from_int", "to_int", "qshift8")
 def same_twice(node: Node, view: View) -> Replacement | None:
     """The same thing done to the same value is done once."""
+    old = node.outputs[0]
     for other in view.users(node.inputs[0]):
         same = (other.op, other.inputs, dict(other.attrs)) == (node.op, node.inputs, dict(node.attrs))
-        if same and other.name != node.name and view.passed(other):
-            old, new = node.outputs[0], other.outputs[0]
-            if view.type(old) == view.type(new):
-                return Replacement(renames={old: new})
+        earlier = other.name in view.passed and other.name != node.name
+        if same and earlier and view.type(old) == view.type(other.outputs[0]):
+            return Replacement(renames={old: other.outputs[0]})
     return None
 
 
-@rule("unary", "clamp", "cast", "to_int", "qshift8")
+@rule("unary", "clamp", "cast", "to_int", "qshift8", "slice", "pad", "expand")
 def sink_single(node: Node, view: View) -> Replacement | None:
-    """f(transposed x) is f(x) transposed."""
+    """f(transposed x) is f(x) transposed, and attributes that are one number an axis turn with it; the shift
+    to a uint8 port stays at the port."""
     before = turned(view, node.inputs[0])
-    return sunk(node, view, before[:1], before[1], node.attrs, Replacement()) if before else None
+    if not before or (node.op == "qshift8" and view.type(node.outputs[0]).dtype is U8):
+        return None
+    back = inverse(before[1])
+    given = {k: permuted(ints(v), back) if isinstance(v, tuple) else v for k, v in node.attrs.items()}
+    shape = permuted(view.shape(node.outputs[0]), back)
+    return sunk(node, view, before[:1], shape, before[1], attrs(**given))
 
 
 @rule("concat", *sorted(BINARY))
 def sink_several(node: Node, view: View) -> Replacement | None:
     """The same for several operands: the others are transposed back (constants at once)."""
-    rank, given = len(view.shape(node.outputs[0])), node.attrs
+    shape, given = view.shape(node.outputs[0]), node.attrs
     found = [turned(view, name) for name in node.inputs]
-    perms = [f[1] for f in found if f and len(f[1]) == rank]
+    perms = [f[1] for f in found if f and len(f[1]) == len(shape)]
     if not perms:
         return None
     perm = max(perms, key=perms.count)
     if not _worth(node, view, perm):
         return None
     if node.op == "concat":
-        given = attrs(axis=perm[int(str(given["axis"]))])
+        given = attrs(axis=perm[int(number(given["axis"]))])
     inputs, extra = _all_back(view, node.inputs, perm)
-    return sunk(node, view, inputs, perm, given, extra)
+    made = sunk(node, view, inputs, permuted(shape, inverse(perm)), perm, given)
+    return Replacement((*extra.nodes, *made.nodes), (*extra.values, *made.values))
 
 
 def _worth(node: Node, view: View, perm: Perm) -> bool:
@@ -139,7 +144,9 @@ def _turns(node: Node, perm: Perm) -> bool:
 def _free(name: str, view: View, perm: Perm) -> bool:
     """Whether `name` transposed costs nothing: it is there already, or no more than a reshape."""
     shape = _ranked(view.shape(name), len(perm))
-    return not moves_memory(shape, perm) or any(_turns(u, perm) and view.passed(u) for u in view.users(name))
+    return not moves_memory(shape, perm) or any(
+        _turns(u, perm) and u.name in view.passed for u in view.users(name)
+    )
 
 
 def _ranked(shape: Perm, rank: int) -> Perm:
@@ -152,33 +159,20 @@ def _all_back(view: View, names: Sequence[str], perm: Perm) -> tuple[list[str], 
     inputs: list[str] = []
     nodes: list[Node] = []
     values: list[Value] = []
+    back = inverse(perm)
     for name in names:
-        before = turned(view, name)
-        if before and before[1] == perm:
-            inputs.append(before[0])
-            continue
-        type_ = replace(view.type(name), shape=_ranked(view.shape(name), len(perm)))
-        source = name
-        if type_ != view.type(name):
-            values.append(view.temp(f"{name}/ranked", type_))
+        source, own = turned(view, name) or ("", ())
+        if own != perm:
+            shape, source = _ranked(view.shape(name), len(perm)), name
+            if shape != view.shape(name):
+                values.append(view.temp(f"{name}/ranked", view.type(name), shape))
+                source = values[-1].name
+                nodes.append(view.make(source, "reshape", (name,), attrs(shape=shape), source))
+            values.append(view.temp(f"{name}/rows", view.type(name), permuted(shape, back)))
+            nodes.append(view.make(values[-1].name, "transpose", (source,), attrs(perm=back), values[-1]))
             source = values[-1].name
-            nodes.append(view.make(source, "reshape", (name,), attrs(shape=type_.shape), source))
-        back = inverse(perm)
-        values.append(view.temp(f"{name}/rows", replace(type_, shape=permuted(type_.shape, back))))
-        inputs.append(values[-1].name)
-        nodes.append(view.make(inputs[-1], "transpose", (source,), attrs(perm=back), inputs[-1]))
+        inputs.append(source)
     return inputs, Replacement(tuple(nodes), tuple(values))
-
-
-@rule("slice", "pad", "expand")
-def sink_shaped(node: Node, view: View) -> Replacement | None:
-    """Ops whose attributes are one number an axis."""
-    before = turned(view, node.inputs[0])
-    if not before:
-        return None
-    back = inverse(before[1])
-    given = {k: permuted(ints(v), back) if isinstance(v, tuple) else v for k, v in node.attrs.items()}
-    return sunk(node, view, before[:1], before[1], attrs(**given), Replacement())
 
 
 @rule("reshape")
@@ -189,12 +183,7 @@ def sink_reshape(node: Node, view: View) -> Replacement | None:
     if not before or order is None:
         return None
     shape = permuted(view.shape(node.outputs[0]), order)
-    out = node.outputs[0]
-    early = view.temp(f"{out}/rows", replace(view.type(out), shape=shape))
-    first = replace(node, inputs=before[:1], outputs=(early.name,), attrs=attrs(shape=shape))
-    perm = attrs(perm=inverse(order))
-    last = view.make(f"{node.name}/transpose", "transpose", (early.name,), perm, out)
-    return Replacement((first, last), (early,))
+    return sunk(node, view, before[:1], shape, inverse(order), attrs(shape=shape))
 
 
 @rule("transpose")
@@ -209,7 +198,7 @@ def meet_over_reshape(node: Node, view: View) -> Replacement | None:
     if order is None:
         return None
     shape = permuted(view.shape(between.inputs[0]), order)
-    early = view.temp(f"{out}/rows", replace(view.type(out), shape=shape))
+    early = view.temp(f"{out}/rows", view.type(out), shape)
     both = attrs(perm=permuted(above[1], order))
     first = view.make(f"{node.name}/transpose", "transpose", above[:1], both, early)
     last = view.make(f"{node.name}/rows", "reshape", (early.name,), attrs(shape=view.shape(out)), out)
@@ -226,8 +215,8 @@ def _regrouped(source: Perm, perm: Perm, target: Perm) -> Perm | None:
         return None
     rank = {axis: place for place, axis in enumerate(a for a in range(len(source)) if source[a] > 1)}
     for axes, _ in groups:
-        places = [rank[a] for a in axes]
-        if places != list(range(places[0], places[0] + len(places))):
+        first = rank[axes[0]]
+        if [rank[a] for a in axes] != list(range(first, first + len(axes))):
             return None
     order = [k for axes, made in sorted(groups, key=lambda g: rank[g[0][0]]) for k in made]
     for k in (k for k, size in enumerate(target) if size == 1):
@@ -241,16 +230,11 @@ def _groups(axes: list[int], source: Perm, target: Perm) -> list[tuple[list[int]
     groups: list[tuple[list[int], list[int]]] = []
     while axes and made:
         left, right = [axes.pop(0)], [made.pop(0)]
-        have, want = source[left[0]], target[right[0]]
-        while have != want:
-            if not (axes if have < want else made):
+        while (have := prod(source[a] for a in left)) != (want := prod(target[k] for k in right)):
+            more, rest = (left, axes) if have < want else (right, made)
+            if not rest:
                 return None
-            if have < want:
-                left.append(axes.pop(0))
-                have *= source[left[-1]]
-            else:
-                right.append(made.pop(0))
-                want *= target[right[-1]]
+            more.append(rest.pop(0))
         groups.append((left, right))
     return groups
 
@@ -263,11 +247,11 @@ def sink_reduce(node: Node, view: View) -> Replacement | None:
         return None
     source, perm = before
     x, axis, out = view.shape(source), perm[1], node.outputs[0]
-    head, tail = _product(x[:axis]), _product(x[axis + 1 :])
-    lying = view.temp(f"{source}/lying", replace(view.type(source), shape=(head, x[axis], tail)))
-    result = view.temp(f"{out}/lying", replace(view.type(out), shape=(head, tail)))
+    head, tail = prod(x[:axis]), prod(x[axis + 1 :])
     rest = [a for a in range(3) if a != axis]
-    ranked = view.temp(f"{out}/rows", replace(view.type(out), shape=(x[rest[0]], x[rest[1]])))
+    lying = view.temp(f"{source}/lying", view.type(source), (head, x[axis], tail))
+    result = view.temp(f"{out}/lying", view.type(out), (head, tail))
+    ranked = view.temp(f"{out}/rows", view.type(out), (x[rest[0]], x[rest[1]]))
     order = (rest.index(perm[0]), rest.index(perm[2]))
     nodes = (
         view.make(f"{node.name}/in", "reshape", (source,), attrs(shape=lying.type.shape), lying),
@@ -278,23 +262,127 @@ def sink_reduce(node: Node, view: View) -> Replacement | None:
     return Replacement(nodes, (lying, result, ranked))
 
 
-def _product(sizes: Perm) -> int:
-    total = 1
-    for size in sizes:
-        total *= size
-    return total
+@dataclass(frozen=True, slots=True)
+class Shuffled:
+    """A vector [B,K] that is made without transposing: its column j is column order[j] of the old one."""
+
+    name: str
+    order: Array  # [K]
+    nodes: tuple[Node, ...] = ()
+    values: tuple[Value, ...] = ()
+
+
+@rule("dense")
+def dense_columns(node: Node, view: View) -> Replacement | None:
+    """dense on a flattened transposition: the columns of w move instead."""
+    w = view.values[node.inputs[1]]
+    found = _shuffled(node.inputs[0], view) if not w.type.quant or w.type.quant.axis != 1 else None
+    if found is None:
+        return None
+    weights = view.changed(w, f"{w.name}/rows", w.array()[:, found.order], w.type.quant)
+    dense = replace(node, inputs=(found.name, weights.name, *node.inputs[2:]))
+    return Replacement((*found.nodes, dense), (*found.values, weights))
+
+
+def _shuffled(name: str, view: View) -> Shuffled | None:
+    """`name` [B,K] with its columns in an order that needs no transposition, if there is one."""
+    node = view.producer(name, "reshape", "concat", *SINGLE, *BINARY)
+    if node is None or len(view.shape(name)) != 2:
+        return None
+    if node.op == "reshape":
+        return _flattened(node, view)
+    if not view.private(name):
+        return None
+    if node.op == "concat":
+        return _joined(node, view) if node.attrs["axis"] == 1 else None
+    below = _shuffled(node.inputs[0], view)
+    return _after(node, below, view) if below else None
+
+
+def _cells(perm: tuple[int, ...], shape: tuple[int, ...], flat: tuple[int, ...]) -> Array | None:
+    """The columns of `flat` [B,K] in the shape of the picture beside it; None if rows are mixed."""
+    rows, columns = flat
+    if rows != 1 and (perm[0] != 0 or shape[0] != rows):
+        return None
+    return np.arange(columns).reshape(shape if rows == 1 else (1, *shape[1:]))
+
+
+def _flattened(node: Node, view: View) -> Shuffled | None:
+    """reshape(transposed x) as a reshape of x."""
+    turn, out = view.producer(node.inputs[0], "transpose"), node.outputs[0]
+    perm = ints(turn.attrs["perm"]) if turn else ()
+    cells = _cells(perm, view.shape(node.inputs[0]), view.shape(out)) if turn else None
+    if turn is None or cells is None:
+        return None
+    value = view.temp(f"{out}/rows", view.type(out))
+    flat = view.make(f"{node.name}/rows", "reshape", turn.inputs, node.attrs, value)
+    return Shuffled(value.name, cells.transpose(np.argsort(perm)).reshape(-1), (flat,), (value,))
+
+
+def _after(node: Node, below: Shuffled, view: View) -> Shuffled | None:
+    """An op on each column by itself; its constant, if it has one a column, is reordered too."""
+    parts = [below]
+    for name in node.inputs[1:]:
+        value = view.values[name]
+        if not view.is_const(name) or (value.type.quant and value.type.quant.axis is not None):
+            return None
+        if value.type.size == 1:
+            parts.append(Shuffled(name, below.order))
+        elif value.type.shape[-1:] == below.order.shape:
+            value = view.changed(value, f"{name}/rows", value.array()[..., below.order], value.type.quant)
+            parts.append(Shuffled(value.name, below.order, (), (value,)))
+        else:
+            return None
+    return _made(node, parts, below.order, view)
+
+
+def _joined(node: Node, view: View) -> Shuffled | None:
+    """Vectors one after the other, each in its own order."""
+    found = [_shuffled(name, view) for name in node.inputs]
+    widths = [view.shape(name)[1] for name in node.inputs]
+    parts = [f or Shuffled(n, np.arange(w)) for f, n, w in zip(found, node.inputs, widths, strict=True)]
+    order = np.concatenate([sum(widths[:i]) + part.order for i, part in enumerate(parts)])
+    return _made(node, parts, order, view) if any(found) else None
+
+
+def _made(node: Node, parts: list[Shuffled], order: Array, view: View) -> Shuffled:
+    """`node` on its operands as they are in `parts`."""
+    out = view.temp(f"{node.outputs[0]}/rows", view.type(node.outputs[0]))
+    made = view.make(f"{node.name}/rows", node.op, [part.name for part in parts], node.attrs, out)
+    nodes, values = (n for p in parts for n in p.nodes), (v for p in parts for v in p.values)
+    return Shuffled(out.name, order, (*nodes, made), (*values, out))
+
+
+@rule("transpose")
+def dense_rows(node: Node, view: View) -> Replacement | None:
+    """A dense layer's result that becomes an image: the rows of w and b move instead."""
+    chain: list[Node] = []
+    above = view.producer(node.inputs[0], "reshape")
+    while above and above.op != "dense" and view.private(above.outputs[0]):
+        chain.append(above)
+        above = view.producer(above.inputs[0], "dense", *SINGLE)
+    if not above or not chain or above.op != "dense" or not view.private(above.outputs[0]):
+        return None
+    perm = ints(node.attrs["perm"])
+    cells = _cells(perm, view.shape(node.inputs[0]), view.shape(above.outputs[0]))
+    if cells is None:
+        return None
+    order = cells.transpose(perm).reshape(-1)
+    constants = tuple(_rows(view.values[n], order, view) for n in above.inputs[1:] if n)
+    dense = replace(above, inputs=(above.inputs[0], *(c.name for c in constants)))
+    reshape = attrs(shape=view.shape(node.outputs[0]))
+    last = view.make(f"{node.name}/rows", "reshape", chain[0].inputs, reshape, node.outputs[0])
+    return Replacement((dense, *reversed(chain[1:]), last), constants)
+
+
+def _rows(value: Value, order: Array, view: View) -> Value:
+    quant = value.type.quant
+    if quant is not None and quant.axis == 0:
+        quant = Quant(tuple(quant.scale[i] for i in order), tuple(quant.zero[i] for i in order), 0)
+    return view.changed(value, f"{value.name}/rows", value.array()[order], quant)
 
 
 RULES = (
-    one_transpose,
-    one_reshape,
-    same_twice,
-    sink_single,
-    sink_several,
-    sink_shaped,
-    sink_reshape,
-    meet_over_reshape,
-    sink_reduce,
-    dense_columns,
-    dense_rows,
+    *(one_transpose, one_reshape, same_twice, sink_single, sink_several, sink_reshape),
+    *(meet_over_reshape, sink_reduce, dense_columns, dense_rows),
 )

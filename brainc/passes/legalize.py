@@ -1,40 +1,77 @@
-"""The last room: what the target cannot run is refused by name, and what nobody needs goes.
+"""The last room: what nobody needs goes, and what the target cannot run is refused by name.
 
 Knocks: an INTEGER graph. Leaves: a READY one, every node of which has a kernel.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from brainc import ops
 from brainc.errors import UnsupportedError, at
 from brainc.ir import Graph, Node, Role, Value, attrs, fresh_name
 from brainc.passes.context import Context
+from brainc.spec import changes_state
+
+
+def drop_dead(graph: Graph, context: Context) -> Graph:
+    """Nodes whose results nobody reads are dropped."""
+    entries = tuple(replace(e, nodes=alive(e.nodes, e.outputs)) for e in graph.entries)
+    return graph if entries == graph.entries else graph.replaced(entries=entries)
+
+
+def alive(nodes: Iterable[Node], outputs: Iterable[str]) -> tuple[Node, ...]:
+    """The nodes that something after them reads, or that change a state."""
+    wanted, kept = set(outputs), []
+    for node in reversed(tuple(nodes)):
+        if wanted & set(node.outputs) or changes_state(node):
+            wanted |= set(node.operands)
+            kept.append(node)
+    return tuple(reversed(kept))
 
 
 def copy_for_views(graph: Graph, context: Context) -> Graph:
     """A reshape of a state or constant copies it: views live in the arena, and a state changes under them."""
+    fixed = (Role.STATE, Role.CONST)
+    return _copied(graph, lambda n, i: n.op == "reshape" and graph.values[n.inputs[i]].role in fixed, "slice")
+
+
+def load_constants(graph: Graph, context: Context) -> Graph:
+    """A `load` before every node that reads a constant as an activation, where flash is read in another way.
+
+    `a + constant`, a constant first operand of `matmul`: the kernel reads that operand as it reads any
+    activation. On AVR it must lie in the arena for that; where memory is one space nothing changes.
+    """
+    if context.flat:
+        return graph
+    return _copied(
+        graph, lambda n, i: graph.is_const(n.inputs[i]) and not ops.get(n.op).operand_at(i).constant, "load"
+    )
+
+
+def _copied(graph: Graph, wanted: Callable[[Node, int], bool], op: str) -> Graph:
+    """The graph with a copy, made by `op`, in place of every operand that is `wanted`."""
     values, entries = dict(graph.values), []
     for entry in graph.entries:
         nodes: list[Node] = []
         for node in entry.nodes:
-            copies = node.op == "reshape" and graph.values[node.inputs[0]].role in (Role.STATE, Role.CONST)
-            nodes += _copied(graph, node, values) if copies else (node,)
+            inputs = list(node.inputs)
+            for index, name in enumerate(node.inputs):
+                if wanted(node, index):
+                    type_ = graph.type(name)
+                    new = inputs[index] = fresh_name(
+                        f"{node.name}/{name if op == 'load' else 'copy'}", values
+                    )
+                    values[new] = Value(new, type_, where=node.where)
+                    rank = len(type_.shape)
+                    whole = attrs(starts=(0,) * rank, sizes=type_.shape, steps=(1,) * rank)
+                    given = whole if op == "slice" else attrs()
+                    nodes.append(Node(new, op, (name,), (new,), given, node.where))
+            nodes.append(replace(node, inputs=tuple(inputs)))
         entries.append(replace(entry, nodes=tuple(nodes)))
-    if len(values) == len(graph.values):
-        return graph
-    return graph.replaced(values=values, entries=tuple(entries))
-
-
-def _copied(graph: Graph, node: Node, values: dict[str, Value]) -> tuple[Node, Node]:
-    source = node.inputs[0]
-    type_ = graph.type(source)
-    copy = fresh_name(f"{node.name}/copy", values)
-    values[copy] = Value(copy, type_, where=node.where)
-    rank = len(type_.shape)
-    whole = attrs(starts=(0,) * rank, sizes=type_.shape, steps=(1,) * rank)
-    return Node(copy, "slice", (source,), (copy,), whole, node.where), replace(node, inputs=(copy,))
+    same = len(values) == len(graph.values)
+    return graph if same else graph.replaced(values=values, entries=tuple(entries))
 
 
 def legalize(graph: Graph, context: Context) -> Graph:
@@ -48,24 +85,3 @@ def legalize(graph: Graph, context: Context) -> Graph:
                     fix="choose another target, or quantise the model (--quantize int8) if the op is float",
                 )
     return graph
-
-
-def drop_dead(graph: Graph, context: Context) -> Graph:
-    """Nodes whose results nobody reads are dropped."""
-    entries = []
-    for entry in graph.entries:
-        wanted, kept = set(entry.outputs), []
-        for node in reversed(entry.nodes):
-            if wanted & set(node.outputs) or _changes_state(node):
-                wanted |= set(node.operands)
-                kept.append(node)
-        same = len(kept) == len(entry.nodes)
-        entries.append(entry if same else replace(entry, nodes=tuple(reversed(kept))))
-    if all(new is old for new, old in zip(entries, graph.entries, strict=True)):
-        return graph
-    return graph.replaced(entries=tuple(entries))
-
-
-def _changes_state(node: Node) -> bool:
-    op = ops.get(node.op)
-    return any(op.operand_at(i).mutated for i, name in enumerate(node.inputs) if name)

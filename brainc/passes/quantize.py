@@ -13,28 +13,27 @@ from typing import Final
 
 import numpy as np
 
+from brainc import interp, ops
 from brainc.dtypes import F32, I8, I32, Array
 from brainc.errors import ModelError, UnsupportedError
 from brainc.ir import Entry, Graph, Node, Quant, Role, TensorType, Value, attrs, const_value, fresh_name
-from brainc.passes import batch, bias, calibrate
+from brainc.passes import batch, calibrate
 from brainc.passes.context import Context
-from brainc.passes.integer_build import quantise, real_constant
-from brainc.passes.integer_forms import CHANNEL
-from brainc.spec import MOVES, WEIGHTED
+from brainc.passes.integer import quantise, real_constant
+from brainc.passes.rewrite import renamed, tied
+from brainc.spec import CHANNEL, MOVES, WEIGHTED, bounds, number
 
-ALWAYS: Final = frozenset(
-    {"add", "sub", "mul", "unary", "clamp", "avgpool2d", "softmax", "matmul"} | WEIGHTED
-)
+ALWAYS: Final = WEIGHTED | {"add", "sub", "mul", "unary", "clamp", "avgpool2d", "softmax", "matmul"}
 WITH_A_NUMBER: Final = frozenset({"power", "maximum", "minimum"})  # functions of one variable then
-REDUCTIONS: Final = frozenset({"mean", "sum", "max"})
 FIXED: Final = {
     "softmax": Quant.tensor(1 / 256, -128),
     "sigmoid": Quant.tensor(1 / 256, -128),
     "tanh": Quant.tensor(1 / 128, 0),
 }
 BIAS_LIMIT = 1 << 30  # steps; a channel of tiny weights gets a scale at which its bias still fits
-
 INFINITE = 1e30
+HELD = 1 << 24  # numbers that the float run of a bias correction may hold
+GRID = 1 / 32  # of an output step: finer shifts of a bias would differ between matrix libraries
 
 
 def assign_types(graph: Graph, context: Context) -> Graph:
@@ -45,7 +44,7 @@ def assign_types(graph: Graph, context: Context) -> Graph:
     samples = needed_samples(graph, context)
     typed = with_types(graph, choose(graph, groups, samples, context.options.calibration))
     for entry in graph.entries:
-        typed = bias.corrected(graph, typed, entry, batch.samples_of(graph, entry, samples))
+        typed = corrected(graph, typed, entry, batch.samples_of(graph, entry, samples))
     return typed
 
 
@@ -67,37 +66,24 @@ def has_form(graph: Graph, node: Node) -> bool:
         return graph.is_const(node.inputs[1]) and bool(graph.array(node.inputs[1]).all())
     if node.op in WITH_A_NUMBER:
         return graph.is_const(node.inputs[1]) and graph.type(node.inputs[1]).size == 1
-    if node.op == "reduce":
-        return node.attrs["fn"] in REDUCTIONS
-    return node.op in ALWAYS
+    return node.op in ALWAYS or (node.op == "reduce" and node.attrs["fn"] in ("mean", "sum", "max"))
 
 
 def shared(graph: Graph) -> list[list[str]]:
     """The float values to quantise, grouped: a group's values are moved into each other and share a quant."""
-    leader: dict[str, str] = {}
-
-    def find(name: str) -> str:
-        while leader.setdefault(name, name) != name:
-            name = leader[name]
-        return name
-
+    reals = {n: v for n, v in graph.values.items() if v.type.dtype is F32 and v.role is not Role.CONST}
     wanted: set[str] = set()
+    ties = []
     for node in graph.nodes():
-        edges = [n for n in (*node.operands, *node.outputs) if _float_value(graph.values[n])]
+        edges = [n for n in (*node.operands, *node.outputs) if n in reals]
         if node.op in MOVES or (node.op == "reduce" and node.attrs["fn"] == "max"):
-            for name in edges[1:]:
-                leader[find(name)] = find(edges[0])
+            ties.append(edges)
         if has_form(graph, node):
             wanted.update(edges)
     groups: dict[str, list[str]] = {}
-    for name, value in graph.values.items():
-        if _float_value(value):
-            groups.setdefault(find(name), []).append(name)
+    for name, leader in tied(reals, ties).items():
+        groups.setdefault(leader, []).append(name)
     return [group for group in groups.values() if wanted & set(group)]
-
-
-def _float_value(value: Value) -> bool:
-    return value.type.dtype is F32 and value.role is not Role.CONST
 
 
 def choose(
@@ -125,20 +111,15 @@ def choose(
         whole = calibrate.Histogram()
         for name in sources:
             whole.merge(histograms[name])
-        ends = (*range_of(whole), *_borders(group, producers))
+        pads = [producers[n] for n in group if n in producers and producers[n].op == "pad"]
+        borders = [number(n.attrs.get("value", 0.0)) for n in pads]
+        ends = (*range_of(whole), *(b for b in borders if abs(b) < INFINITE))  # else cut like any outlier
         quants.update(dict.fromkeys(group, calibrate.affine(min(ends), max(ends))))
     return quants
 
 
 def _fixed(node: Node) -> Quant | None:
     return FIXED.get(str(node.attrs["fn"]) if node.op == "unary" else node.op)
-
-
-def _borders(group: list[str], producers: Mapping[str, Node]) -> list[float]:
-    """Numbers that `pad` puts into this group; those that stand for infinity are cut like any outlier."""
-    pads = [producers[n] for n in group if n in producers and producers[n].op == "pad"]
-    values = [float(n.attrs.get("value", 0.0)) for n in pads]  # type: ignore[arg-type]
-    return [value for value in values if abs(value) < INFINITE]
 
 
 def with_types(graph: Graph, quants: Mapping[str, Quant]) -> Graph:
@@ -151,8 +132,9 @@ def with_types(graph: Graph, quants: Mapping[str, Quant]) -> Graph:
         if value.role is Role.TEMP:
             values[name] = replace(value, type=type_)
         elif value.role is Role.STATE:
-            start = const_value(name, quantise(value.array(), quant, -128, 127), I8, quant, value.where)
-            values[name] = replace(start, role=Role.STATE)
+            start = value.array() if value.const else np.zeros(value.type.shape)
+            made = const_value(name, quantise(start, quant), I8, quant, value.where)
+            values[name] = replace(made, role=Role.STATE)
         else:
             inner[name] = fresh_name(f"{name}/q", values)
             values[inner[name]] = replace(value, name=inner[name], type=type_, role=Role.TEMP)
@@ -161,10 +143,10 @@ def with_types(graph: Graph, quants: Mapping[str, Quant]) -> Graph:
     for entry in graph.entries:
         kept = _without_copies(entry, quants, inner, values)
         nodes = [renamed(_typed(graph, n, quants, values, users), inner) for n in kept]
-        doors = _in(entry, inner, values), _out(entry, inner, values)
-        last = [n for n in nodes if not n.outputs]  # states change after all have read them, ports too
-        first = [n for n in nodes if n.outputs]
-        entries.append(replace(entry, nodes=(*doors[0], *first, *doors[1], *last)))
+        into = [_door("to_int", p, p, inner[p], values) for p in entry.inputs if p in inner]
+        out = [_door("from_int", p, inner[p], p, values) for p in entry.outputs if p in inner]
+        first, last = ([n for n in nodes if bool(n.outputs) is made] for made in (True, False))
+        entries.append(replace(entry, nodes=(*into, *first, *out, *last)))  # states change when all is read
     return graph.replaced(values=values, entries=tuple(entries))
 
 
@@ -184,23 +166,8 @@ def _without_copies(
     return kept
 
 
-def renamed(node: Node, names: Mapping[str, str]) -> Node:
-    """The node on values of other names."""
-    inputs = tuple(names.get(n, n) for n in node.inputs)
-    return replace(node, inputs=inputs, outputs=tuple(names.get(n, n) for n in node.outputs))
-
-
-def _in(entry: Entry, inner: Mapping[str, str], values: Mapping[str, Value]) -> list[Node]:
-    return [_door("to_int", port, inner[port], inner, values) for port in entry.inputs if port in inner]
-
-
-def _out(entry: Entry, inner: Mapping[str, str], values: Mapping[str, Value]) -> list[Node]:
-    return [_door("from_int", inner[port], port, inner, values) for port in entry.outputs if port in inner]
-
-
-def _door(op: str, x: str, y: str, inner: Mapping[str, str], values: Mapping[str, Value]) -> Node:
-    port = x if x in inner else y
-    quant = values[inner[port]].type.quant
+def _door(op: str, port: str, x: str, y: str, values: Mapping[str, Value]) -> Node:
+    quant = values[y if op == "to_int" else x].type.quant
     assert quant is not None
     given = attrs(scale=quant.scale[0], zero=quant.zero[0])
     return Node(f"{port}/{op}", op, (x,), (y,), given, values[port].where)
@@ -217,14 +184,13 @@ def _typed(
     if not node.outputs or node.outputs[0] not in quants:
         return node
     if node.op == "pad":
-        raw = quantise(np.array(float(node.attrs.get("value", 0.0))), quants[node.outputs[0]], -128, 127)  # type: ignore[arg-type]
+        raw = quantise(np.array(number(node.attrs.get("value", 0.0))), quants[node.outputs[0]])
         return replace(node, attrs=attrs(**{**node.attrs, "value": float(raw)}))
     if node.op not in WEIGHTED or node.inputs[0] not in quants:
         return node
-    made = integer_weights(graph, node, quants[node.inputs[0]].scale[0])
     names = []
-    for old, new in zip(node.inputs[1:], made, strict=True):
-        name = old if len(users[old]) == 1 else fresh_name(f"{node.name}/{old}", values)
+    for new in integer_weights(graph, node, quants[node.inputs[0]].scale[0]):
+        name = new.name if len(users[new.name]) == 1 else fresh_name(f"{node.name}/{new.name}", values)
         values[name] = replace(new, name=name)
         names.append(name)
     return replace(node, inputs=(node.inputs[0], *names))
@@ -249,6 +215,58 @@ def integer_weights(graph: Graph, node: Node, scale_x: float) -> tuple[Value, Va
     grid = Quant(tuple(scales.tolist()), (0,) * len(scales), axis)
     steps = Quant(tuple((scales * scale_x).tolist()), (0,) * len(scales), 0)
     return (
-        const_value(node.inputs[1], quantise(w, grid, -128, 127), I8, grid, node.where),
+        const_value(node.inputs[1], quantise(w, grid), I8, grid, node.where),
         const_value(node.inputs[2], np.rint(b / (scales * scale_x)), I32, steps, node.where),
     )
+
+
+def corrected(real: Graph, typed: Graph, entry: Entry, samples: Mapping[str, Array]) -> Graph:
+    """`typed` with corrected biases in this entry; itself where the samples cannot run side by side.
+
+    Quantised weights and inputs shift a channel's mean; its bias takes the shift back. Both graphs run side
+    by side, layer after layer, so each correction sees the ones before it. Source: Nagel et al., Data-Free
+    Quantization Through Weight Equalization and Bias Correction, 2019, section 4.2, with measured means.
+    """
+    available = len(next(iter(samples.values())))
+    count = max(1, min(available, HELD // max(batch.held(entry, real), 1)))
+    pick = np.linspace(0, available - 1, count).astype(np.int64)
+    some = {port: array[pick] for port, array in samples.items()}
+    twin = interp.find_entry(typed, entry.name)
+    wide_real, wide = batch.batched(real, entry, count), batch.batched(typed, twin, count)
+    if wide_real is None or wide is None:
+        return typed
+    floats = batch.run_batch(real, entry, some)
+    found: dict[str, Array] = {p: a.reshape(wide.type(p).shape) for p, a in some.items()}
+    biases: dict[str, Value] = {}
+    before = {node.name: node for node in wide_real.entries[0].nodes}
+    for node in wide.entries[0].nodes:
+        operands = [None if not n else found[n] if n in found else wide.array(n) for n in node.inputs]
+        edges = (*node.inputs[:2], *node.outputs)
+        if node.op in WEIGHTED and all(wide.type(n).quant for n in edges):
+            old = before[node.name]
+            if wide_real.type(old.outputs[0]).quant is None:
+                constants = (interp.to_real(real.array(n), real.type(n)) for n in old.inputs[1:])
+                found[node.outputs[0]], bias = _correct(
+                    [floats[old.inputs[0]], *constants], wide, node, operands
+                )
+                biases[bias.name] = bias
+                continue
+        found.update(zip(node.outputs, interp.run_node(wide, node, operands), strict=True))
+    return typed.replaced(values={**typed.values, **biases}) if biases else typed
+
+
+def _correct(
+    floats: list[Array], typed: Graph, node: Node, operands: list[Array | None]
+) -> tuple[Array, Value]:
+    """(the layer's output with its bias corrected, that bias); floats: the operands of its float twin."""
+    plain = attrs(**{k: v for k, v in node.attrs.items() if k not in ("lo", "hi")})
+    named = zip(node.inputs, operands, strict=True)
+    reals = [None if x is None else interp.to_real(x, typed.type(n)) for n, x in named]
+    wanted, got = (ops.get(node.op).run(some, plain)[0] for some in (floats, reals))
+    y, old = typed.type(node.outputs[0]), typed.values[node.inputs[2]]
+    assert y.quant is not None and old.type.quant is not None
+    step = y.quant.scale[0] * GRID
+    shift = np.rint((wanted - got).mean(axis=tuple(range(got.ndim - 1)), dtype=np.float64) / step) * step
+    moved = old.array() + np.rint(shift / np.array(old.type.quant.scale)).astype(np.int64)
+    bias = const_value(old.name, np.clip(moved, -(1 << 31), (1 << 31) - 1), I32, old.type.quant, old.where)
+    return interp.from_real(np.clip(got + shift, *bounds(node)).astype(np.float32), y), bias

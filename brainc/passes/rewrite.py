@@ -12,10 +12,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from brainc import ops
 from brainc.dtypes import Array
 from brainc.errors import BugError, at
-from brainc.ir import Attrs, Graph, Node, Role, TensorType, Value, fresh_name
+from brainc.ir import Attrs, Graph, Node, Quant, Role, TensorType, Value, const_value, fresh_name
+from brainc.spec import changes_state
 
 STEPS_PER_NODE = 60  # far more than any chain of rules needs; beyond it two rules undo each other
 
@@ -40,10 +40,6 @@ class Rule:
     ops: frozenset[str]
     body: RuleBody
 
-    @property
-    def name(self) -> str:
-        return self.body.__name__
-
 
 def rule(*names: str) -> Callable[[RuleBody], Rule]:
     """Decorator: a function (node, view) -> Replacement | None becomes a rule for these ops."""
@@ -53,17 +49,17 @@ def rule(*names: str) -> Callable[[RuleBody], Rule]:
 class View:
     """The graph while it is being rewritten: look-ups for rules."""
 
-    def __init__(self, graph: Graph, note: Callable[[str], None] | None = None) -> None:
+    def __init__(self, graph: Graph, note: Callable[[str], None]) -> None:
         self.values: dict[str, Value] = dict(graph.values)
         self.ports = {p for e in graph.entries for p in (*e.inputs, *e.outputs)}
-        self.nodes: dict[str, Node] = {n.name: n for n in graph.nodes()}
-        self.note = note or (lambda line: None)
-        self._maker: dict[str, str] = {o: n.name for n in graph.nodes() for o in n.outputs}
+        self.nodes: dict[str, Node] = {}
+        self.note = note
+        self.passed: set[str] = set()  # the nodes before the place that is being rewritten
+        self._maker: dict[str, str] = {}
         self._users: dict[str, list[str]] = {}
-        self._passed: set[str] = set()
-        self._taken: set[str] = set(self.values) | set(self.nodes)
-        for node in self.nodes.values():
-            self._count(node)
+        self._taken: set[str] = set(self.values)
+        for node in graph.nodes():
+            self._add(node)
 
     def type(self, name: str) -> TensorType:
         return self.values[name].type
@@ -76,6 +72,12 @@ class View:
 
     def is_const(self, name: str) -> bool:
         return bool(name) and self.values[name].role is Role.CONST
+
+    def scalar(self, name: str) -> float | None:
+        """The number of a float constant that has just one."""
+        if not self.is_const(name) or self.type(name).quant or self.type(name).size != 1:
+            return None
+        return float(self.array(name).reshape(-1)[0])
 
     def producer(self, name: str, *names: str) -> Node | None:
         """The node that writes `name`, if there is one and its op is among `names` (if any are given)."""
@@ -91,18 +93,6 @@ class View:
         """Whether `name` is read exactly once and is no port: its producer may be changed for its reader."""
         return len(self._users.get(name, ())) == 1 and name not in self.ports
 
-    def passed(self, node: Node) -> bool:
-        """Whether `node` stands before the place that is being rewritten."""
-        return node.name in self._passed
-
-    def pass_by(self, names: Iterable[str]) -> None:
-        """The driver has gone past these nodes."""
-        self._passed.update(names)
-
-    def restart(self) -> None:
-        """The driver begins at the top again."""
-        self._passed.clear()
-
     def fresh(self, wanted: str) -> str:
         """A name nothing has yet; it is taken from now on. `x/rows/rows` is no better than `x/rows`."""
         parts = wanted.split("/")
@@ -112,47 +102,59 @@ class View:
         self._taken.add(name)
         return name
 
-    def temp(self, wanted: str, type_: TensorType) -> Value:
-        """A new value of that type under a fresh name."""
-        return Value(self.fresh(wanted), type_)
+    def temp(self, wanted: str, type_: TensorType, shape: tuple[int, ...] | None = None) -> Value:
+        """A new value of that type (but that shape) under a fresh name."""
+        return Value(self.fresh(wanted), type_ if shape is None else replace(type_, shape=shape))
+
+    def changed(self, old: Value, wanted: str, array: Array, quant: Quant | None) -> Value:
+        """The constant `old` with other numbers and quant, under a fresh name."""
+        return const_value(self.fresh(wanted), array, old.type.dtype, quant, old.where)
 
     def make(self, wanted: str, op: str, inputs: Sequence[str], attrs: Attrs, result: str | Value) -> Node:
         """A new node (fresh name) writing `result`."""
         out = result if isinstance(result, str) else result.name
         return Node(self.fresh(wanted), op, tuple(inputs), (out,), attrs)
 
-    def _count(self, node: Node) -> None:
-        for name in node.operands:
-            self._users.setdefault(name, []).append(node.name)
+    def can_rename(self, old: str, new: str) -> bool:
+        """A port keeps its name, so what stands for it must be free to take that name."""
+        return old not in self.ports or (new not in self.ports and new in self._maker)
+
+    def put(self, node: Node, new: Replacement) -> None:
+        """Replaces `node`; a new node that bears the name of an old one takes that one's place as well."""
+        self.values.update({value.name: value for value in new.values})
+        self._taken.update(value.name for value in new.values)
+        gone = dict.fromkeys([node.name, *(n.name for n in new.nodes if n.name in self.nodes)])
+        unread = [name for old in gone for name in self._remove(self.nodes[old])]
+        for made in new.nodes:
+            self._add(made)
+        for before, after in new.renames.items():
+            self._rename(before, after)
+        while unread:  # producers that nobody needs any more, and theirs
+            maker = self.producer(unread.pop())
+            if maker is not None and self._dead(maker):
+                unread += self._remove(maker)
 
     def _add(self, node: Node) -> None:
         self.nodes[node.name] = node
         self._taken.add(node.name)
-        self._maker.update({out: node.name for out in node.outputs})
-        self._count(node)
+        self._maker.update(dict.fromkeys(node.outputs, node.name))
+        for name in node.operands:
+            self._users.setdefault(name, []).append(node.name)
 
-    def _remove(self, node: Node) -> None:
+    def _remove(self, node: Node) -> tuple[str, ...]:
+        """Takes the node out; its operands, which may have lost their last reader."""
         del self.nodes[node.name]
         for name in node.operands:
             self._users[name].remove(node.name)
         for out in node.outputs:
             if self._maker.get(out) == node.name:
                 del self._maker[out]
-
-    def _sweep(self, names: Iterable[str]) -> None:
-        """Drops the producers of `names` that nobody needs, and theirs."""
-        waiting = list(names)
-        while waiting:
-            node = self.producer(waiting.pop())
-            if node is None or not self._dead(node):
-                continue
-            self._remove(node)
-            waiting += node.operands
+        return node.operands
 
     def _dead(self, node: Node) -> bool:
-        op = ops.get(node.op)
-        changes = any(op.operand_at(i).mutated for i, name in enumerate(node.inputs) if name)
-        return not changes and not any(self._users.get(o) or o in self.ports for o in node.outputs)
+        return not changes_state(node) and not any(
+            self._users.get(o) or o in self.ports for o in node.outputs
+        )
 
     def _rename(self, old: str, new: str) -> None:
         """Every reader of `old` reads `new`; if `old` is a port, the producer of `new` writes `old`."""
@@ -167,40 +169,38 @@ class View:
             self.nodes[reader] = replace(node, inputs=tuple(new if i == old else i for i in node.inputs))
             self._users.setdefault(new, []).extend([reader] * node.inputs.count(old))
 
-    def can_rename(self, old: str, new: str) -> bool:
-        """A port keeps its name, so what stands for it must be free to take that name."""
-        return old not in self.ports or (new not in self.ports and new in self._maker)
 
-    def put(self, node: Node, new: Replacement) -> None:
-        """Replaces `node`; a new node that bears the name of an old one takes that one's place as well."""
-        for value in new.values:
-            self.values[value.name] = value
-            self._taken.add(value.name)
-        gone = [
-            node,
-            *(self.nodes[n.name] for n in new.nodes if n.name in self.nodes and n.name != node.name),
-        ]
-        for old in gone:
-            self._remove(old)
-        for made in new.nodes:
-            self._add(made)
-        for before, after in new.renames.items():
-            self._rename(before, after)
-        self._sweep(name for old in gone for name in old.operands)
+def renamed(node: Node, names: Mapping[str, str]) -> Node:
+    """The node on values of other names."""
+    inputs = tuple(names.get(n, n) for n in node.inputs)
+    return replace(node, inputs=inputs, outputs=tuple(names.get(n, n) for n in node.outputs))
 
 
-def apply(graph: Graph, rules: Sequence[Rule], note: Callable[[str], None] | None = None) -> Graph:
+def tied(names: Iterable[str], ties: Iterable[Sequence[str]]) -> dict[str, str]:
+    """Each name's group, by the name that leads it: `ties` are names that belong together (union-find)."""
+    leader = {name: name for name in names}
+
+    def root(name: str) -> str:
+        while leader[name] != name:
+            name = leader[name]
+        return name
+
+    for first, *others in filter(None, ties):
+        for name in others:
+            leader[root(name)] = root(first)
+    return {name: root(name) for name in leader}
+
+
+def apply(graph: Graph, rules: Sequence[Rule], note: Callable[[str], None] = lambda line: None) -> Graph:
     """`graph` with `rules` applied to fixpoint; the same object if none matched."""
     view = View(graph, note)
     orders = {entry.name: [n.name for n in entry.nodes] for entry in graph.entries}
-    by_op = {op: tuple(r for r in rules if op in r.ops) for one in rules for op in one.ops}
-    budget = STEPS_PER_NODE * len(view.nodes) + 1000
-    steps, last = 0, -1
+    budget, steps, last = STEPS_PER_NODE * len(view.nodes) + 1000, 0, -1
     while steps != last:
         last = steps
-        view.restart()
+        view.passed.clear()
         for entry, order in orders.items():
-            orders[entry], hits = _sweep(view, order, by_op)
+            orders[entry], hits = _sweep(view, order, rules)
             steps += len(hits)
         if steps > budget:
             raise BugError(f"rules undo each other: {', '.join(sorted(set(hits)))}", fix="please report this")
@@ -210,21 +210,18 @@ def apply(graph: Graph, rules: Sequence[Rule], note: Callable[[str], None] | Non
     return graph.replaced(values=view.values, entries=entries)
 
 
-def _sweep(
-    view: View, order: Sequence[str], by_op: Mapping[str, Sequence[Rule]]
-) -> tuple[list[str], list[str]]:
+def _sweep(view: View, order: Iterable[str], rules: Sequence[Rule]) -> tuple[list[str], list[str]]:
     """Once down an entry: the new order of its nodes, and the names of the rules that matched."""
     done: list[str] = []
     hits: list[str] = []
     for name in order:
-        node = view.nodes.get(name)
-        match = _match(view, node, by_op.get(node.op, ())) if node else None
-        if node and match:
+        made, node = [name], view.nodes.get(name)
+        if node and (match := _match(view, node, rules)):
             view.put(node, match[1])
             hits.append(match[0])
-        made = [n.name for n in match[1].nodes] if match else [name]
+            made = [n.name for n in match[1].nodes]
         done += made
-        view.pass_by(made)
+        view.passed.update(made)
     last_places = list(dict.fromkeys(reversed(done)))[::-1]
     return [name for name in last_places if name in view.nodes], hits
 
@@ -233,7 +230,7 @@ def _match(view: View, node: Node, rules: Sequence[Rule]) -> tuple[str, Replacem
     """The first rule that fits, and what it makes of the node."""
     with at(node=node.name, op=node.op):
         for one in rules:
-            new = one.body(node, view)
+            new = one.body(node, view) if node.op in one.ops else None
             if new is not None and all(view.can_rename(old, name) for old, name in new.renames.items()):
-                return one.name, new
+                return one.body.__name__, new
     return None

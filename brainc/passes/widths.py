@@ -10,14 +10,13 @@ from __future__ import annotations
 import numpy as np
 
 from brainc import numerics
-from brainc.dtypes import Array, integer_range
+from brainc.dtypes import integer_range
 from brainc.errors import UnsupportedError, at
 from brainc.ir import Graph, Node
 from brainc.ops import ints
 from brainc.passes.context import Context
-from brainc.spec import MOVES
+from brainc.spec import CHANNEL, MOVES, bounds, number
 
-CHANNEL = {"qconv2d": 0, "qdwconv2d": 2, "qdense": 0}
 WIDEST = 32
 Range = tuple[int, int]
 
@@ -42,11 +41,9 @@ def accumulator_bits(graph: Graph, node: Node) -> int:
 
 
 def value_ranges(graph: Graph) -> dict[str, Range]:
-    """The smallest and largest integer that each int8 value may hold."""
-    ranges: dict[str, Range] = {}
-    for value in graph.values.values():
-        if value.type.dtype.is_integer:
-            ranges[value.name] = integer_range(value.type.dtype)
+    """The smallest and largest integer that each integer value may hold."""
+    integers = (v for v in graph.values.values() if v.type.dtype.is_integer)
+    ranges = {v.name: integer_range(v.type.dtype) for v in integers}
     for node in graph.nodes():
         found = _result(graph, node, ranges)
         if found is not None and node.outputs:
@@ -57,71 +54,62 @@ def value_ranges(graph: Graph) -> dict[str, Range]:
 def _result(graph: Graph, node: Node, ranges: dict[str, Range]) -> Range | None:
     if node.op in MOVES and all(n in ranges for n in node.operands):
         parts = [ranges[n] for n in node.operands]
-        if node.op == "pad":
-            fill = int(node.attrs.get("value", 0))  # type: ignore[arg-type]
-            parts.append((fill, fill))
+        parts += [(_int(node, "value"),) * 2] if node.op == "pad" else []
         return min(lo for lo, _ in parts), max(hi for _, hi in parts)
     if node.op == "qlut":
         lo, hi = ranges[node.inputs[0]]
         answers = graph.array(node.inputs[1])[lo + 128 : hi + 129]
         return int(answers.min()), int(answers.max())
     if "lo" in node.attrs and "hi" in node.attrs and node.op.startswith("q"):
-        return int(node.attrs["lo"]), int(node.attrs["hi"])  # type: ignore[arg-type]
+        lo, hi = map(int, bounds(node))
+        return lo, hi
     return None
 
 
 def _partial_sums(graph: Graph, node: Node, ranges: dict[str, Range]) -> Range:
     """The range of every partial sum in any order."""
-    if node.op in CHANNEL:
-        lo, hi = _weighted(graph, node, ranges[node.inputs[0]])
-        return int(lo.min()), int(hi.max())
-    if node.op == "qmatmul":
-        terms = graph.type(node.inputs[0]).shape[2]
-        return _scaled(_product(node, ranges), terms)
-    if node.op == "qmul":
-        return _product(node, ranges)
+
+    def offset(operand: int, zero: str) -> Range:
+        lo, hi = ranges[node.inputs[operand]]
+        return lo - _int(node, zero), hi - _int(node, zero)
+
+    if node.op[1:] in CHANNEL and node.op.startswith("q"):
+        return _weighted(graph, node, ranges[node.inputs[0]])
+    if node.op in ("qmul", "qmatmul"):
+        corners = [p * q for p in offset(0, "za") for q in offset(1, "zb")]
+        terms = graph.type(node.inputs[0]).shape[2] if node.op == "qmatmul" else 1
+        return _scaled((min(corners), max(corners)), terms)
     if node.op == "qadd":
-        a = _scaled(_offset(node, "za", ranges[node.inputs[0]]), int(node.attrs["ma"]))  # type: ignore[arg-type]
-        b = _scaled(_offset(node, "zb", ranges[node.inputs[1]]), int(node.attrs["mb"]))  # type: ignore[arg-type]
-        half = 1 << (int(node.attrs["shift"]) - 1)  # type: ignore[arg-type]
+        a, b = (_scaled(offset(i, f"z{k}"), _int(node, f"m{k}")) for i, k in enumerate("ab"))
+        half = 1 << (_int(node, "shift") - 1)
         return min(a[0], 0) + min(b[0], 0), max(a[1], 0) + max(b[1], 0) + half
     if node.op in ("qmean", "qavgpool2d"):
-        terms = int(np.prod(ints(node.attrs["kernel"]))) if node.op == "qavgpool2d" else 0
-        terms = terms or graph.type(node.inputs[0]).shape[1]
-        return _scaled(_offset(node, "zx", ranges[node.inputs[0]]), terms)
+        axis = graph.type(node.inputs[0]).shape[1]
+        return _scaled(offset(0, "zx"), int(np.prod(ints(node.attrs.get("kernel", (axis,))))))
     if node.op == "qsoftmax":
         return 0, (graph.type(node.inputs[0]).shape[1] << numerics.SOFTMAX_BITS) - 1  # summed unsigned
     return 0, 0
 
 
-def _weighted(graph: Graph, node: Node, x: Range) -> tuple[Array, Array]:
-    """For each output channel: the bias with all falling, and with all rising terms, int64."""
-    if node.op != "qdense" and any(ints(node.attrs.get("pads", (0, 0, 0, 0)))):
-        border = int(node.attrs["zx"])  # type: ignore[arg-type]
+def _weighted(graph: Graph, node: Node, x: Range) -> Range:
+    """The bias with all falling, and with all rising terms: the extremes over the output channels."""
+    if any(ints(node.attrs.get("pads", ()))):
+        border = _int(node, "zx")
         x = min(x[0], border), max(x[1], border)
-    weights = np.moveaxis(graph.array(node.inputs[1]).astype(np.int64), CHANNEL[node.op], 0)
+    weights = np.moveaxis(graph.array(node.inputs[1]).astype(np.int64), CHANNEL[node.op[1:]], 0)
     flat = weights.reshape(len(weights), -1)
-    ends = flat * x[0], flat * x[1]
     bias = graph.array(node.inputs[2]).astype(np.int64)
-    falling = np.minimum(np.minimum(*ends), 0).sum(axis=1) + np.minimum(bias, 0)
-    rising = np.maximum(np.maximum(*ends), 0).sum(axis=1) + np.maximum(bias, 0)
-    return falling, rising
+    falling = np.minimum(np.minimum(flat * x[0], flat * x[1]), 0).sum(axis=1) + np.minimum(bias, 0)
+    rising = np.maximum(np.maximum(flat * x[0], flat * x[1]), 0).sum(axis=1) + np.maximum(bias, 0)
+    return int(falling.min()), int(rising.max())
 
 
-def _offset(node: Node, zero: str, x: Range) -> Range:
-    z = int(node.attrs[zero])  # type: ignore[arg-type]
-    return x[0] - z, x[1] - z
-
-
-def _product(node: Node, ranges: dict[str, Range]) -> Range:
-    a, b = _offset(node, "za", ranges[node.inputs[0]]), _offset(node, "zb", ranges[node.inputs[1]])
-    corners = [p * q for p in a for q in b]
-    return min(corners), max(corners)
+def _int(node: Node, name: str) -> int:
+    return int(number(node.attrs.get(name, 0)))
 
 
 def _scaled(x: Range, factor: int) -> Range:
-    ends = (x[0] * factor, x[1] * factor)
-    return min(ends), max(ends)
+    return min(x[0] * factor, x[1] * factor), max(x[0] * factor, x[1] * factor)
 
 
 def _bits(sums: Range) -> int:
