@@ -237,9 +237,7 @@ def doctor() -> Result:
 def new(kind: str, name: str, folder: Path) -> list[Path]:
     """Writes a skeleton; never over a file that exists."""
     if kind != "brain" and folder.resolve() != templates_dir().parent:
-        raise UserError(
-            f"a new {kind} belongs into a checkout of brainc", fix="run this in the checkout's root"
-        )
+        raise UserError(f"a new {kind} belongs into a checkout of brainc", fix="run this in the checkout's root")
     files = skeletons.make(kind, name)
     taken = [p for p in files if (folder / p).exists()]
     if taken:

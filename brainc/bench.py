@@ -21,9 +21,7 @@ from brainc.toolchain import Firmware
 Figures = Mapping[str, Any]
 
 
-def measure(
-    program: Program, vectors: check.Vectors, *, sim: str | None = None, optimize: str = "-O2"
-) -> Figures:
+def measure(program: Program, vectors: check.Vectors, *, sim: str | None = None, optimize: str = "-O2") -> Figures:
     """The figures of `brainc bench --json` (contract.md); what the target cannot give is None."""
     with tempfile.TemporaryDirectory(prefix="brainc-") as folder:
         work = Path(folder)

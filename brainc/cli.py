@@ -83,24 +83,13 @@ def shared(function: F) -> F:
         (
             click.argument("source", type=click.Path(path_type=Path)),
             click.option("--quantize", type=choice(["int8", "none"]), help="Default: as the model is."),
-            click.option(
-                "--calibrate", metavar="FILE", help="Samples (.npz, .csv) for quantising, or 'random'."
-            ),
-            click.option(
-                "--calibration", type=choice(["minmax", "percentile", "mse"]), help="How ranges are found."
-            ),
-            click.option(
-                "--io", type=choice(["native", "int8"]), default="native", help="Types of the ports."
-            ),
-            click.option(
-                "--layout", type=choice(["native", "nhwc"]), default="native", help="Order of image ports."
-            ),
+            click.option("--calibrate", metavar="FILE", help="Samples (.npz, .csv) for quantising, or 'random'."),
+            click.option("--calibration", type=choice(["minmax", "percentile", "mse"]), help="How ranges are found."),
+            click.option("--io", type=choice(["native", "int8"]), default="native", help="Types of the ports."),
+            click.option("--layout", type=choice(["native", "nhwc"]), default="native", help="Order of image ports."),
             click.option("--shape", multiple=True, metavar="NAME=N", help="Size of a symbolic axis."),
             click.option(
-                "--optimize",
-                type=choice(["speed", "ram", "flash"]),
-                default="speed",
-                help="What matters most.",
+                "--optimize", type=choice(["speed", "ram", "flash"]), default="speed", help="What matters most."
             ),
             click.option("--isa", type=choice(["portable"]), help="Leave the target's own kernels out."),
             click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output."),
@@ -138,9 +127,7 @@ def build(source: Path, target: str, output: Path, form: str, as_json: bool, **o
 @cli.command()
 @shared
 @_target
-@click.option(
-    "--input", "inputs", type=click.Path(path_type=Path), required=True, help="Samples, .npz or .csv."
-)
+@click.option("--input", "inputs", type=click.Path(path_type=Path), required=True, help="Samples, .npz or .csv.")
 @click.option("--output", type=click.Path(path_type=Path), help="Where the outputs go, .npz or .csv.")
 def run(source: Path, target: str, inputs: Path, output: Path | None, as_json: bool, **options: Any) -> None:
     """Run the brain on inputs, on this machine or in the target's simulator."""
@@ -152,13 +139,9 @@ def run(source: Path, target: str, inputs: Path, output: Path | None, as_json: b
 @cli.command()
 @shared
 @_targets
-@click.option(
-    "--samples", type=click.Path(path_type=Path), help="Vectors to prove with (default: the brain's)."
-)
+@click.option("--samples", type=click.Path(path_type=Path), help="Vectors to prove with (default: the brain's).")
 @click.option("--limit", type=click.IntRange(1), help="At most so many samples on each rung (default 20).")
-@click.option(
-    "--quality", is_flag=True, help="Also compare with the float model, per layer and by the metric."
-)
+@click.option("--quality", is_flag=True, help="Also compare with the float model, per layer and by the metric.")
 @click.option("--metric", help="top1, auc_error, mse or FILE.py:function.")
 def check(
     source: Path,
@@ -182,9 +165,7 @@ def check(
 @cli.command()
 @shared
 @_targets
-@click.option(
-    "--samples", type=click.Path(path_type=Path), help="Inputs to measure with (default: the brain's)."
-)
+@click.option("--samples", type=click.Path(path_type=Path), help="Inputs to measure with (default: the brain's).")
 @click.option("--sim", help="One of the target's simulators, where it has several.")
 def bench(
     source: Path, targets: Sequence[str], samples: Path | None, sim: str | None, as_json: bool, **options: Any
@@ -203,14 +184,7 @@ def bench(
 @click.option("--kernels", is_flag=True, help="Why each kernel was chosen.")
 @click.option("--cost", is_flag=True, help="Work and memory of each step.")
 def show(
-    source: Path,
-    target: str,
-    stage: str | None,
-    memory: bool,
-    kernels: bool,
-    cost: bool,
-    as_json: bool,
-    **options: Any,
+    source: Path, target: str, stage: str | None, memory: bool, kernels: bool, cost: bool, as_json: bool, **options: Any
 ) -> None:
     """Show the graph, the memory picture, the choice of kernels."""
     with busy("compiling …"):
@@ -267,9 +241,7 @@ def main() -> None:
     except (AssertionError, LookupError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:
         if os.environ.get("BRAINC_DEBUG", "0") != "0":
             raise
-        bug = BugError(
-            f"brainc broke: {type(error).__name__}: {error}", fix="please report it, with BRAINC_DEBUG=1"
-        )
+        bug = BugError(f"brainc broke: {type(error).__name__}: {error}", fix="please report it, with BRAINC_DEBUG=1")
         _err.print(f"BugError  {bug}")
         sys.exit(bug.exit_code)
 

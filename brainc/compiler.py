@@ -81,12 +81,7 @@ def compile_job(job: Job) -> Program:
     pins = choice.pin if choice else {}
     with at(file=str(job.request.source)):
         return compile_graph(
-            job.graph,
-            job.target,
-            job.context,
-            pins=pins,
-            portable=job.request.portable,
-            optimize=job.request.optimize,
+            job.graph, job.target, job.context, pins=pins, portable=job.request.portable, optimize=job.request.optimize
         )
 
 
@@ -129,10 +124,7 @@ def _quantisation(request: Request, brain: Brain, target: Target, graph: Graph) 
     if asked:
         return asked, ""
     if is_float(graph) and not target.fpu:
-        return (
-            "int8",
-            f"{target.name} has no floating point unit: quantising to int8 (--quantize none keeps floats)",
-        )
+        return ("int8", f"{target.name} has no floating point unit: quantising to int8 (--quantize none keeps floats)")
     return None, ""
 
 

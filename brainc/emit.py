@@ -65,9 +65,7 @@ def _arithmetic(program: Program) -> str:
 def _guts(header: str) -> str:
     """A header's text without its include guard: it becomes a chapter of a larger file."""
     lines = header.splitlines()
-    names = {
-        line.split()[1] for line in lines if line.startswith("#ifndef") and line.split()[1].endswith("_H")
-    }
+    names = {line.split()[1] for line in lines if line.startswith("#ifndef") and line.split()[1].endswith("_H")}
     if not names:
         return header
     guard = next(iter(names))

@@ -55,8 +55,7 @@ def _value(node: ast.expr, env: Env, text: str) -> Any:
         case ast.Name(id=name):
             if name not in env:
                 raise KernelError(
-                    f"formula {text!r} uses {name}, which is not known here",
-                    fix="known: " + ", ".join(sorted(env)),
+                    f"formula {text!r} uses {name}, which is not known here", fix="known: " + ", ".join(sorted(env))
                 )
             return env[name]
         case ast.BinOp(left=left, op=op, right=right) if type(op) in _BINARY:
@@ -77,6 +76,4 @@ def _value(node: ast.expr, env: Env, text: str) -> Any:
             return all(_COMPARE[type(o)](a, b) for o, a, b in pairs)
         case ast.Call(func=ast.Name(id=name), args=args, keywords=[]) if name in _CALLS:
             return _CALLS[name](*(_value(a, env, text) for a in args))
-    raise KernelError(
-        f"the formula {text!r} uses more than arithmetic and comparison", fix="mend the kernel's head"
-    )
+    raise KernelError(f"the formula {text!r} uses more than arithmetic and comparison", fix="mend the kernel's head")

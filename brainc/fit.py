@@ -20,14 +20,11 @@ def require(job: Job, program: Program) -> None:
     if program.plan.nbytes > ram:
         peak = memory.peak(program.graph, program.plan, program.choices)
         need = program.plan.nbytes
-        what = (
-            f"{program.name} for {program.target.name}: needs {need:,} bytes of ram, has {_words(job, ram)}"
-        )
+        what = f"{program.name} for {program.target.name}: needs {need:,} bytes of ram, has {_words(job, ram)}"
         raise FitError(f"{what}\n  peak   {peak}", fix=_advice(job, program))
     if weights > flash:
         raise FitError(
-            f"{program.name} for {program.target.name}: its constants need {weights:,} bytes of flash, "
-            f"has {flash:,}",
+            f"{program.name} for {program.target.name}: its constants need {weights:,} bytes of flash, has {flash:,}",
             fix=_advice(job, program),
         )
 
@@ -59,9 +56,7 @@ def _advice(job: Job, program: Program) -> str:
     lines = list(_variants(job, program))
     if is_float(job.graph) and job.context.options.quantize != "int8":
         lines.append("quantise it: --quantize int8 --calibrate samples.npz needs about a quarter")
-    if job.request.io == "native" and any(
-        program.graph.type(p).dtype.kind == "float" for p in _ports(program)
-    ):
+    if job.request.io == "native" and any(program.graph.type(p).dtype.kind == "float" for p in _ports(program)):
         lines.append("--io int8 makes the ports int8 too")
     need, weights = program.plan.nbytes, constant_bytes(program)
     roomy = [

@@ -23,9 +23,7 @@ from brainc.spec import Types, is_raw
 State = dict[str, Array]
 
 
-def run(
-    graph: Graph, entry: str | None, inputs: Mapping[str, Array], state: State | None = None
-) -> dict[str, Array]:
+def run(graph: Graph, entry: str | None, inputs: Mapping[str, Array], state: State | None = None) -> dict[str, Array]:
     """One call of `entry` (None: the first one); returns every value of the run by name.
 
     inputs: one array per input port, of the port's type and shape. state: as `fresh_state` gives it; it is

@@ -183,13 +183,9 @@ class Graph:
     def at(self, stage: Stage) -> Graph:
         return replace(self, stage=stage)
 
-    def replaced(
-        self, *, values: Mapping[str, Value] | None = None, entries: tuple[Entry, ...] | None = None
-    ) -> Graph:
+    def replaced(self, *, values: Mapping[str, Value] | None = None, entries: tuple[Entry, ...] | None = None) -> Graph:
         """A copy with other values or entries; values that nothing mentions any more are dropped."""
-        new = replace(
-            self, values=values or self.values, entries=self.entries if entries is None else entries
-        )
+        new = replace(self, values=values or self.values, entries=self.entries if entries is None else entries)
         return new._swept()
 
     def _swept(self) -> Graph:
@@ -210,9 +206,7 @@ def attrs(**items: Attr) -> Attrs:
     return MappingProxyType(dict(items))
 
 
-def const_value(
-    name: str, array: Array, dtype: DType, quant: Quant | None = None, where: Where = NOWHERE
-) -> Value:
+def const_value(name: str, array: Array, dtype: DType, quant: Quant | None = None, where: Where = NOWHERE) -> Value:
     """A constant named `name` holding `array` as `dtype`."""
     fixed = np.asarray(array).astype(dtype.numpy, copy=False)
     return Value(name, TensorType(dtype, tuple(fixed.shape), quant), Role.CONST, Const.of(fixed), where)

@@ -31,20 +31,7 @@ SCALARS = {
     "factors": ("FH", "FW"),
 }
 _OPEN, _CLOSE = "/*--- kernel", "---*/"
-_KEYS = {
-    "op",
-    "types",
-    "args",
-    "bake",
-    "needs",
-    "where",
-    "pack",
-    "scratch",
-    "rows",
-    "reads",
-    "inplace",
-    "cost",
-}
+_KEYS = {"op", "types", "args", "bake", "needs", "where", "pack", "scratch", "rows", "reads", "inplace", "cost"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,12 +130,7 @@ class KernelTable:
     """All kernels that a target may use, by op."""
 
     def __init__(
-        self,
-        target: Target,
-        pins: Mapping[str, str] | None = None,
-        *,
-        portable: bool = False,
-        optimize: str = "speed",
+        self, target: Target, pins: Mapping[str, str] | None = None, *, portable: bool = False, optimize: str = "speed"
     ) -> None:
         """`pins` maps node names to kernel names; `portable` leaves only the plain C kernels.
 

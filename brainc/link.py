@@ -16,20 +16,7 @@ import numpy as np
 from brainc import frontends
 from brainc.dtypes import F32
 from brainc.errors import ManifestError, UnsupportedError, at
-from brainc.ir import (
-    Attrs,
-    Const,
-    Entry,
-    Graph,
-    Node,
-    Quant,
-    Role,
-    TensorType,
-    Value,
-    attrs,
-    fresh_name,
-    type_text,
-)
+from brainc.ir import Attrs, Const, Entry, Graph, Node, Quant, Role, TensorType, Value, attrs, fresh_name, type_text
 from brainc.manifest import Brain, End, Module, Wire
 from brainc.toml_lines import one_of
 
@@ -37,9 +24,7 @@ Graphs = Mapping[str, Graph]
 Step = tuple[str, Attrs, TensorType]  # op, attributes, result type
 
 
-def load_brain(
-    brain: Brain, target: str | None = None, shapes: Mapping[str, int] = frontends.NO_SHAPES
-) -> Graph:
+def load_brain(brain: Brain, target: str | None = None, shapes: Mapping[str, int] = frontends.NO_SHAPES) -> Graph:
     """Reads the models that `target` uses and links them.
 
     shapes: sizes of symbolic axes, `AXIS` or, where the brain has several modules, `MODULE.AXIS`.

@@ -166,8 +166,7 @@ def row_distance(rows: int, y_bytes: int, count: str, first: str, x_bytes: int, 
     x_rows = int(evaluate(count, choice.env))
     y_row, x_row = y_bytes // rows, x_bytes // x_rows
     return max(
-        (r + 1) * y_row - min(max(int(evaluate(first, {**choice.env, "r": r})), 0), x_rows) * x_row
-        for r in range(rows)
+        (r + 1) * y_row - min(max(int(evaluate(first, {**choice.env, "r": r})), 0), x_rows) * x_row for r in range(rows)
     )
 
 

@@ -35,9 +35,7 @@ def rounding_shift(v: Array, shift: Array | int) -> Array:
     return (wide + (np.int64(1) << (s - 1))) >> s
 
 
-def requant(
-    acc: Array, mult: Array | int, shift: Array | int, zero: int, lo: int = I8_LO, hi: int = I8_HI
-) -> Array:
+def requant(acc: Array, mult: Array | int, shift: Array | int, zero: int, lo: int = I8_LO, hi: int = I8_HI) -> Array:
     """int32 accumulators to int8: scaled by mult / 2^shift, rounded once, offset, clamped.
 
     acc int32, mult int32 >= 0, shift 1..62 (both broadcast along the last axis). Source: the profile `once`.
@@ -58,16 +56,7 @@ def requant_even(
 
 
 def scaled_sum(
-    a: Array,
-    b: Array,
-    za: int,
-    zb: int,
-    ma: int,
-    mb: int,
-    shift: int,
-    zero: int,
-    lo: int = I8_LO,
-    hi: int = I8_HI,
+    a: Array, b: Array, za: int, zb: int, ma: int, mb: int, shift: int, zero: int, lo: int = I8_LO, hi: int = I8_HI
 ) -> Array:
     """int8 a + b of different scales: ((a-za)*ma + (b-zb)*mb) / 2^shift, in 32 bits throughout.
 

@@ -121,9 +121,7 @@ def plan(problem: Problem, *, effort: int = 20_000) -> Placement:
         lower_bound=floor,
         optimal=nbytes == floor,
         greedy_bytes=_greedy(replace(model, permits=((),) * len(original)), original)[0][0],
-        liveness_bytes=max(
-            sum(n for n, born, dies in sized if born <= t <= dies) for t in range(len(original) or 1)
-        ),
+        liveness_bytes=max(sum(n for n, born, dies in sized if born <= t <= dies) for t in range(len(original) or 1)),
     )
 
 

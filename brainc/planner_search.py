@@ -64,9 +64,7 @@ class Model:
         for x, y, distance in shared:
             size_x, size_y = self.weight(1 << x), self.weight(1 << y)
             saved[y] = min(saved.get(y, 0) + min(size_x, size_y, size_y - distance), size_y)
-        return (
-            self.weight(alive) - sum(saved.values()) - max((self.slacks[b] for b in bits(alive)), default=0)
-        )
+        return self.weight(alive) - sum(saved.values()) - max((self.slacks[b] for b in bits(alive)), default=0)
 
 
 class Place(NamedTuple):

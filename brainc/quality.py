@@ -24,9 +24,7 @@ from brainc.passes.equalise import EVEN, STEPS
 from brainc.spec import MOVES
 
 Arrays = Mapping[str, Array]
-Metric = Callable[
-    [Arrays, Arrays, Array | None], float
-]  # (inputs, outputs, labels): reals, first axis samples
+Metric = Callable[[Arrays, Arrays, Array | None], float]  # (inputs, outputs, labels): reals, first axis samples
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,8 +88,7 @@ def _homes(program: Program, entry: EntryPlan) -> list[_Home]:
     rows += [(f"scratch of {name}", slot) for name, slot in entry.scratch.items()]
     rows.sort(key=lambda r: (r[1].first, r[1].offset))
     return [
-        (_LETTERS[i % len(_LETTERS)], name, s.offset, s.nbytes, s.first, s.last)
-        for i, (name, s) in enumerate(rows)
+        (_LETTERS[i % len(_LETTERS)], name, s.offset, s.nbytes, s.first, s.last) for i, (name, s) in enumerate(rows)
     ]
 
 

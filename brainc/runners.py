@@ -109,13 +109,7 @@ class _Job:
         try:
             with open(self.place / source, "rb") as stdin, open(self.place / sink, "wb") as stdout:
                 done = subprocess.run(
-                    command,
-                    cwd=self.place,
-                    stdin=stdin,
-                    stdout=stdout,
-                    stderr=said,
-                    env=env,
-                    timeout=self.timeout,
+                    command, cwd=self.place, stdin=stdin, stdout=stdout, stderr=said, env=env, timeout=self.timeout
                 )
         except subprocess.TimeoutExpired as error:
             what = f"{self.name} did not end within {self.timeout:g} s"
@@ -189,9 +183,7 @@ _SIMULATORS = {"host": _host, "simavr": _simavr, "qemu": _qemu, "rp2040js": _rp2
 def _addresses(job: _Job) -> list[str]:
     """Where the harness lies in the image, as sim/count.c and sim/rp2040.mjs are told it."""
     symbols = job.firmware.image.symbols
-    places = {f"br_host_{name}": name for name in ("begin", "end", "mark", "first", "last")} | {
-        "br_ram": "ram"
-    }
+    places = {f"br_host_{name}": name for name in ("begin", "end", "mark", "first", "last")} | {"br_ram": "ram"}
     if not places.keys() <= symbols.keys():
         raise ToolFailed(f"{job.name} lacks parts of the harness", fix="link it with toolchain.build")
     found = {short: symbols[name][0] & ~1 for name, short in places.items()}

@@ -125,9 +125,7 @@ class Viewer:
         shown = [a for a in choice.kernel.args if a not in choice.kernel.bake]
         return [pair for a in shown for pair in self._argument(node, choice, a, plan)]
 
-    def _argument(
-        self, node: Node, choice: Choice, arg: str, plan: EntryPlan | None
-    ) -> list[tuple[str, str]]:
+    def _argument(self, node: Node, choice: Choice, arg: str, plan: EntryPlan | None) -> list[tuple[str, str]]:
         """What `arg` of a kernel's head is in C, as (parameter, argument); several for a variadic operand."""
         op, kernel = ops.get(node.op), choice.kernel
         if arg == "scratch":
@@ -178,9 +176,7 @@ class Viewer:
             layer = f"{node.name}/{arg}"
             symbol = self.symbols.of(f"{self.name}_{layer}" if self.blobbed else layer)
             dtype = of_numpy(array.dtype) or self.graph.type(name).dtype
-            note = f"{layer} {dtype}{list(self.graph.type(name).shape)}" + (
-                f", packed {recipe}" if recipe else ""
-            )
+            note = f"{layer} {dtype}{list(self.graph.type(name).shape)}" + (f", packed {recipe}" if recipe else "")
             self.constants[key] = Packed(symbol, dtype, array, note)
         return self.constants[key]
 
@@ -220,10 +216,7 @@ class Viewer:
     def _copy_in(self, port: str, plan: EntryPlan) -> str:
         cname, kind = self.ports[port], self.graph.type(port).dtype.c
         offset, nbytes = plan.slots[port].offset, self.graph.type(port).nbytes
-        return (
-            f"if ({cname} != AT({kind}, {offset})) {{\n"
-            f"        memcpy(m + {offset}, {cname}, {nbytes});\n    }}"
-        )
+        return f"if ({cname} != AT({kind}, {offset})) {{\n        memcpy(m + {offset}, {cname}, {nbytes});\n    }}"
 
     def _copy_out(self, port: str, plan: EntryPlan) -> str:
         cname, kind = self.ports[port], self.graph.type(port).dtype.c
@@ -262,9 +255,7 @@ class Viewer:
             if value.const is None:
                 lines.append(f"memset(m + {slot.offset}, {zero & 0xFF}, {slot.nbytes});")
             else:
-                packed = Packed(
-                    self.symbols.of(f"{name}_start"), value.type.dtype, value.array(), f"{name} at start"
-                )
+                packed = Packed(self.symbols.of(f"{name}_start"), value.type.dtype, value.array(), f"{name} at start")
                 self.constants[f"{name} start"] = packed
                 cref = f"BR_CREF({packed.symbol})"
                 lines.append(f"br_copy_flash(m + {slot.offset}, {cref}, {slot.nbytes});")
@@ -278,16 +269,7 @@ class Viewer:
         offset = plan.slots[port].offset
         zero = quant.zero[0] if quant else 0
         return PortView(
-            direction,
-            cname,
-            cname.upper(),
-            type_.dtype.c,
-            type_.size,
-            type_.nbytes,
-            scale,
-            zero,
-            offset,
-            comment(note),
+            direction, cname, cname.upper(), type_.dtype.c, type_.size, type_.nbytes, scale, zero, offset, comment(note)
         )
 
 
@@ -321,9 +303,7 @@ def brain_view(program: Program, trace: str = "") -> dict[str, Any]:
     viewer = Viewer(program, trace)
     graph, plan = program.graph, program.plan
     entries = [viewer.entry(e, p) for e, p in zip(graph.entries, plan.entries, strict=True)]
-    align = max(
-        [plan.align, *(v.type.dtype.nbytes for v in graph.values.values() if v.role is not Role.CONST)]
-    )
+    align = max([plan.align, *(v.type.dtype.nbytes for v in graph.values.values() if v.role is not Role.CONST)])
     states = viewer.states(align)
     ports = [
         viewer.port_view(name, direction, p)
@@ -377,11 +357,4 @@ def harness_view(program: Program, *, empty: bool = False) -> dict[str, Any]:
     ins = [viewer.port_view(p, "input", plan) for p in entry.inputs]
     outs = [viewer.port_view(p, "output", plan) for p in entry.outputs]
     args = "".join(f", {program.name}_{p.cname}(&brain)" for p in ins) + ", NULL" * len(outs)
-    return {
-        "name": program.name,
-        "inputs": ins,
-        "outputs": outs,
-        "entry": entry.name,
-        "args": args,
-        "empty": empty,
-    }
+    return {"name": program.name, "inputs": ins, "outputs": outs, "entry": entry.name, "args": args, "empty": empty}

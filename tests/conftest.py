@@ -14,15 +14,7 @@ from pathlib import Path
 
 import pytest
 
-WARNINGS = [
-    "-Wall",
-    "-Wextra",
-    "-Wshadow",
-    "-Wconversion",
-    "-Wstrict-prototypes",
-    "-Wmissing-prototypes",
-    "-Werror",
-]
+WARNINGS = ["-Wall", "-Wextra", "-Wshadow", "-Wconversion", "-Wstrict-prototypes", "-Wmissing-prototypes", "-Werror"]
 Compile = Callable[..., ctypes.CDLL]
 
 
@@ -41,9 +33,7 @@ def cc(tmp_path_factory: pytest.TempPathFactory) -> Compile:
         folder = tmp_path_factory.mktemp("cc")
         (folder / "code.c").write_text(source)
         command = [gcc, f"-std={std}", "-O2", "-ffp-contract=off", *WARNINGS, *flags, "-fPIC", "-shared"]
-        done = subprocess.run(
-            [*command, "-o", "code.so", "code.c", "-lm"], cwd=folder, capture_output=True, text=True
-        )
+        done = subprocess.run([*command, "-o", "code.so", "code.c", "-lm"], cwd=folder, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[:4000]
         return ctypes.CDLL(str(folder / "code.so"))
 

@@ -88,20 +88,7 @@ def random_network(seed: int, *, channels_first: bool) -> Graph:
     return b.graph(y, x) if rng.random() < 0.2 else b.graph(y)
 
 
-LAYERS = (
-    "conv",
-    "point",
-    "depth",
-    "pool",
-    "mean",
-    "relu",
-    "norm",
-    "residual",
-    "concat",
-    "unary",
-    "border",
-    "gate",
-)
+LAYERS = ("conv", "point", "depth", "pool", "mean", "relu", "norm", "residual", "concat", "unary", "border", "gate")
 
 
 def _layer(b: Builder, x: str, kind: str, first: bool) -> str:
@@ -130,8 +117,6 @@ def _layer(b: Builder, x: str, kind: str, first: bool) -> str:
         edge = (0, 0, 1, 1) if first else (0, 1, 1, 0)
         return b.add("pad", x, before=edge, after=edge)
     if kind == "gate":
-        gate = b.add(
-            "unary", b.spatial("avgpool2d", x, channels_first=first, kernel=(high, wide)), fn="sigmoid"
-        )
+        gate = b.add("unary", b.spatial("avgpool2d", x, channels_first=first, kernel=(high, wide)), fn="sigmoid")
         return b.add("mul", x, gate)
     return b.add("unary", x, fn="tanh") if kind == "unary" else b.add("clamp", x, lo=0.0)

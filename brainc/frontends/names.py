@@ -77,8 +77,7 @@ def renamed(graph: Graph, names: Mapping[str, str], labels: Mapping[str, str]) -
     entries = []
     for e in graph.entries:
         nodes = (
-            replace(n, name=labels.get(n.name, n.name), inputs=new(n.inputs), outputs=new(n.outputs))
-            for n in e.nodes
+            replace(n, name=labels.get(n.name, n.name), inputs=new(n.inputs), outputs=new(n.outputs)) for n in e.nodes
         )
         entries.append(replace(e, inputs=new(e.inputs), outputs=new(e.outputs), nodes=tuple(nodes)))
     return graph.replaced(values=values, entries=tuple(entries))

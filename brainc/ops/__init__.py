@@ -60,9 +60,7 @@ def parse_operand(text: str) -> Operand:
         raise KernelError(f"cannot read operand {text!r} in an op signature", fix="write name[D1,D2]flags")
     dims = tuple(d.strip() for d in match["dims"].split(",") if d.strip())
     flags = match["flags"]
-    return Operand(
-        match["name"], dims, "c" in flags, "?" in flags, "!" in flags, "*" in flags, match["dtype"]
-    )
+    return Operand(match["name"], dims, "c" in flags, "?" in flags, "!" in flags, "*" in flags, match["dtype"])
 
 
 def parse_signature(text: str) -> tuple[tuple[Operand, ...], tuple[Operand, ...]]:
@@ -173,12 +171,7 @@ def _size(name: str, dims: Mapping[str, int]) -> int:
 
 
 def op(
-    signature: str,
-    *,
-    macs: str = "0",
-    shared: Attrs = NONE,
-    hints: Attrs = NONE,
-    result: ResultRule | None = None,
+    signature: str, *, macs: str = "0", shared: Attrs = NONE, hints: Attrs = NONE, result: ResultRule | None = None
 ) -> Callable[[Callable[..., Any]], Op]:
     """Decorator: makes an op of a numpy function; keyword-only parameters are its attributes.
 

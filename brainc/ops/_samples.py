@@ -74,13 +74,7 @@ def moves(rng: Rng, shape: Sequence[int], attrs: dict[str, Attr]) -> Cases:
 
 def pairs(rng: Rng) -> Cases:
     """float32 a and b of the same shape, and b repeated over a's leading axes."""
-    for a, b in (
-        ((7,), (7,)),
-        ((1, 3, 5, 4), (1, 3, 5, 4)),
-        ((2, 3, 5), (5,)),
-        ((2, 3, 4), (3, 4)),
-        ((2, 9), (1,)),
-    ):
+    for a, b in (((7,), (7,)), ((1, 3, 5, 4), (1, 3, 5, 4)), ((2, 3, 5), (5,)), ((2, 3, 4), (3, 4)), ((2, 9), (1,))):
         yield [floats(rng, a, 2.0), floats(rng, b, 2.0)], {}
 
 

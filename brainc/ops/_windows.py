@@ -13,11 +13,7 @@ import numpy as np
 from brainc.ir import Attrs
 from brainc.ops import Array, Ints, TensorType
 
-WINDOW: Attrs = {
-    "strides": (1, 1),
-    "pads": (0, 0, 0, 0),
-    "dilations": (1, 1),
-}  # pads: top, left, bottom, right
+WINDOW: Attrs = {"strides": (1, 1), "pads": (0, 0, 0, 0), "dilations": (1, 1)}  # pads: top, left, bottom, right
 
 
 def windows(x: Array, kernel: Ints, fill: float, *, strides: Ints, pads: Ints, dilations: Ints) -> Array:
@@ -47,7 +43,5 @@ def window_result(x: TensorType, w: TensorType | None = None, *_: object, **attr
     kernel = attrs["kernel"] if w is None or "kernel" in attrs else w.shape[-3:-1]
     channels = w.shape[0] if w is not None and len(w.shape) == 4 else x.shape[3]
     pads, spans = attrs["pads"], [(k - 1) * d + 1 for k, d in zip(kernel, attrs["dilations"], strict=True)]
-    high, wide = (
-        (x.shape[1 + i] + pads[i] + pads[2 + i] - spans[i]) // attrs["strides"][i] + 1 for i in (0, 1)
-    )
+    high, wide = ((x.shape[1 + i] + pads[i] + pads[2 + i] - spans[i]) // attrs["strides"][i] + 1 for i in (0, 1))
     return TensorType(x.dtype, (x.shape[0], high, wide, channels))

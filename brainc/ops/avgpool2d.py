@@ -14,9 +14,7 @@ def avgpool2d(x: Array, *, kernel: Ints, count_pads: int = 0, **window: Ints) ->
     """y = mean of the window's cells inside the picture (`count_pads`: divided by the whole window)."""
     total = windows(x, kernel, 0, **window).sum(axis=(3, 4), dtype=np.float64)
     whole = kernel[0] * kernel[1]
-    return np.asarray(total / (whole if count_pads else counts(x.shape, kernel, **window).clip(1))).astype(
-        x.dtype
-    )
+    return np.asarray(total / (whole if count_pads else counts(x.shape, kernel, **window).clip(1))).astype(x.dtype)
 
 
 @avgpool2d.cases

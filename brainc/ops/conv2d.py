@@ -9,21 +9,9 @@ from brainc.ops._samples import WINDOWS, floats
 from brainc.ops._windows import WINDOW, grouped, window_result, windows
 
 
-@op(
-    "x[B,H,W,C] w[F,KH,KW,CG]c b[F]c? -> y[B,OH,OW,F]",
-    macs="B*OH*OW*F*KH*KW*CG",
-    shared=WINDOW,
-    result=window_result,
-)
+@op("x[B,H,W,C] w[F,KH,KW,CG]c b[F]c? -> y[B,OH,OW,F]", macs="B*OH*OW*F*KH*KW*CG", shared=WINDOW, result=window_result)
 def conv2d(
-    x: Array,
-    w: Array,
-    b: Array | None,
-    *,
-    group: int = 1,
-    lo: float = -np.inf,
-    hi: float = np.inf,
-    **window: Ints,
+    x: Array, w: Array, b: Array | None, *, group: int = 1, lo: float = -np.inf, hi: float = np.inf, **window: Ints
 ) -> Array:
     """y = clamp(sum of window * w + b, lo, hi); the border is 0."""
     y = grouped(windows(x, w.shape[1:3], 0, **window), w, group)

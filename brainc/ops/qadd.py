@@ -11,17 +11,7 @@ from brainc.ops._samples import int8_pairs
 
 @op("a[...] b[...2] -> y[...]", hints=ROUND)
 def qadd(
-    a: Array,
-    b: Array,
-    *,
-    za: int,
-    zb: int,
-    ma: int,
-    mb: int,
-    shift: int,
-    zy: int,
-    lo: int = -128,
-    hi: int = 127,
+    a: Array, b: Array, *, za: int, zb: int, ma: int, mb: int, shift: int, zy: int, lo: int = -128, hi: int = 127
 ) -> Array:
     """y = scaled_sum(a, b); a negative mb subtracts. b's shape is a's, or its last axes."""
     return scaled_sum(a, np.broadcast_to(b, a.shape), za, zb, ma, mb, shift, zy, lo, hi)

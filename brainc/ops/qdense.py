@@ -10,9 +10,7 @@ from brainc.ops._samples import int8_layer, int8s, scales
 
 
 @op("x[M,K] w[N,K]c b[N]c mult[S]c shift[S]c -> y[M,N]", macs="M*N*K", hints=ROUND)
-def qdense(
-    x: Array, w: Array, b: Array, mult: Array, shift: Array, *, zy: int, lo: int = -128, hi: int = 127
-) -> Array:
+def qdense(x: Array, w: Array, b: Array, mult: Array, shift: Array, *, zy: int, lo: int = -128, hi: int = 127) -> Array:
     """y = requant(x @ w.T + b); the offset -zx * sum(w) is already in b.
 
     S is 1 (one scale) or N (one a row of w). Needs an accumulator within int32.

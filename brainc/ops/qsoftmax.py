@@ -10,9 +10,7 @@ from brainc.ops._samples import int8s
 
 
 @op("x[M,N] table[256]c -> y[M,N]", hints=ROUND)
-def qsoftmax(
-    x: Array, table: Array, *, mult: int, shift: int, zy: int, lo: int = -128, hi: int = 127
-) -> Array:
+def qsoftmax(x: Array, table: Array, *, mult: int, shift: int, zy: int, lo: int = -128, hi: int = 127) -> Array:
     """y = requant(softmax_probability(table[max - x])), row by row.
 
     table (int32) holds exp(-d * scale) with 16 fractional bits for d = 0..255. Needs N <= 32768.

@@ -70,9 +70,7 @@ class Histogram:
         return np.clip((some - HALF) * self.width, self.lo, self.hi), self.counts[some]
 
 
-def observe(
-    graph: Graph, entry: Entry, samples: Mapping[str, Array], names: Iterable[str]
-) -> dict[str, Histogram]:
+def observe(graph: Graph, entry: Entry, samples: Mapping[str, Array], names: Iterable[str]) -> dict[str, Histogram]:
     """Runs the samples and counts the numbers of the values in `names`."""
     histograms = {name: Histogram() for name in names}
     for values in batch.runs(graph, entry, samples):

@@ -96,9 +96,7 @@ def bias_after(node: Node, view: View) -> Replacement | None:
         return None
     bias = _reshaped(view.values[c], (size,), view)
     inputs = (*maker.inputs[:2], bias.name)
-    return Replacement(
-        (replace(maker, inputs=inputs, outputs=node.outputs, attrs=held(maker, node)),), (bias,)
-    )
+    return Replacement((replace(maker, inputs=inputs, outputs=node.outputs, attrs=held(maker, node)),), (bias,))
 
 
 @rule("add", "sub", "mul", "div")
@@ -189,11 +187,7 @@ def scaled_swish(node: Node, view: View) -> Replacement | None:
     if bounds(node) != OPEN or any(view.type(n).quant for n in (*node.inputs, *node.outputs)):
         return None
     product = view.producer(node.inputs[0], "mul")
-    if (
-        not product
-        or bounds(product) != OPEN
-        or not _is(node.inputs[1], 6 if node.op == "div" else 1 / 6, view)
-    ):
+    if not product or bounds(product) != OPEN or not _is(node.inputs[1], 6 if node.op == "div" else 1 / 6, view):
         return None
     for x, gate in (product.inputs, product.inputs[::-1]):
         step = view.producer(gate, "add")

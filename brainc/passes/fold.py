@@ -117,18 +117,14 @@ def quant_of(node: Node) -> Quant:
     return Quant.tensor(number(node.attrs["scale"]), int(number(node.attrs["zero"])))
 
 
-def _dequantised(
-    node: Node, inputs: tuple[str, ...], given: Attrs, type_: TensorType, view: View
-) -> Replacement:
+def _dequantised(node: Node, inputs: tuple[str, ...], given: Attrs, type_: TensorType, view: View) -> Replacement:
     """`node` on the integers of `type_`, and the door to its real result after it."""
     out, quant = node.outputs[0], type_.quant
     assert quant is not None
     raw = view.temp(f"{out}/q", type_, view.shape(out))
     said = attrs(scale=quant.scale[0], zero=quant.zero[0])
     moved = replace(node, inputs=inputs, outputs=(raw.name,), attrs=given)
-    return Replacement(
-        (moved, view.make(f"{node.name}/from_int", "from_int", (raw.name,), said, out)), (raw,)
-    )
+    return Replacement((moved, view.make(f"{node.name}/from_int", "from_int", (raw.name,), said, out)), (raw,))
 
 
 @rule(*sorted(FLOWS))

@@ -145,9 +145,7 @@ class Build:
             return name
         if (name, new) not in self._made:
             table = self.table(f"{name}/table", old.quant, new, lambda x: x, node)
-            made = self._made[name, new] = self.value(
-                f"{name}/rescaled", TensorType(I8, old.shape, new), node
-            )
+            made = self._made[name, new] = self.value(f"{name}/rescaled", TensorType(I8, old.shape, new), node)
             self.add(Node(f"{made}/qlut", "qlut", (name, table), (made,), where=node.where))
         return self._made[name, new]
 

@@ -144,9 +144,7 @@ def _turns(node: Node, perm: Perm) -> bool:
 def _free(name: str, view: View, perm: Perm) -> bool:
     """Whether `name` transposed costs nothing: it is there already, or no more than a reshape."""
     shape = _ranked(view.shape(name), len(perm))
-    return not moves_memory(shape, perm) or any(
-        _turns(u, perm) and u.name in view.passed for u in view.users(name)
-    )
+    return not moves_memory(shape, perm) or any(_turns(u, perm) and u.name in view.passed for u in view.users(name))
 
 
 def _ranked(shape: Perm, rank: int) -> Perm:

@@ -45,9 +45,7 @@ def load_constants(graph: Graph, context: Context) -> Graph:
     """
     if context.flat:
         return graph
-    return _copied(
-        graph, lambda n, i: graph.is_const(n.inputs[i]) and not ops.get(n.op).operand_at(i).constant, "load"
-    )
+    return _copied(graph, lambda n, i: graph.is_const(n.inputs[i]) and not ops.get(n.op).operand_at(i).constant, "load")
 
 
 def _copied(graph: Graph, wanted: Callable[[Node, int], bool], op: str) -> Graph:
@@ -60,9 +58,7 @@ def _copied(graph: Graph, wanted: Callable[[Node, int], bool], op: str) -> Graph
             for index, name in enumerate(node.inputs):
                 if wanted(node, index):
                     type_ = graph.type(name)
-                    new = inputs[index] = fresh_name(
-                        f"{node.name}/{name if op == 'load' else 'copy'}", values
-                    )
+                    new = inputs[index] = fresh_name(f"{node.name}/{name if op == 'load' else 'copy'}", values)
                     values[new] = Value(new, type_, where=node.where)
                     rank = len(type_.shape)
                     whole = attrs(starts=(0,) * rank, sizes=type_.shape, steps=(1,) * rank)

@@ -174,11 +174,7 @@ def _door(op: str, port: str, x: str, y: str, values: Mapping[str, Value]) -> No
 
 
 def _typed(
-    graph: Graph,
-    node: Node,
-    quants: Mapping[str, Quant],
-    values: dict[str, Value],
-    users: Mapping[str, list[Node]],
+    graph: Graph, node: Node, quants: Mapping[str, Quant], values: dict[str, Value], users: Mapping[str, list[Node]]
 ) -> Node:
     """The node with constants of the types that its edges now have; its attributes in raw numbers."""
     if not node.outputs or node.outputs[0] not in quants:
@@ -246,18 +242,14 @@ def corrected(real: Graph, typed: Graph, entry: Entry, samples: Mapping[str, Arr
             old = before[node.name]
             if wide_real.type(old.outputs[0]).quant is None:
                 constants = (interp.to_real(real.array(n), real.type(n)) for n in old.inputs[1:])
-                found[node.outputs[0]], bias = _correct(
-                    [floats[old.inputs[0]], *constants], wide, node, operands
-                )
+                found[node.outputs[0]], bias = _correct([floats[old.inputs[0]], *constants], wide, node, operands)
                 biases[bias.name] = bias
                 continue
         found.update(zip(node.outputs, interp.run_node(wide, node, operands), strict=True))
     return typed.replaced(values={**typed.values, **biases}) if biases else typed
 
 
-def _correct(
-    floats: list[Array], typed: Graph, node: Node, operands: list[Array | None]
-) -> tuple[Array, Value]:
+def _correct(floats: list[Array], typed: Graph, node: Node, operands: list[Array | None]) -> tuple[Array, Value]:
     """(the layer's output with its bias corrected, that bias); floats: the operands of its float twin."""
     plain = attrs(**{k: v for k, v in node.attrs.items() if k not in ("lo", "hi")})
     named = zip(node.inputs, operands, strict=True)

@@ -152,9 +152,7 @@ class View:
         return node.operands
 
     def _dead(self, node: Node) -> bool:
-        return not changes_state(node) and not any(
-            self._users.get(o) or o in self.ports for o in node.outputs
-        )
+        return not changes_state(node) and not any(self._users.get(o) or o in self.ports for o in node.outputs)
 
     def _rename(self, old: str, new: str) -> None:
         """Every reader of `old` reads `new`; if `old` is a port, the producer of `new` writes `old`."""

@@ -40,9 +40,7 @@ def load() -> tuple[Images, Images, Labels, Labels]:
 
 def part(images: Images, labels: Labels, count: int) -> tuple[Images, Images, Labels, Labels]:
     """Sets `count` images aside, every digit equally often; the same ones on every run."""
-    kept, aside, y_kept, y_aside = train_test_split(
-        images, labels, test_size=count, stratify=labels, random_state=0
-    )
+    kept, aside, y_kept, y_aside = train_test_split(images, labels, test_size=count, stratify=labels, random_state=0)
     return kept, aside, y_kept, y_aside
 
 

@@ -63,9 +63,7 @@ def write_onnx(
     result: tuple[str, list[int]],
 ) -> None:
     """Checks and saves one float32 module with one input port and one output port."""
-    taken, given = (
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in (source, result)
-    )
+    taken, given = (helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in (source, result))
     taught = [numpy_helper.from_array(array, name) for name, array in weights.items()]
     graph = helper.make_graph(nodes, path.stem, [taken], [given], taught)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)

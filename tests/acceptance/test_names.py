@@ -42,18 +42,14 @@ def test_header_after_the_macros_of_a_sketch(tmp_path: Path) -> None:
     program = compiled(model(tmp_path), quantize="none")
     (tmp_path / "odd.h").write_bytes(emit.emit(program)["odd.h"])
     macros = "".join(f"#define {n} 0x0\n" for n in ("INPUT", "ADC", "AT", "A_B"))
-    (tmp_path / "sketch.cpp").write_text(
-        f'{macros}#include <string.h>\n#include <stdint.h>\n#include "odd.h"\n'
-    )
+    (tmp_path / "sketch.cpp").write_text(f'{macros}#include <string.h>\n#include <stdint.h>\n#include "odd.h"\n')
     command = ["g++", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", "sketch.cpp"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
 def small(folder: Path, name: str) -> Path:
-    return save(
-        folder / f"{name}.onnx", [helper.make_node("Relu", ["x"], ["y"])], {}, [("x", [4])], [("y", [4])]
-    )
+    return save(folder / f"{name}.onnx", [helper.make_node("Relu", ["x"], ["y"])], {}, [("x", [4])], [("y", [4])])
 
 
 @pytest.mark.parametrize("stem", ["string", "math", "harness"])

@@ -50,13 +50,7 @@ def test_unsigned_weights_off_centre(tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
     w = rng.integers(0, 256, (16, 3, 3, 3)).astype(np.uint8)
     w[:12] = np.clip(w[:12], 30, 200)  # with zero point 90: -60..110
-    constants = {
-        "sx": np.float32(0.02),
-        "zx": np.uint8(120),
-        "sw": np.float32(0.01),
-        "zw": np.uint8(90),
-        "w": w,
-    }
+    constants = {"sx": np.float32(0.02), "zx": np.uint8(120), "sw": np.float32(0.01), "zw": np.uint8(90), "w": w}
     constants |= {"sy": np.float32(0.1), "zy": np.uint8(128)}
     names = ["x", "sx", "zx", "w", "sw", "zw", "sy", "zy"]
     nodes = [helper.make_node("QLinearConv", names, ["y"], kernel_shape=[3, 3], pads=[1] * 4)]

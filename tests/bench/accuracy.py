@@ -68,9 +68,7 @@ def score(graph: Graph, metric: str, x: Array, y: Array) -> float:
     entry = graph.entries[0]
     port, out = entry.inputs[0], entry.outputs[0]
     flat = x.reshape(-1, *graph.type(port).shape[1:])
-    got = np.concatenate(
-        [interp.to_real(run[out], graph.type(out)) for run in batch.runs(graph, entry, {port: flat})]
-    )
+    got = np.concatenate([interp.to_real(run[out], graph.type(out)) for run in batch.runs(graph, entry, {port: flat})])
     given = interp.to_real(flat, graph.type(port)).reshape(len(flat), -1)
     return quality.METRICS[metric]({port: given}, {out: got.reshape(len(flat), -1)}, y)
 
@@ -81,9 +79,7 @@ def task(folder: Path, name: str, calibration: str) -> None:
     x, y = inputs(folder / "data", name, real=False)
     print(f"{name} int8 twin, all {len(y)}: {case.metric} {score(twin, case.metric, x, y):.4f}", flush=True)
     x, y = inputs(folder / "data", name, real=True)
-    real = passes.run(
-        frontends.load(folder / f"onnx/{case.real}.onnx", name="m"), Context(), until=Stage.CANONICAL
-    )
+    real = passes.run(frontends.load(folder / f"onnx/{case.real}.onnx", name="m"), Context(), until=Stage.CANONICAL)
     some = x[: case.calibrate, :: case.window_step] if case.window_step > 1 else x[: case.calibrate]
     port = real.entries[0].inputs[0]
     options = Options(quantize="int8", calibration=calibration)

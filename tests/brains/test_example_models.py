@@ -28,9 +28,7 @@ Array = NDArray[Any]
 def answers(images: Array, *models: str) -> Array:
     """The class with the largest score for each of images[N,1,8,8], through one model after another."""
     runtime = pytest.importorskip("onnxruntime")
-    sessions = [
-        runtime.InferenceSession(EXAMPLES / model, providers=["CPUExecutionProvider"]) for model in models
-    ]
+    sessions = [runtime.InferenceSession(EXAMPLES / model, providers=["CPUExecutionProvider"]) for model in models]
     classes = []
     for image in images:
         signal = image[None]

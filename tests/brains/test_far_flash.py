@@ -19,9 +19,7 @@ def model(path: Path, widths: tuple[int, ...]) -> Path:
     rng = np.random.default_rng(7)
     nodes, weights, name = [], [], "x"
     for index, (k, n) in enumerate(pairwise(widths)):
-        weights.append(
-            numpy_helper.from_array(rng.standard_normal((k, n)).astype(np.float32) / k**0.5, f"w{index}")
-        )
+        weights.append(numpy_helper.from_array(rng.standard_normal((k, n)).astype(np.float32) / k**0.5, f"w{index}"))
         out = "y" if index == len(widths) - 2 else f"h{index}"
         nodes.append(helper.make_node("MatMul", [name, f"w{index}"], [out], f"fc{index}"))
         name = out
@@ -35,9 +33,7 @@ def model(path: Path, widths: tuple[int, ...]) -> Path:
 @pytest.mark.sim
 @pytest.mark.parametrize("widths", [(300, 300, 10), (200, 200, 330, 40), (509, 140, 11)])
 @pytest.mark.parametrize("portable", [False, True])
-def test_far_weights_give_the_reference_bytes(
-    widths: tuple[int, ...], portable: bool, tmp_path: Path
-) -> None:
+def test_far_weights_give_the_reference_bytes(widths: tuple[int, ...], portable: bool, tmp_path: Path) -> None:
     if toolchain.locate("avr-gcc") is None or toolchain.locate("libsimavr") is None:
         pytest.skip("needs avr-gcc and libsimavr")
     request = Request(model(tmp_path / "wide.onnx", widths), calibrate="random", io="int8", portable=portable)

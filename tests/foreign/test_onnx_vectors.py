@@ -25,27 +25,8 @@ from brainc.frontends.onnx.rules import all_rules
 
 FLOOR = {"node": 503, "pytorch-converted": 65, "pytorch-operator": 28, "simple": 6}  # cases that are right
 # Ops of several activations; of the others only the first input is one, the rest are parameters.
-SEVERAL = {
-    "Add",
-    "Concat",
-    "Div",
-    "Gemm",
-    "MatMul",
-    "Max",
-    "Mean",
-    "Min",
-    "Mul",
-    "PRelu",
-    "Pow",
-    "Sub",
-    "Sum",
-}
-FIRST_ONLY = {
-    "BatchNormalization",
-    "Dropout",
-    "LayerNormalization",
-    "MaxPool",
-}  # further outputs are left out
+SEVERAL = {"Add", "Concat", "Div", "Gemm", "MatMul", "Max", "Mean", "Min", "Mul", "PRelu", "Pow", "Sub", "Sum"}
+FIRST_ONLY = {"BatchNormalization", "Dropout", "LayerNormalization", "MaxPool"}  # further outputs are left out
 NO_ELEMENTS = re.compile(r"would have the shape .*\b0\b")
 TYPES = {onnx.TensorProto.FLOAT, onnx.TensorProto.INT8, onnx.TensorProto.UINT8}
 

@@ -105,9 +105,7 @@ def q(scale: float, zero: int, dtype: str) -> list[np.ndarray]:
     return [np.float32(scale), np.array(zero, dtype)]
 
 
-def model_of(
-    nodes: list[onnx.NodeProto], constants: Arrays, feed: Arrays, outputs: list[str], dtype: str
-) -> bytes:
+def model_of(nodes: list[onnx.NodeProto], constants: Arrays, feed: Arrays, outputs: list[str], dtype: str) -> bytes:
     kind = helper.np_dtype_to_tensor_dtype
     graph = helper.make_graph(
         nodes,
@@ -143,11 +141,7 @@ POOL = {"kernel_shape": [3, 2], "strides": [2, 2], "pads": [1, 0, 1, 1]}
 QLINEAR: dict[str, tuple[str, list[np.ndarray], dict[str, object]]] = {
     # name: (op, operands (the first activation is the input, the rest constant), attributes)
     "conv": ("Conv", [X8, *Q8, W8, *EACH, *q(9.0, -3, "int8"), BIAS], WIDE),
-    "conv uint8": (
-        "Conv",
-        [X8U, *Q8U, W8U, *q(0.02, 120, "uint8"), *q(9.0, 128, "uint8")],
-        {"dilations": [1, 2]},
-    ),
+    "conv uint8": ("Conv", [X8U, *Q8U, W8U, *q(0.02, 120, "uint8"), *q(9.0, 128, "uint8")], {"dilations": [1, 2]}),
     "conv in groups": ("Conv", [X8, *Q8, DEEP, *q(0.02, 0, "int8"), *q(4.0, 0, "int8")], {"group": 6}),
     "matmul uint8": ("MatMul", [ROWSU, *Q8U, ROWSU.T, *q(0.02, 128, "uint8"), *q(0.4, 128, "uint8")], {}),
     "matmul": ("MatMul", [ROWS, *Q8, TALL.T, *EACH, *q(0.5, -2, "int8")], {}),

@@ -66,9 +66,7 @@ class Rig:
         return "\n".join([self.head, *(text for fn, text in self.functions.items() if fn in used)])
 
 
-def jobs_of(
-    target: Target, *, seed: int = 0, portable: bool = False, only: Pick = lambda kernel: True
-) -> Rig:
+def jobs_of(target: Target, *, seed: int = 0, portable: bool = False, only: Pick = lambda kernel: True) -> Rig:
     """Binds every kernel that the target may use (and `only` picks) to every case of its op."""
     table = KernelTable(target, portable=portable)
     cases = ((op, *case) for op in ops.all_ops().values() for case in _cases(op, seed))
@@ -177,9 +175,7 @@ def _job(viewer: Viewer, node: Node, choice: Choice, overlaps: tuple[tuple[int, 
     given = [viewer.graph.array(i).copy() for i in node.inputs]
     constant = tuple(op.operand_at(i).constant for i in range(len(node.inputs)))
     operands = tuple(
-        viewer.constant(node, choice, op.operand_at(i).name, name).array
-        if constant[i]
-        else viewer.graph.array(name)
+        viewer.constant(node, choice, op.operand_at(i).name, name).array if constant[i] else viewer.graph.array(name)
         for i, name in enumerate(node.inputs)
     )
     results = op.run(given, node.attrs)

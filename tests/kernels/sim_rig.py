@@ -17,9 +17,7 @@ from brainc.weights import as_text
 _ALIGN = 16
 
 
-def simulate(
-    rig: Rig, work: Path, *, optimize: str = "-O2", count: bool = False
-) -> tuple[Run, list[np.ndarray]]:
+def simulate(rig: Rig, work: Path, *, optimize: str = "-O2", count: bool = False) -> tuple[Run, list[np.ndarray]]:
     """Runs all jobs of `rig` in the target's simulator: what it told, and the results.
 
     `Run.marks[i]` is what job i cost, in cycles or (with `count`) instructions.
@@ -89,10 +87,5 @@ def _steps(job: Job, number: int) -> tuple[list[str], list[str]]:
 
 
 def _ctype(array: np.ndarray) -> str:
-    names = {
-        "i": f"int{array.itemsize * 8}_t",
-        "u": f"uint{array.itemsize * 8}_t",
-        "f": "float",
-        "b": "uint8_t",
-    }
+    names = {"i": f"int{array.itemsize * 8}_t", "u": f"uint{array.itemsize * 8}_t", "f": "float", "b": "uint8_t"}
     return names[array.dtype.kind]

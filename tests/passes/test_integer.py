@@ -131,9 +131,7 @@ def odd_weights(m: Model) -> onnx.ModelProto:
     zero = m.const("w_z", np.array(m.rng.integers(118, 139), np.uint8))
     m.nodes.append(helper.make_node("DequantizeLinear", [w, scale, zero], ["w_r"]))
     x = m.activation("x", 2, k)
-    return m.finish(
-        m.node("Gemm", x, "w_r", m.const("b", m.rng.normal(0, 1, n).astype(np.float32)), transB=1)
-    )
+    return m.finish(m.node("Gemm", x, "w_r", m.const("b", m.rng.normal(0, 1, n).astype(np.float32)), transB=1))
 
 
 def binary(m: Model, op: str) -> onnx.ModelProto:

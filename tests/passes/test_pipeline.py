@@ -135,9 +135,7 @@ def test_check_names_the_pass_that_changed_the_answer(monkeypatch: pytest.Monkey
         passes.run(graph, Context())
 
 
-def test_dump_and_debug(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_dump_and_debug(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("BRAINC_DUMP", str(tmp_path))
     monkeypatch.setenv("BRAINC_DEBUG", "1")
     canonical(random_network(1, channels_first=True))

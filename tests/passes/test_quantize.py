@@ -144,9 +144,7 @@ def test_no_samples_no_quantisation() -> None:
     assert "--calibrate" in caught.value.fix and "x f32[1,8,8,3]" in caught.value.fix
 
 
-@pytest.mark.parametrize(
-    ("samples", "text"), [({}, "no array for port 'x'"), ({"x": IMAGES[:, :4]}, "have shape")]
-)
+@pytest.mark.parametrize(("samples", "text"), [({}, "no array for port 'x'"), ({"x": IMAGES[:, :4]}, "have shape")])
 def test_samples_that_do_not_fit(samples: dict[str, Array], text: str) -> None:
     with pytest.raises(BraincError, match=text):
         assign_types(two_layers(), Context(Options(quantize="int8"), samples))
@@ -200,9 +198,7 @@ def test_random_networks_become_integers_that_stay_close() -> None:
         x = np.random.default_rng(seed).standard_normal((32, *imported.type("x").shape)).astype(np.float32)
         real = passes.run(imported, Context(), until=Stage.CANONICAL)
         brain = passes.run(imported, context(x), until=Stage.INTEGER)
-        assert not [
-            n.op for n in brain.nodes() if n.op not in MOVES | {"to_int", "from_int"} and n.op[0] != "q"
-        ]
+        assert not [n.op for n in brain.nodes() if n.op not in MOVES | {"to_int", "from_int"} and n.op[0] != "q"]
         assert min(layer.snr_db for layer in quality.compare(real, brain, {"x": x}, None, None).layers) > 20
 
 
@@ -276,9 +272,7 @@ def test_channels_last_samples_reach_a_turned_port() -> None:
     y = b.spatial("conv2d", x, b.normal(4, 3, 3, 3), b.normal(4), channels_first=True, lo=0.0)
     graph = b.graph(y)
     samples = RNG.standard_normal((12, 3, 6, 7)).astype(np.float32)
-    native, turned = (
-        passes.run(graph, context(samples, layout=o), until=Stage.INTEGER) for o in ("native", "nhwc")
-    )
+    native, turned = (passes.run(graph, context(samples, layout=o), until=Stage.INTEGER) for o in ("native", "nhwc"))
     assert turned.type("x").shape == (1, 6, 7, 3)
     want = interp.outputs(native, None, {"x": samples[:1]})[y]
     got = interp.outputs(turned, None, {"x": samples[:1].transpose(0, 2, 3, 1)})[y]
@@ -288,11 +282,7 @@ def test_channels_last_samples_reach_a_turned_port() -> None:
 def _cases(models: Path) -> Iterator[tuple[str, Array, Array]]:
     data = models / "mlperf-tiny" / "data"
     kws = np.load(data / "kws01.npz")
-    yield (
-        "kws_dscnn_purefp32",
-        (kws["x"][:400].astype(np.float32) - 83) * np.float32(0.5847029),
-        kws["y"][:400],
-    )
+    yield ("kws_dscnn_purefp32", (kws["x"][:400].astype(np.float32) - 83) * np.float32(0.5847029), kws["y"][:400])
     ic = np.load(data / "ic01.npz")
     yield "ic_resnet8_fp32", ic["x"].astype(np.float32), ic["y"]
 

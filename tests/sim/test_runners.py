@@ -111,8 +111,15 @@ def need(target: Target, kind: str, *more: str) -> None:
             pytest.skip(f"{tool} is not installed")
 
 
-def make(work: Path, name: str, kind: str, sources: dict[str, str], *more: str, sanitize: bool = False,
-         defines: tuple[str, ...] = ()) -> Firmware:
+def make(
+    work: Path,
+    name: str,
+    kind: str,
+    sources: dict[str, str],
+    *more: str,
+    sanitize: bool = False,
+    defines: tuple[str, ...] = (),
+) -> Firmware:
     target = load_target(name)
     need(target, kind, *more)
     work.mkdir(exist_ok=True)
@@ -122,8 +129,7 @@ def make(work: Path, name: str, kind: str, sources: dict[str, str], *more: str, 
     return build(target, c, [work], work / "build", sim=kind, sanitize=sanitize, defines=defines)
 
 
-def toy(work: Path, name: str, kind: str, *more: str, sanitize: bool = False,
-        trace: bool = False) -> Firmware:
+def toy(work: Path, name: str, kind: str, *more: str, sanitize: bool = False, trace: bool = False) -> Firmware:
     sources = {"toy.h": TOY_H, "toy.c": TOY_C, "main.c": TOY_MAIN}
     return make(work, name, kind, sources, *more, sanitize=sanitize, defines=("TOY_TRACE",) if trace else ())
 
@@ -139,13 +145,18 @@ def signed(byte: int) -> int:
 
 def expected() -> bytes:
     """The toy brain in Python."""
-    weights = [[(k + 1) * (-1) ** k for k in range(16)], [127, -128, 64, -64] + [0] * 12,
-               [3, 1, 4, 1, 5, 9, 2, 6] + [0] * 8] + [[0] * 16] * 5
+    weights = [
+        [(k + 1) * (-1) ** k for k in range(16)],
+        [127, -128, 64, -64] + [0] * 12,
+        [3, 1, 4, 1, 5, 9, 2, 6] + [0] * 8,
+    ] + [[0] * 16] * 5
     out = []
     for calls in range(SAMPLES):
-        sample = INPUTS[20 * calls:20 * calls + 20]
-        x, bias = [signed(b) for b in sample[:16]], [sample[16] + 256 * signed(sample[17]),
-                                                     sample[18] + 256 * signed(sample[19])]
+        sample = INPUTS[20 * calls : 20 * calls + 20]
+        x, bias = (
+            [signed(b) for b in sample[:16]],
+            [sample[16] + 256 * signed(sample[17]), sample[18] + 256 * signed(sample[19])],
+        )
         for i, row in enumerate(weights):
             total = bias[i & 1] + calls + sum(w * v for w, v in zip(row, x, strict=True))
             out.append(max(-128, min(127, total >> 3)) % 256)
@@ -204,11 +215,30 @@ def test_counts_are_those_counted_by_hand(tmp_path: Path, name: str, kind: str) 
 
 def test_instruction_classes(tmp_path: Path) -> None:
     """Each class by instructions written out, in both encodings where there are two."""
-    lines = ["push {r4, r5}", "strb r0, [sp, #1]", "str.w r0, [sp, #4]",                    # 3 stores
-             "ldr r0, [sp]", "ldr.w r1, [sp, #4]", "ldrd r4, r5, [sp]", "pop {r4, r5}",     # 4 loads
-             "muls r0, r1, r0", "mla r0, r1, r2, r3", "smlad r0, r1, r2, r3", "smull r0, r1, r2, r3",
-             "movs r2, #3", "udiv r0, r1, r2", "vmov s0, r0", "vadd.f32 s0, s0, s0",
-             "cmp r2, #3", "bne 1f", "b.w 1f", "1: mrs r0, primask", "dmb", "it eq", "moveq r0, r1"]
+    lines = [
+        "push {r4, r5}",
+        "strb r0, [sp, #1]",
+        "str.w r0, [sp, #4]",  # 3 stores
+        "ldr r0, [sp]",
+        "ldr.w r1, [sp, #4]",
+        "ldrd r4, r5, [sp]",
+        "pop {r4, r5}",  # 4 loads
+        "muls r0, r1, r0",
+        "mla r0, r1, r2, r3",
+        "smlad r0, r1, r2, r3",
+        "smull r0, r1, r2, r3",
+        "movs r2, #3",
+        "udiv r0, r1, r2",
+        "vmov s0, r0",
+        "vadd.f32 s0, s0, s0",
+        "cmp r2, #3",
+        "bne 1f",
+        "b.w 1f",
+        "1: mrs r0, primask",
+        "dmb",
+        "it eq",
+        "moveq r0, r1",
+    ]
     text = "\\n\\t".join(lines)
     body = f'__asm__ volatile("{text}" ::: "r0", "r1", "r2", "r3", "r4", "r5", "s0", "cc", "memory");'
     seen = probe(tmp_path, "cortex-m4", "qemu", body)
@@ -221,9 +251,10 @@ def test_an_empty_bracket_costs_nothing(tmp_path: Path, name: str, kind: str) ->
     assert set(seen.cycles or seen.instructions or ()) == {0}
 
 
-@pytest.mark.parametrize(("name", "kind", "fixed"), [
-    ("uno", "simavr", 40), ("mega", "simavr", 40), ("cortex-m4", "qemu", 64),
-    ("cortex-m0plus", "rp2040js", 64)])
+@pytest.mark.parametrize(
+    ("name", "kind", "fixed"),
+    [("uno", "simavr", 40), ("mega", "simavr", 40), ("cortex-m4", "qemu", 64), ("cortex-m0plus", "rp2040js", 64)],
+)
 def test_stack_is_what_the_entry_takes(tmp_path: Path, name: str, kind: str, fixed: int) -> None:
     """300 bytes more of local array are 300 (rounded to words) more bytes of stack."""
     local = "volatile uint8_t room[%d]; for (unsigned i = 0; i < sizeof room; i++) room[i] = (uint8_t)i;"
@@ -234,8 +265,9 @@ def test_stack_is_what_the_entry_takes(tmp_path: Path, name: str, kind: str, fix
 
 
 def test_rp2040js_and_qemu_count_the_same_instructions(tmp_path: Path) -> None:
-    runs = [run(toy(tmp_path / kind, "cortex-m0plus", kind), INPUTS, SAMPLES, count=True)
-            for kind in ("qemu", "rp2040js")]
+    runs = [
+        run(toy(tmp_path / kind, "cortex-m0plus", kind), INPUTS, SAMPLES, count=True) for kind in ("qemu", "rp2040js")
+    ]
     assert runs[0].instructions == runs[1].instructions
 
 
@@ -273,32 +305,35 @@ def test_sanitizers_name_the_line(tmp_path: Path) -> None:
 UNALIGNED = "static uint32_t two[2]; uint32_t *volatile odd = (uint32_t *)((uintptr_t)two + 1); *odd = 1;"
 
 
-@pytest.mark.parametrize(("name", "kind", "crash"), [
-    ("cortex-m4", "qemu", '__asm__ volatile("udf #7");'),
-    ("cortex-m4", "qemu", "*(volatile uint32_t *)0xa0000000u = 1;"),
-    ("cortex-m55", "qemu", '__asm__ volatile("udf #7");'),
-    ("cortex-m0plus", "qemu", UNALIGNED),
-    ("cortex-m0plus", "rp2040js", "*(volatile uint32_t *)0xa0000000u = 1;"),
-    ("cortex-m0plus", "rp2040js", '__asm__ volatile("udf #7");'),
-    ("uno", "simavr", '__asm__ volatile(".word 0x0001");'),
-])
+@pytest.mark.parametrize(
+    ("name", "kind", "crash"),
+    [
+        ("cortex-m4", "qemu", '__asm__ volatile("udf #7");'),
+        ("cortex-m4", "qemu", "*(volatile uint32_t *)0xa0000000u = 1;"),
+        ("cortex-m55", "qemu", '__asm__ volatile("udf #7");'),
+        ("cortex-m0plus", "qemu", UNALIGNED),
+        ("cortex-m0plus", "rp2040js", "*(volatile uint32_t *)0xa0000000u = 1;"),
+        ("cortex-m0plus", "rp2040js", '__asm__ volatile("udf #7");'),
+        ("uno", "simavr", '__asm__ volatile(".word 0x0001");'),
+    ],
+)
 def test_a_fault_is_named(tmp_path: Path, name: str, kind: str, crash: str) -> None:
     with pytest.raises(DeviceError, match=rf"the firmware for {name} \({kind}\) faulted: .* in probe"):
         probe(tmp_path, name, kind, "probe();", inside=crash)
 
 
-@pytest.mark.parametrize(("name", "kind"), [
-    ("uno", "simavr"), ("cortex-m4", "qemu"), ("cortex-m0plus", "rp2040js")])
+@pytest.mark.parametrize(("name", "kind"), [("uno", "simavr"), ("cortex-m4", "qemu"), ("cortex-m0plus", "rp2040js")])
 def test_a_stack_that_runs_away_is_named(tmp_path: Path, name: str, kind: str) -> None:
     deep = "volatile uint8_t room[200]; room[0] = byte; if (byte) probe(); byte = room[0];"
     with pytest.raises(DeviceError, match=r"faulted|Lockup"):
         probe(tmp_path, name, kind, "probe();", inside=deep)
 
 
-@pytest.mark.parametrize(("name", "kind"), [
-    ("c99", "host"), ("uno", "simavr"), ("cortex-m4", "qemu"), ("cortex-m0plus", "rp2040js")])
+@pytest.mark.parametrize(
+    ("name", "kind"), [("c99", "host"), ("uno", "simavr"), ("cortex-m4", "qemu"), ("cortex-m0plus", "rp2040js")]
+)
 def test_an_endless_loop_is_ended(tmp_path: Path, name: str, kind: str) -> None:
-    firmware = make(tmp_path, name, kind, {"main.c": PROBE % ("", "for (;;) __asm__ volatile(\"\");")})
+    firmware = make(tmp_path, name, kind, {"main.c": PROBE % ("", 'for (;;) __asm__ volatile("");')})
     with pytest.raises(DeviceError, match="did not end within 1 s"):
         run(firmware, b"a", 1, timeout=1)
 
@@ -347,8 +382,9 @@ def test_a_simulator_the_target_lacks(tmp_path: Path) -> None:
 
 def test_a_second_compiler_agrees(tmp_path: Path) -> None:
     firmware = toy(tmp_path, "c99", "host", "clang")
-    other = build(firmware.target, [tmp_path / "toy.c", tmp_path / "main.c"], [tmp_path], tmp_path / "clang",
-                  compiler="clang")
+    other = build(
+        firmware.target, [tmp_path / "toy.c", tmp_path / "main.c"], [tmp_path], tmp_path / "clang", compiler="clang"
+    )
     assert other.toolchain.startswith("clang ")
     assert run(other, INPUTS, SAMPLES).outputs == run(firmware, INPUTS, SAMPLES).outputs
 
@@ -356,12 +392,14 @@ def test_a_second_compiler_agrees(tmp_path: Path) -> None:
 def test_elf_sizes(tmp_path: Path) -> None:
     """Flash holds code, constants and the image of .data; RAM holds .data and .bss."""
     need(load_target("cortex-m3"), "qemu")
-    text = ("static volatile int here[5] = {1, 2, 3}, there[100];\n"
-            "static const uint8_t more[1000] = {1};\n")
+    text = "static volatile int here[5] = {1, 2, 3}, there[100];\nstatic const uint8_t more[1000] = {1};\n"
     small = make(tmp_path / "a", "cortex-m3", "qemu", {"main.c": PROBE % ("", "")})
-    large = make(tmp_path / "b", "cortex-m3", "qemu",
-                 {"main.c": "#include <stdint.h>\n" + text + PROBE % (
-                     "", "here[1] = there[2] + more[byte]; there[0] = 1;")})
+    large = make(
+        tmp_path / "b",
+        "cortex-m3",
+        "qemu",
+        {"main.c": "#include <stdint.h>\n" + text + PROBE % ("", "here[1] = there[2] + more[byte]; there[0] = 1;")},
+    )
     assert large.image.ram_bytes - small.image.ram_bytes in range(420, 433)  # 8 bytes of alignment each
     assert large.image.flash_bytes - small.image.flash_bytes in range(1020, 1120)
     assert read_elf(large.elf).symbol_at(large.image.symbols["main"][0] & ~1) == "main"

@@ -41,10 +41,7 @@ def model(folder: Path, op: str = "Relu", shape: tuple[object, ...] = (1, 4), hi
     x = helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)
     y = helper.make_tensor_value_info("y", TensorProto.FLOAT, (1, hidden))
     w = numpy_helper.from_array(np.ones((4, hidden), np.float32), "w")
-    nodes = [
-        helper.make_node("MatMul", ["x", "w"], ["h"], "dense"),
-        helper.make_node(op, ["h"], ["y"], "act"),
-    ]
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["h"], "dense"), helper.make_node(op, ["h"], ["y"], "act")]
     graph = helper.make_graph(nodes, "tiny", [x], [y], [w])
     path = folder / "tiny.onnx"
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
@@ -74,9 +71,7 @@ def test_a_float_model_without_fpu_needs_samples(brainc: Callable[..., Result], 
 
 def test_random_calibration_marks_the_report(brainc: Callable[..., Result], tmp_path: Path) -> None:
     path = model(tmp_path)
-    code, out, err = brainc(
-        "build", path, "-t", "cortex-m3", "-o", tmp_path / "out", "--calibrate", "random", "--json"
-    )
+    code, out, err = brainc("build", path, "-t", "cortex-m3", "-o", tmp_path / "out", "--calibrate", "random", "--json")
     assert code == 0
     assert json.loads(out)["random_calibration"] is True
     assert "answers are not" in err
@@ -134,10 +129,7 @@ def test_run_answers_and_writes(brainc: Callable[..., Result], tmp_path: Path) -
     assert "y[0]  6 6 6 6" in out and "y[1]  22 22 22 22" in out
     out_file = tmp_path / "out.npz"
     assert (
-        brainc(
-            "run", tmp_path / "tiny.onnx", "-t", "c99", "--input", tmp_path / "in.npz", "--output", out_file
-        )[0]
-        == 0
+        brainc("run", tmp_path / "tiny.onnx", "-t", "c99", "--input", tmp_path / "in.npz", "--output", out_file)[0] == 0
     )
     assert np.load(out_file)["y"].tolist() == [[[6.0] * 4], [[22.0] * 4]]
 

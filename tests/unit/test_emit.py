@@ -16,15 +16,7 @@ from brainc.c_names import Names, c_identifier
 from brainc.compiler import Request, compile_job, prepare
 from brainc.resources import examples_dir
 
-FLAGS = [
-    "-Wall",
-    "-Wextra",
-    "-Wshadow",
-    "-Wconversion",
-    "-Wstrict-prototypes",
-    "-Wmissing-prototypes",
-    "-Werror",
-]
+FLAGS = ["-Wall", "-Wextra", "-Wshadow", "-Wconversion", "-Wstrict-prototypes", "-Wmissing-prototypes", "-Werror"]
 DIGITS = examples_dir() / "digits"
 
 
@@ -47,9 +39,7 @@ def compiles(command: list[str]) -> None:
 @pytest.mark.parametrize("level", ["-O0", "-O2", "-Os"])
 def test_no_compiler_warns(compiler: str, level: str, tmp_path: Path) -> None:
     write("c99", tmp_path)
-    compiles(
-        [compiler, "-std=c99", level, *FLAGS, "-c", str(tmp_path / "digits.c"), "-o", str(tmp_path / "o")]
-    )
+    compiles([compiler, "-std=c99", level, *FLAGS, "-c", str(tmp_path / "digits.c"), "-o", str(tmp_path / "o")])
 
 
 @pytest.mark.parametrize("compiler", ["gcc", "clang"])
@@ -57,9 +47,7 @@ def test_floats_do_not_warn_either(compiler: str, tmp_path: Path) -> None:
     program = compile_job(prepare(Request(DIGITS, quantize="none"), "c99"))
     for name, data in emit.emit(program).items():
         (tmp_path / name).write_bytes(data)
-    compiles(
-        [compiler, "-std=c99", "-O2", *FLAGS, "-c", str(tmp_path / "digits.c"), "-o", str(tmp_path / "o")]
-    )
+    compiles([compiler, "-std=c99", "-O2", *FLAGS, "-c", str(tmp_path / "digits.c"), "-o", str(tmp_path / "o")])
 
 
 def test_the_header_is_cplusplus_too(tmp_path: Path) -> None:
@@ -106,9 +94,7 @@ def test_the_same_bytes_whatever_the_hash_seed_and_locale(tmp_path: Path) -> Non
     outputs = []
     for seed, locale in (("1", "C"), ("2", "de_DE.UTF-8")):
         env = {**os.environ, "PYTHONHASHSEED": seed, "LC_ALL": locale, "LANG": locale}
-        done = subprocess.run(
-            [sys.executable, "-c", script], env=env, capture_output=True, text=True, cwd=tmp_path
-        )
+        done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         outputs.append(done.stdout)
     assert outputs[0] == outputs[1]

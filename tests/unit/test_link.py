@@ -178,6 +178,7 @@ def test_adapt_between_reals_and_integers() -> None:
 
 def test_conversions() -> None:
     """Which ops a pair of types needs; None where no words can make them agree."""
+
     def ops(a: str, b: str) -> list[str] | None:
         steps = conversion(port_type(a), port_type(b))
         return None if steps is None else [op for op, _, _ in steps]

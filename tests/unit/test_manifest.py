@@ -70,15 +70,13 @@ def test_a_whole_manifest(folder: Path) -> None:
     brain = manifest.load(write(folder, WHOLE))
     assert brain == manifest.load(folder / "brain.toml")
     assert (brain.name, list(brain.modules), dict(brain.entries)) == (
-        "rover", ["ears", "motor"], {"step": ("ears", "motor")},
+        "rover",
+        ["ears", "motor"],
+        {"step": ("ears", "motor")},
     )
     ears = brain.modules["ears"]
-    assert (ears.kind, ears.file, ears.license, ears.share) == (
-        "onnx", folder / "models/kws.onnx", "Apache-2.0", True,
-    )
-    assert [(p.name, p.type) for p in ears.inputs] == [
-        ("audio", TensorType(I8, (1, 49, 10), Quant.tensor(0.10, -3)))
-    ]
+    assert (ears.kind, ears.file, ears.license, ears.share) == ("onnx", folder / "models/kws.onnx", "Apache-2.0", True)
+    assert [(p.name, p.type) for p in ears.inputs] == [("audio", TensorType(I8, (1, 49, 10), Quant.tensor(0.10, -3)))]
     assert ears.outputs[0].type == TensorType(I8, (1, 12)) and ears.outputs[0].where.line == 13
     assert brain.samples == folder / "kws.npz" and brain.metric == f"{folder / 'score.py'}:area"
     assert brain.modules["motor"].adapt and brain.modules["motor"].kind == "onnx"
@@ -142,9 +140,23 @@ def test_port_types(text: str, type_: TensorType) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "f32", "f32[1", "f32[0]", "f32[-1]", "f32[1,,2]", "f32[99999999999]", "f32[1] scale=1",
-     "i8[1] zero=3", "i8[1] scale=nan", "i8[1] scale=inf", "i8[1] scale=0.1 zero=1.5",
-     "i8[1] unit=m", "q8[1]", "f32[٣]"],
+    [
+        "",
+        "f32",
+        "f32[1",
+        "f32[0]",
+        "f32[-1]",
+        "f32[1,,2]",
+        "f32[99999999999]",
+        "f32[1] scale=1",
+        "i8[1] zero=3",
+        "i8[1] scale=nan",
+        "i8[1] scale=inf",
+        "i8[1] scale=0.1 zero=1.5",
+        "i8[1] unit=m",
+        "q8[1]",
+        "f32[٣]",
+    ],
 )
 def test_bad_port_types(text: str) -> None:
     with pytest.raises(ManifestError):
@@ -168,9 +180,7 @@ def test_lines_of_all_kinds_of_keys() -> None:
     assert key_lines(text.replace("\n", "\r\n")) == lines
 
 
-@pytest.mark.parametrize(
-    "text", ["[brain", "x = [1,\n\n", '[brain]\nname = "', "a = 1\na = 2", "x = " + "[" * 9999]
-)
+@pytest.mark.parametrize("text", ["[brain", "x = [1,\n\n", '[brain]\nname = "', "a = 1\na = 2", "x = " + "[" * 9999])
 def test_broken_toml_is_a_manifest_error(folder: Path, text: str) -> None:
     with pytest.raises(ManifestError) as caught:
         manifest.load(write(folder, text))
@@ -179,8 +189,18 @@ def test_broken_toml_is_a_manifest_error(folder: Path, text: str) -> None:
 
 def test_hostile_paths_are_refused(folder: Path) -> None:
     """No spelling of a path leads out of the folder, and odd ones do not crash."""
-    for path in ("/etc/passwd", "models/../../x", "..", "C:\\\\x", "..\\\\x", "\\\\\\\\host\\\\x",
-                 "a\\u0000b", "models", "", "n" * 5000):
+    for path in (
+        "/etc/passwd",
+        "models/../../x",
+        "..",
+        "C:\\\\x",
+        "..\\\\x",
+        "\\\\\\\\host\\\\x",
+        "a\\u0000b",
+        "models",
+        "",
+        "n" * 5000,
+    ):
         with pytest.raises(ManifestError):
             manifest.load(write(folder, f'[modules.m]\nkind = "onnx"\nfile = "{path}"'))
     (folder / "loop.onnx").symlink_to(folder / "loop.onnx")

@@ -123,9 +123,7 @@ def rng() -> np.random.Generator:
 def call(function, *args):  # type: ignore[no-untyped-def]
     """Calls C with arrays as pointers, ints as int32 and floats as float."""
     kinds = {int: ctypes.c_int32, float: ctypes.c_float}
-    function(
-        *(a.ctypes.data_as(ctypes.c_void_p) if isinstance(a, np.ndarray) else kinds[type(a)](a) for a in args)
-    )
+    function(*(a.ctypes.data_as(ctypes.c_void_p) if isinstance(a, np.ndarray) else kinds[type(a)](a) for a in args))
 
 
 def wide_numbers(rng: np.random.Generator, bits: int, n: int) -> np.ndarray:
@@ -178,11 +176,7 @@ def test_rounding_shift(c, rng) -> None:  # type: ignore[no-untyped-def]
 
 def test_scaled_sum_for_all_pairs_of_bytes(c, rng) -> None:  # type: ignore[no-untyped-def]
     a, b = (g.reshape(-1).astype(np.int8) for g in np.mgrid[-128:128, -128:128])
-    extremes = [
-        ((1 << 21) - 1, (1 << 21) - 1, 1),
-        (1 - (1 << 21), (1 << 21) - 1, 30),
-        (1 << 20, -(1 << 20), 21),
-    ]
+    extremes = [((1 << 21) - 1, (1 << 21) - 1, 1), (1 - (1 << 21), (1 << 21) - 1, 30), (1 << 20, -(1 << 20), 21)]
     random = [numerics.sum_multipliers(*(rng.random(2) * 2 - 0.5)) for _ in range(20)]
     for ma, mb, shift in extremes + random:
         za, zb, zero = (int(z) for z in rng.integers(-128, 128, 3))

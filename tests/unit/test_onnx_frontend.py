@@ -38,8 +38,7 @@ def model(
 ) -> onnx.ModelProto:
     """A model; ints among the constants are int64."""
     tensors = [
-        numpy_helper.from_array(np.asarray(a, np.int64) if isinstance(a, list) else a, n)
-        for n, a in constants.items()
+        numpy_helper.from_array(np.asarray(a, np.int64) if isinstance(a, list) else a, n) for n, a in constants.items()
     ]
     graph = helper.make_graph(
         nodes,
@@ -220,11 +219,7 @@ def test_an_opset_that_cannot_be_converted_up(tmp_path: Path) -> None:
 
 def test_other_floats_become_float32(tmp_path: Path) -> None:
     for dtype in (np.float16, np.float64):
-        nodes = (
-            [node("Cast", "c", "f", to=F), node("Mul", "x f")]
-            if dtype == np.float16
-            else [node("Mul", "x c")]
-        )
+        nodes = [node("Cast", "c", "f", to=F), node("Mul", "x f")] if dtype == np.float16 else [node("Mul", "x c")]
         graph = load(model(nodes, {"x": [2]}, c=np.array([0.5, 2], dtype)), tmp_path)
         np.testing.assert_array_equal(run(graph, np.array([2, 3])), [1, 6])
 
@@ -429,6 +424,5 @@ def test_the_tree_ensemble_is_refused(models: Path) -> None:
     with pytest.raises(UnsupportedError) as caught:
         frontends.load(models / "onnx2c" / "treeensembleclassifier.onnx", name="m")
     assert caught.value.what == (
-        "brainc cannot compile these nodes of the model:\n"
-        "  TreeEnsembleClassifier: 1 node (TreeEnsembleClassifier)"
+        "brainc cannot compile these nodes of the model:\n  TreeEnsembleClassifier: 1 node (TreeEnsembleClassifier)"
     )

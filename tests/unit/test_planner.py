@@ -37,9 +37,7 @@ class Exhaustive:
     def fits(self) -> bool:
         return any(self.completes(frozenset(), alive) for alive in self.placings((), self.problem.inputs, {}))
 
-    def placings(
-        self, alive: Alive, new: tuple[str, ...], lent: dict[tuple[str, str], int]
-    ) -> Iterator[Alive]:
+    def placings(self, alive: Alive, new: tuple[str, ...], lent: dict[tuple[str, str], int]) -> Iterator[Alive]:
         """Every way to add the blocks `new`. `lent`: least offset(x) - offset(y) per permitted pair."""
         if not new:
             yield alive
@@ -68,9 +66,7 @@ class Exhaustive:
             if step.name in done or not self.before[step.name] <= done:
                 continue
             now = done | {step.name}
-            wanted = {r for s in self.problem.steps if s.name not in now for r in s.reads} | {
-                *self.problem.outputs
-            }
+            wanted = {r for s in self.problem.steps if s.name not in now for r in s.reads} | {*self.problem.outputs}
             lent: dict[tuple[str, str], int] = {}
             for o in step.overlaps:
                 if o.x not in wanted:
@@ -123,9 +119,7 @@ def draw(rng: random.Random) -> Problem:
     steps: list[Step] = []
     for k in range(rng.randint(2, 9)):
         known = list(blocks)
-        reads = tuple(
-            {rng.choice(known[-rng.randint(1, 4) :]): None for _ in range(rng.choice((1, 1, 1, 2, 2, 3)))}
-        )
+        reads = tuple({rng.choice(known[-rng.randint(1, 4) :]): None for _ in range(rng.choice((1, 1, 1, 2, 2, 3)))})
         writes = tuple(block(f"b{k}{c}") for c in "xy"[: rng.choice((1, 1, 1, 1, 2))])
         overlaps = tuple(
             Overlap(x, y, rng.choice((0, 0, 1, 2, 9, -1, -2, -3, rng.randint(-7, 7))))
@@ -139,10 +133,7 @@ def draw(rng: random.Random) -> Problem:
     ends = [name for name in blocks if name not in read]
     outputs = tuple(name for name in blocks if rng.random() < (0.8 if name in ends else 0.05))
     after = tuple(
-        (a.name, b.name)
-        for i, b in enumerate(steps)
-        for a in steps[:i]
-        if rng.random() < rng.choice((0, 0, 0.1))
+        (a.name, b.name) for i, b in enumerate(steps) for a in steps[:i] if rng.random() < rng.choice((0, 0, 0.1))
     )
     return Problem(blocks, tuple(steps), inputs, outputs, after)
 
@@ -152,9 +143,7 @@ def check_exact(seeds: range) -> None:
         problem = random_problem(seed)
         found = plan(problem)
         assert verify(problem, found) == (), seed
-        assert (found.nbytes, found.lower_bound, found.optimal) == (smallest_arena(problem),) * 2 + (True,), (
-            seed
-        )
+        assert (found.nbytes, found.lower_bound, found.optimal) == (smallest_arena(problem),) * 2 + (True,), seed
 
 
 def test_equals_exhaustive_search() -> None:
@@ -247,12 +236,7 @@ def test_wide_graph_falls_back_to_a_gap() -> None:
     problem = Problem(blocks, tuple(steps), ("in",), ("out",))
     found = plan(problem)
     assert verify(problem, found) == ()
-    assert (
-        sum(blocks[f"b{i}"].nbytes for i in range(149))
-        < found.lower_bound
-        <= found.nbytes
-        <= found.greedy_bytes
-    )
+    assert sum(blocks[f"b{i}"].nbytes for i in range(149)) < found.lower_bound <= found.nbytes <= found.greedy_bytes
     assert found.optimal == (found.lower_bound == found.nbytes)
 
 
@@ -284,9 +268,7 @@ def test_same_answer_whatever_the_hash_seed() -> None:
     said = set()
     for seed in ("0", "1", "4711"):
         env = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": path}
-        said.add(
-            subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, check=True).stdout
-        )
+        said.add(subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, check=True).stdout)
     assert len(said) == 1
 
 
@@ -299,14 +281,7 @@ def test_lifetimes() -> None:
         Step("four", ("out",), ()),
     )
     problem = Problem(blocks, steps, ("in", "unread"), ("a",))
-    spans = {
-        "in": (0, 2),
-        "unread": (0, 0),
-        "a": (0, 3),
-        "one#scratch": (0, 0),
-        "dead": (1, 1),
-        "out": (1, 3),
-    }
+    spans = {"in": (0, 2), "unread": (0, 0), "a": (0, 3), "one#scratch": (0, 0), "dead": (1, 1), "out": (1, 3)}
     assert lifetimes(problem, ("one", "two", "three", "four")) == spans
 
 
@@ -320,9 +295,7 @@ PLANTED = Problem(
     ("in",),
     ("out",),
 )
-RIGHT = Placement(
-    ("one", "two", "three"), {"in": 4, "a": 0, "b": 8, "two#scratch": 16, "out": 8}, 20, 20, True, 24, 20
-)
+RIGHT = Placement(("one", "two", "three"), {"in": 4, "a": 0, "b": 8, "two#scratch": 16, "out": 8}, 20, 20, True, 24, 20)
 
 
 def test_verify_accepts_what_is_right() -> None:

@@ -69,9 +69,7 @@ def test_auc_is_that_of_scikit_learn_with_ties_and_windows() -> None:
     )
     recordings = RNG.integers(0, 2, 20)
     means = np.square(noise.astype(float)).reshape(20, 3).mean(axis=1)
-    assert quality.auc_error({"x": x}, {"y": y}, recordings) == pytest.approx(
-        roc_auc_score(recordings, means)
-    )
+    assert quality.auc_error({"x": x}, {"y": y}, recordings) == pytest.approx(roc_auc_score(recordings, means))
 
 
 def test_mse_against_targets() -> None:

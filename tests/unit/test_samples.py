@@ -114,8 +114,7 @@ def test_wrong_shape() -> None:
         "give [N,1,1,2,2] or [N,1,2,2], N samples along the first axis",
     )
     assert error(npz(image=np.float32(1)), [("image", port_type("f32[2]"))]) == text(
-        'samples for port "image" have the shape [], the port is f32[2]',
-        "give [N,2], N samples along the first axis",
+        'samples for port "image" have the shape [], the port is f32[2]', "give [N,2], N samples along the first axis"
     )
 
 
@@ -139,8 +138,7 @@ def test_types_that_do_not_fit() -> None:
         'samples for port "image" are i64, the port is i8[1,4] scale=0.5 zero=-3', "give an array of int8"
     )
     assert error(npz(image=np.zeros((3, 4), np.float32)), [("image", port_type("i8[4]"))]) == text(
-        'samples for port "image" are f32, the port is i8[4]',
-        "give a scale for the port, or an array of int8",
+        'samples for port "image" are f32, the port is i8[4]', "give a scale for the port, or an array of int8"
     )
     assert error(npz(image=np.array(["a", "b"])), [("image", port_type("f32[]"))]) == text(
         'samples for port "image" are <U1, the port is f32[]', "give an array of float32"

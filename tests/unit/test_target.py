@@ -9,8 +9,18 @@ import pytest
 from brainc.errors import UserError
 from brainc.target import all_targets, load_target
 
-NAMES = ("c99", "cortex-m0plus", "cortex-m3", "cortex-m33", "cortex-m4", "cortex-m55", "cortex-m7", "mega",
-         "uno", "x86-avx2")
+NAMES = (
+    "c99",
+    "cortex-m0plus",
+    "cortex-m3",
+    "cortex-m33",
+    "cortex-m4",
+    "cortex-m55",
+    "cortex-m7",
+    "mega",
+    "uno",
+    "x86-avx2",
+)
 
 
 def test_every_target_is_complete() -> None:
@@ -70,14 +80,17 @@ def test_a_folder_elsewhere_may_extend_ours(tmp_path: Path) -> None:
     assert "nano" in {t.name for t in all_targets(roots=roots)}
 
 
-@pytest.mark.parametrize(("text", "message"), [
-    ('extends = "c99"\nspeed = 3\n', "unknown key 'speed'"),
-    ('extends = "c99"\n[spaces]\nram = { size = 3 }\n', "unknown key 'size'"),
-    ('extends = "c99"\n[board]\nenv = "x"\n', "missing key 'board'"),
-    ('extends = "mine"\n', "extends itself"),
-    ('extends = "nobody"\n', "no target 'nobody'"),
-    ("= 3\n", "is not TOML"),
-])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('extends = "c99"\nspeed = 3\n', "unknown key 'speed'"),
+        ('extends = "c99"\n[spaces]\nram = { size = 3 }\n', "unknown key 'size'"),
+        ('extends = "c99"\n[board]\nenv = "x"\n', "missing key 'board'"),
+        ('extends = "mine"\n', "extends itself"),
+        ('extends = "nobody"\n', "no target 'nobody'"),
+        ("= 3\n", "is not TOML"),
+    ],
+)
 def test_wrong_files_are_the_users_fault(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         load_target("mine", roots=_extension(tmp_path, "mine", text))

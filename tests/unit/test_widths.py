@@ -19,12 +19,7 @@ ONE = Quant.tensor(1.0, 0)
 
 def dense(b: Builder, x: str, w: np.ndarray, bias: np.ndarray, **given: int) -> str:
     n = len(w)
-    constants = (
-        w.astype(np.int8),
-        bias.astype(np.int32),
-        np.full(n, 1 << 30, np.int32),
-        np.full(n, 35, np.int8),
-    )
+    constants = (w.astype(np.int8), bias.astype(np.int32), np.full(n, 1 << 30, np.int32), np.full(n, 35, np.int8))
     return b.add("qdense", x, *(b.const(c) for c in constants), zy=0, quant=ONE, **given)
 
 

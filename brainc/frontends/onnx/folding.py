@@ -36,10 +36,7 @@ def infer(
     graph = helper.make_graph(
         [node],
         "one",
-        [
-            helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(d), s)
-            for n, (d, s) in kinds.items()
-        ],
+        [helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(d), s) for n, (d, s) in kinds.items()],
         [helper.make_empty_tensor_value_info(o) for o in node.output if o],
         [numpy_helper.from_array(a, n) for n, a in known.items() if a.size <= SMALL],
     )

@@ -137,14 +137,10 @@ def _external(proto: onnx.TensorProto, folder: Path, dtype: np.dtype[Any], shape
             f"{what} needs {nbytes} bytes at {offset} of {location!r}, which has {there}",
             fix="the data file is cut off or belongs to another model",
         )
-    return _plain(
-        np.memmap(file, dtype, "r", offset, shape) if nbytes else np.zeros(shape, dtype), proto.data_type
-    )
+    return _plain(np.memmap(file, dtype, "r", offset, shape) if nbytes else np.zeros(shape, dtype), proto.data_type)
 
 
-def settle_shapes(
-    ports: Mapping[str, onnx.ValueInfoProto], given: Mapping[str, int]
-) -> dict[str, tuple[int, ...]]:
+def settle_shapes(ports: Mapping[str, onnx.ValueInfoProto], given: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
     """Every port's shape in numbers: its first axis is the batch, 1 unless given otherwise.
 
     An axis without a name is called PORT.INDEX, and so may any other be: `given` may also hold the sizes of

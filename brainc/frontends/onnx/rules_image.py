@@ -158,10 +158,7 @@ def _nearest(c: Call, old: int, number: float, *, by_size: bool) -> list[int]:
     how = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
     if c.op == "Resize" and c.opset >= 11:
         how = {key: c.attrs[key] for key in how if key in c.attrs}
-    operands = {
-        "x": np.arange(old, dtype=np.float32),
-        "n": np.array([number], np.int64 if by_size else np.float32),
-    }
+    operands = {"x": np.arange(old, dtype=np.float32), "n": np.array([number], np.int64 if by_size else np.float32)}
     inputs = ["x", "", "", "n"] if by_size else ["x", "", "n"]
     node = onnx.helper.make_node("Resize", inputs, ["y"], mode="nearest", **how)
     return [int(i) for i in fold(node, operands, opset=19)["y"]]
