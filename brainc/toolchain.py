@@ -21,12 +21,13 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path, PurePosixPath
 
-from brainc.errors import BugError, ToolFailed, ToolMissing, UserError
+from brainc.errors import BugError, FitError, ToolFailed, ToolMissing, UserError
 from brainc.resources import templates_dir
 from brainc.target import Sim, Target, all_targets
 
 _CHECKS = ("all", "extra", "shadow", "conversion", "strict-prototypes", "missing-prototypes", "error")
 WARNINGS = tuple(f"-W{name}" for name in _CHECKS)
+_NO_ROOM = re.compile(r"is not within region|region .* overflowed|will not fit in region|section .* overlaps")
 _SANITIZE = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g")
 RP2040JS = "rp2040js@1.4.1"
 
@@ -104,10 +105,10 @@ def build(
     for name, source in named:
         strict = [f"-std={chain.std}", *WARNINGS] if source.suffix == ".c" else []
         command = [cc, *flags, *strict, *given, "-c", str(source), "-o", str(work / name)]
-        _compile(command, work, f"{source.name} for {target.name}")
+        _compile(command, f"{source.name} for {target.name}")
     elf, objects = work / "firmware.elf", [str(work / name) for name, _ in named]
     last = ["-Wl,--gc-sections", *_link_script(target, chosen), *chain.link]
-    _compile([cc, *flags, *objects, "-o", str(elf), *last], work, f"the image for {target.name}")
+    _compile([cc, *flags, *objects, "-o", str(elf), *last], f"the image for {target.name}")
     told = " ".join((Path(cc).name, version(cc) or "?", *flags))
     return Firmware(elf, target, chosen, read_elf(elf), told, sanitize)
 
@@ -132,14 +133,22 @@ def _link_script(target: Target, sim: Sim) -> list[str]:
     return [*flags, f"-Wl,-T,{target.file('sim/link.ld')}"] if flags else []
 
 
-def _compile(command: Sequence[str], work: Path, what: str) -> None:
+def _compile(command: Sequence[str], what: str) -> None:
+    """Runs a compiler; FitError where its linker finds no room, ToolFailed (with a log that stays) elsewhere."""
     status, said = _call(command)
-    if status:
-        log = work / "build.log"
-        log.write_text(" ".join(command) + "\n" + said, encoding="utf-8")
-        tail = "\n".join(said.splitlines()[-12:])
-        what = f"{Path(command[0]).name} could not build {what}:\n{tail}"
-        raise ToolFailed(what, fix=f"the whole log is {log}")
+    if not status:
+        return
+    if _NO_ROOM.search(said):
+        said = next(line.split("ld: ")[-1] for line in said.splitlines() if _NO_ROOM.search(line))
+        raise FitError(
+            f"{what} does not fit: {re.sub(r'of .*/', 'of ', said)}",
+            fix="see what needs most: brainc show --memory, --cost",
+        )
+    log = cache_dir() / "build.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_text(" ".join(command) + "\n" + said, encoding="utf-8")
+    tail = "\n".join(said.splitlines()[-12:])
+    raise ToolFailed(f"{Path(command[0]).name} could not build {what}:\n{tail}", fix=f"the whole log is {log}")
 
 
 def _call(command: Sequence[str], timeout: float | None = None) -> tuple[int, str]:
@@ -162,7 +171,7 @@ def helper(source: Path, *flags: str, libraries: Sequence[str] = (), packages: S
         with tempfile.TemporaryDirectory(dir=made.parent) as work:
             fresh = Path(work) / made.name
             command = [cc, "-O2", *WARNINGS[:2], *flags, str(source), "-o", str(fresh), *libraries]
-            _compile(command, made.parent, source.name)
+            _compile(command, source.name)
             os.replace(fresh, made)
     except OSError as error:
         what, fix = f"cannot keep {made.name}: {error}", "set XDG_CACHE_HOME to a folder that can be written"
