@@ -18,11 +18,10 @@ from rich.table import Table
 from brainc import bench as benches
 from brainc import check as proofs
 from brainc import emit, fit, passes, quality, report, samples, skeletons, toolchain
-from brainc.compiler import RANDOM, Job, Request, compile_job, ports, prepare
+from brainc.compiler import RANDOM, Job, Request, compile_job, kernel_table, ports, prepare
 from brainc.dtypes import Array
 from brainc.errors import UserError
 from brainc.ir import Graph, Stage
-from brainc.kernels import KernelTable
 from brainc.program import Program
 from brainc.resources import templates_dir
 from brainc.target import all_targets, load_target
@@ -33,12 +32,18 @@ Result = tuple[dict[str, Any], Lines]
 CHECK_SAMPLES, BENCH_SAMPLES = 20, 5
 
 
-def _compile(request: Request, target: str, note: Note) -> tuple[Job, Program]:
+def _prepare(request: Request, target: str, note: Note) -> Job:
+    """A job, its remarks told."""
     job = prepare(request, target)
     for remark in job.remarks:
         note(remark)
     if request.calibrate == RANDOM:
         note("calibrated with random numbers: sizes and speed are right, answers are not")
+    return job
+
+
+def _compile(request: Request, target: str, note: Note) -> tuple[Job, Program]:
+    job = _prepare(request, target, note)
     return job, compile_job(job)
 
 
@@ -46,22 +51,23 @@ def build(request: Request, target: str, output: Path, form: str, note: Note) ->
     """Compiles and writes the files; a brain that does not fit writes nothing."""
     job, program = _compile(request, target, note)
     fit.require(job, program)
-    weights = fit.constant_bytes(program)
+    plan, weights = program.plan, program.constant_bytes
     data = {
         "brain": program.name,
         "target": target,
-        "arena": program.plan.arena,
-        "lower_bound": program.plan.lower_bound,
-        "optimal": program.plan.optimal,
-        "state": program.plan.state,
+        "arena": plan.arena,
+        "lower_bound": plan.lower_bound,
+        "optimal": plan.optimal,
+        "state": plan.state,
         "weights": weights,
+        "budget": fit.budgets(job, ram=plan.nbytes, flash=weights, cycles=None),  # before stack and code
         "random_calibration": request.calibrate == RANDOM,
         "notes": list(program.notes),
     }
     bundle = emit.emit_project(program, data) if form == "project" else emit.emit_library(program, data)
     toolchain.write(output, bundle)
-    data = {**data, "files": sorted(bundle)}
-    return data, [*report.plan_lines(program, weights), f"  files    {output}: {', '.join(sorted(bundle))}"]
+    files = sorted(bundle)
+    return {**data, "files": files}, [*report.plan_lines(program), f"  files    {output}: {', '.join(files)}"]
 
 
 def _vectors(job: Job, graph: Graph, path: Path | None, limit: int | None, note: Note) -> samples.Samples:
@@ -124,14 +130,12 @@ def check(
     note: Note,
 ) -> Result:
     """The ladder on each target; with quality also what was lost against the float model."""
+    compiled = {target: _compile(request, target, note) for target in targets}
     data: dict[str, Any] = {"brain": "", "targets": {}}
     lines: list[str | Table] = []
-    for target in targets:
-        job, program = _compile(request, target, note)
+    for target, (job, program) in compiled.items():
         vectors = _vectors(job, program.graph, path, limit or CHECK_SAMPLES, note)
-        rungs = [proofs.prove(host, vectors.arrays, sanitize=True) for host in _host(job, program)]
-        if program.target.sims[0].kind != "host":
-            rungs.append(proofs.prove(program, vectors.arrays))
+        rungs = _ladder(job, program, vectors.arrays)
         wrong = next((r for r in rungs if not r.equal), None)
         data["brain"] = program.name
         data["targets"][target] = {
@@ -140,37 +144,33 @@ def check(
             "first_difference": wrong.first_difference if wrong else None,
             "rungs": [{"name": r.name, "equal": r.equal} for r in rungs],
         }
+        if wrong:
+            lines.append(f"{program.name}  {wrong.name} DIFFERS: {wrong.first_difference}")
+            continue
         verdict = "the same" if proofs.is_exact(program.graph) else "equal within tolerance"
         names = ", ".join(["reference", *(r.name for r in rungs)])
-        lines += (
-            [f"{program.name}  {vectors.count} samples: {names}: {verdict}"]
-            if wrong is None
-            else [f"{program.name}  {wrong.name} DIFFERS: {wrong.first_difference}"]
-        )
+        lines.append(f"{program.name}  {vectors.count} samples: {names}: {verdict}")
     if with_quality:
-        target, found = _quality(request, targets, path, metric, note)
-        data["quality"] = {"target": target, **report.quality_data(found)}
-        lines += list(report.quality_lines(target, found))
+        found = next((t for t, (_, p) in compiled.items() if proofs.is_exact(p.graph)), targets[0])
+        lost = _quality(*compiled[found], path, metric, note)
+        data["quality"] = {"target": found, **report.quality_data(lost)}
+        lines += report.quality_lines(found, lost)
     return data, lines
 
 
-def _host(job: Job, program: Program) -> list[Program]:
-    """The rung before the target: the brain for plain C on this machine (the target itself if it is that)."""
+def _ladder(job: Job, program: Program, vectors: proofs.Vectors) -> list[proofs.Rung]:
+    """Plain C on this machine with sanitizers, then the target, unless it is this machine itself."""
     if program.target.sims[0].kind == "host":
-        return [program]
-    return [compile_job(replace(job, target=load_target("c99")))]
+        return [proofs.prove(program, vectors, sanitize=True)]
+    host = compile_job(replace(job, target=load_target("c99")))
+    return [proofs.prove(host, vectors, sanitize=True), proofs.prove(program, vectors)]
 
 
-def _quality(
-    request: Request, targets: Sequence[str], path: Path | None, metric: str | None, note: Note
-) -> tuple[str, quality.Quality]:
-    """What quantising cost, on the first of the targets that quantises: (target, figures)."""
-    compiled = [(target, *_compile(request, target, note)) for target in targets]
-    target, job, program = next((c for c in compiled if proofs.is_exact(c[2].graph)), compiled[0])
+def _quality(job: Job, program: Program, path: Path | None, metric: str | None, note: Note) -> quality.Quality:
+    """What quantising cost against the float model."""
     floats = passes.run(job.graph, job.context, until=Stage.CANONICAL)
     vectors = _vectors(job, floats, path, None, note)
-    wanted = metric or job.brain.metric
-    return target, quality.compare(floats, program.graph, vectors.arrays, vectors.labels, wanted)
+    return quality.compare(floats, program.graph, vectors.arrays, vectors.labels, metric or job.brain.metric)
 
 
 def bench(request: Request, targets: Sequence[str], path: Path | None, sim: str | None, note: Note) -> Result:
@@ -181,10 +181,13 @@ def bench(request: Request, targets: Sequence[str], path: Path | None, sim: str 
         job, program = _compile(request, target, note)
         vectors = _vectors(job, program.graph, path, BENCH_SAMPLES, note)
         figures = benches.measure(program, vectors.arrays, sim=sim)
-        results.append({**figures, "random_calibration": request.calibrate == RANDOM})
+        cycles = max((e["cycles"] for e in figures["entries"].values() if e["cycles"] is not None), default=None)
+        ram, flash = figures["ram_bytes"]["total"], figures["flash_bytes"]["total"]
+        budget = fit.budgets(job, ram=ram, flash=flash, cycles=cycles)
+        figures = {**figures, "budget": budget, "random_calibration": request.calibrate == RANDOM}
+        results.append(figures)
         lines += [*report.bench_lines(figures), report.layer_table(figures)]
-    data = results[0] if len(results) == 1 else {"results": results}
-    return dict(data), lines
+    return results[0] if len(results) == 1 else {"results": results}, lines
 
 
 def show(
@@ -192,19 +195,17 @@ def show(
 ) -> Result:
     """The graph at a stage (default READY), and the pictures asked for."""
     if stage is not None and stage != "ready":
-        job = prepare(request, target)
-        graph = passes.run(job.graph, job.context, until=Stage[stage.upper()])
-        return {"graph": graph.text()}, [graph.text()]
+        job = _prepare(request, target, note)
+        text = passes.run(job.graph, job.context, until=Stage[stage.upper()]).text()
+        return {"graph": text}, [text]
     job, program = _compile(request, target, note)
     lines: list[str | Table] = []
-    lines += list(report.picture(program)) if memory else []
-    lines += list(report.kernel_lines(program, KernelTable(program.target))) if kernels else []
+    lines += report.picture(program) if memory else []
+    lines += report.kernel_lines(program, kernel_table(job)) if kernels else []
     lines += [report.cost_table(program)] if cost else []
-    if not lines:
-        lines = [program.graph.text()]
     kernels_of = {n: c.kernel.name for n, c in program.choices.items()}
     data = {"graph": program.graph.text(), "kernels": kernels_of, "arena": program.plan.arena}
-    return data, lines
+    return data, lines or [program.graph.text()]
 
 
 def targets() -> Result:

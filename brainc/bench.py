@@ -7,18 +7,18 @@ the same harness with an empty step, so the library helpers that the brain pulls
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from brainc import __version__, check, runners
 from brainc.errors import ToolMissing
-from brainc.ir import Role
 from brainc.program import Program
 from brainc.runners import Run
 from brainc.toolchain import Firmware
 
 Figures = Mapping[str, Any]
+ROUNDS = 9  # of all samples, where time is measured
 
 
 def measure(program: Program, vectors: check.Vectors, *, sim: str | None = None, optimize: str = "-O2") -> Figures:
@@ -30,22 +30,28 @@ def measure(program: Program, vectors: check.Vectors, *, sim: str | None = None,
         traced = check.firmware(program, work / "traced", sim=sim, optimize=optimize, trace="marks")
         data, count = check.to_bytes(program.graph, vectors), check.count_of(vectors)
         whole = _counted(full, data, count, work / "full")
-        one = data[: len(data) // max(count, 1)]
-        layers = _counted(traced, one, 1, work / "traced")
+        layers = _counted(traced, data[: len(data) // max(count, 1)], 1, work / "traced")
+        times = runners.run(full, data * ROUNDS, count * ROUNDS).microseconds if whole.microseconds else None
+    plan, weights = program.plan, program.constant_bytes
+    flash, static = (getattr(full.image, k) - getattr(bare.image, k) for k in ("flash_bytes", "ram_bytes"))
+    total = None if whole.stack is None else plan.nbytes + static + whole.stack
     return {
         "brain": program.name,
         "target": program.target.name,
         "toolchain": full.toolchain,
         "brainc": __version__,
-        "entries": {program.graph.entries[0].name: _entry(program, whole)},
-        "flash_bytes": _flash(program, full, bare),
-        "ram_bytes": _ram(program, full, whole),
-        "arena": {
-            "bytes": program.plan.arena,
-            "lower_bound": program.plan.lower_bound,
-            "optimal": program.plan.optimal,
+        "entries": {program.graph.entries[0].name: _entry(program, whole, times)},
+        "flash_bytes": {"code": flash - weights, "weights": weights, "total": flash},
+        "ram_bytes": {
+            "io": 0,
+            "arena": plan.arena,
+            "state": plan.state,
+            "static": static,
+            "stack": whole.stack,
+            "total": total,
         },
-        "layers": _layers(program, layers),
+        "arena": {"bytes": plan.arena, "lower_bound": plan.lower_bound, "optimal": plan.optimal},
+        "layers": [_layer(program, layers, index) for index in range(len(plan.entries[0].nodes))],
         "firmware": {"flash": full.image.flash_bytes, "ram": full.image.ram_bytes + (whole.stack or 0)},
     }
 
@@ -58,47 +64,26 @@ def _counted(firmware: Firmware, data: bytes, samples: int, work: Path) -> Run:
         return runners.run(firmware, data, samples, work=work)
 
 
-def _entry(program: Program, run: Run) -> Figures:
+def _entry(program: Program, run: Run, times: Sequence[float] | None) -> Figures:
+    """Maxima over the samples; of a sample's microseconds the best of its rounds counts, the rest is noise."""
+    samples = len(times) // ROUNDS if times else 0
     return {
         "instructions": max(run.instructions) if run.instructions else None,
         "instruction_classes": dict(run.classes) if run.classes else None,
         "cycles": max(run.cycles) if run.cycles else None,
         "cycles_estimated": None,
-        "microseconds": min(run.microseconds) if run.microseconds else None,
-        "macs": sum(program.macs(n) for n in program.graph.nodes()),
+        "microseconds": max(min(times[i::samples]) for i in range(samples)) if times else None,
+        "macs": program.work,
     }
 
 
-def _flash(program: Program, full: Firmware, bare: Firmware) -> Figures:
-    total = full.image.flash_bytes - bare.image.flash_bytes
-    weights = sum(v.type.nbytes for v in program.graph.values.values() if v.role is Role.CONST)
-    return {"code": total - weights, "weights": weights, "total": total}
-
-
-def _ram(program: Program, full: Firmware, run: Run) -> Figures:
-    plan, stack = program.plan, run.stack
+def _layer(program: Program, run: Run, index: int) -> Figures:
+    node, cost = program.plan.entries[0].nodes[index], (run.marks or {}).get(index)
     return {
-        "io": 0,
-        "arena": plan.arena,
-        "state": plan.state,
-        "static": 0,
-        "stack": stack,
-        "total": None if stack is None else plan.nbytes + stack,
+        "name": node.name,
+        "op": node.op,
+        "kernel": program.choices[node.name].kernel.name,
+        "macs": program.macs(node),
+        "instructions": None if run.cycles else cost,
+        "cycles": cost if run.cycles else None,
     }
-
-
-def _layers(program: Program, run: Run) -> list[Figures]:
-    unit = "cycles" if run.cycles else "instructions"
-    rows: list[Figures] = []
-    for index, node in enumerate(program.plan.entries[0].nodes):
-        cost = run.marks.get(index) if run.marks else None
-        rows.append(
-            {
-                "name": node.name,
-                "op": node.op,
-                "kernel": program.choices[node.name].kernel.name,
-                "macs": program.macs(node),
-                unit: cost,
-            }
-        )
-    return rows

@@ -7,7 +7,7 @@ left, outputs are compared with a tolerance. On a difference the trace build say
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,9 +16,7 @@ import numpy as np
 from brainc import emit, interp, runners, spec, toolchain
 from brainc.dtypes import Array
 from brainc.ir import Graph
-from brainc.memory import EntryPlan
 from brainc.program import Program
-from brainc.resources import templates_dir
 from brainc.runners import Run
 from brainc.toolchain import Firmware
 
@@ -51,39 +49,40 @@ def count_of(vectors: Vectors) -> int:
 
 def reference(graph: Graph, vectors: Vectors) -> list[dict[str, Array]]:
     """Outputs of each sample by the numpy interpreter: the definition."""
-    entry = graph.entries[0]
-    state = interp.fresh_state(graph)
-    results = []
+    outputs = graph.entries[0].outputs
+    return [{port: values[port] for port in outputs} for values in _runs(graph, vectors)]
+
+
+def _runs(graph: Graph, vectors: Vectors) -> Iterator[dict[str, Array]]:
+    """Every value of each sample's run; states go on from one to the next, as in a firmware."""
+    entry, state = graph.entries[0], interp.fresh_state(graph)
     for index in range(count_of(vectors)):
         inputs = {p: vectors[p][index].reshape(graph.type(p).shape) for p in entry.inputs}
-        values = interp.run(graph, entry.name, inputs, state)
-        results.append({o: values[o] for o in entry.outputs})
-    return results
+        yield interp.run(graph, entry.name, inputs, state)
 
 
 def to_bytes(graph: Graph, vectors: Vectors) -> bytes:
     """All samples as the harness reads them: input ports in order, one sample after the other."""
     entry = graph.entries[0]
-    parts = []
-    for index in range(count_of(vectors)):
-        for port in entry.inputs:
-            dtype = graph.type(port).dtype.numpy.newbyteorder("<")
-            parts.append(np.ascontiguousarray(vectors[port][index], dtype=dtype).tobytes())
-    return b"".join(parts)
+    types = {port: graph.type(port).dtype.numpy.newbyteorder("<") for port in entry.inputs}
+    rows = range(count_of(vectors))
+    return b"".join(np.asarray(vectors[p][i], dtype=dtype).tobytes() for i in rows for p, dtype in types.items())
 
 
 def from_bytes(graph: Graph, data: bytes, samples: int) -> list[dict[str, Array]]:
     """The harness's answer, back as arrays per sample and port."""
-    entry, results, at = graph.entries[0], [], 0
-    for _ in range(samples):
-        result = {}
-        for port in entry.outputs:
-            type_ = graph.type(port)
-            flat = np.frombuffer(data, type_.dtype.numpy.newbyteorder("<"), type_.size, at)
-            result[port] = flat.reshape(type_.shape)
-            at += type_.nbytes
-        results.append(result)
-    return results
+    ports = graph.entries[0].outputs
+    arrays = _arrays(graph, [*ports] * samples, data)
+    return [dict(zip(ports, arrays, strict=False)) for _ in range(samples)]
+
+
+def _arrays(graph: Graph, names: Iterable[str], data: bytes) -> Iterator[Array]:
+    """The values of these names, as they lie one after the other in `data`."""
+    at = 0
+    for type_ in map(graph.type, names):
+        dtype = type_.dtype.numpy.newbyteorder("<")
+        yield np.frombuffer(data, dtype, type_.size, at).reshape(type_.shape)
+        at += type_.nbytes
 
 
 def firmware(
@@ -100,16 +99,9 @@ def firmware(
     """The brain with its test program, compiled and linked for the target's simulator."""
     bundle = {**emit.emit(program, trace), **emit.emit_harness(program, empty=empty)}
     toolchain.write(work, bundle)
-    sources = [work / name for name in bundle if name.endswith((".c", ".S"))]
+    sources, target = [work / name for name in bundle if name.endswith((".c", ".S"))], program.target
     return toolchain.build(
-        program.target,
-        sources,
-        [work, templates_dir()],
-        work,
-        sim=sim,
-        optimize=optimize,
-        sanitize=sanitize,
-        compiler=compiler,
+        target, sources, [work], work, sim=sim, optimize=optimize, sanitize=sanitize, compiler=compiler
     )
 
 
@@ -126,24 +118,13 @@ def prove(program: Program, vectors: Vectors, *, sanitize: bool = False) -> Rung
     want = reference(program.graph, vectors)
     data = execute(program, vectors, sanitize=sanitize).outputs
     got = from_bytes(program.graph, data, len(want))
-    difference = _first_difference(program.graph, want, got)
-    if difference is not None:
-        sample = difference[0]
-        node = _first_wrong_node(program, {p: a[sample : sample + 1] for p, a in vectors.items()})
-        return Rung(name, len(want), f"sample {sample}, {difference[1]}; {node}")
-    return Rung(name, len(want), None)
-
-
-def _first_difference(
-    graph: Graph, want: Sequence[Mapping[str, Array]], got: Sequence[Mapping[str, Array]]
-) -> tuple[int, str] | None:
-    exact = is_exact(graph)
+    exact = is_exact(program.graph)
     for index, (a, b) in enumerate(zip(want, got, strict=True)):
         for port in a:
-            text = _compare(a[port], b[port], exact)
-            if text:
-                return index, f"port {port}{text}"
-    return None
+            if text := _compare(a[port], b[port], exact):
+                node = _first_wrong_node(program, {p: v[: index + 1] for p, v in vectors.items()})
+                return Rung(name, len(want), f"sample {index}, port {port}{text}; {node}")
+    return Rung(name, len(want), None)
 
 
 def _compare(want: Array, got: Array, exact: bool) -> str:
@@ -164,26 +145,15 @@ def _compare(want: Array, got: Array, exact: bool) -> str:
 
 
 def _first_wrong_node(program: Program, vectors: Vectors) -> str:
-    """Runs one sample in the dump build and names the first node whose output is not the reference's."""
-    graph, entry, plan = program.graph, program.graph.entries[0], program.plan.entries[0]
-    inputs = {p: vectors[p][0].reshape(graph.type(p).shape) for p in entry.inputs}
-    values = interp.run(graph, entry.name, inputs)
+    """The first node whose output for the last of these samples is not the reference's, by the dump build."""
+    graph, exact, count = program.graph, is_exact(program.graph), count_of(vectors)
+    values = list(_runs(graph, vectors))[-1]
     with tempfile.TemporaryDirectory(prefix="brainc-") as folder:
         built = firmware(program, Path(folder), trace="dump")
-        data = runners.run(built, to_bytes(graph, vectors), 1, work=Path(folder)).outputs
-    for node, name, got in _dumped(graph, plan, data):
-        text = _compare(values[name], got, is_exact(graph))
-        if text:
-            kernel = program.choices[node].kernel.name
-            return f"first at node {node} ({kernel}), {name}{text}"
+        data = runners.run(built, to_bytes(graph, vectors), count, work=Path(folder)).outputs
+    written = [(node, name) for node in program.plan.entries[0].nodes for name in node.outputs]
+    dumped = _arrays(graph, [name for _, name in written], data[len(data) // count * (count - 1) :])
+    for (node, name), got in zip(written, dumped, strict=True):
+        if text := _compare(values[name], got, exact):
+            return f"first at node {node.name} ({program.choices[node.name].kernel.name}), {name}{text}"
     return "every node alone agrees (a value is overwritten too early, or the ports differ)"
-
-
-def _dumped(graph: Graph, plan: EntryPlan, data: bytes) -> Iterator[tuple[str, str, Array]]:
-    at = 0
-    for node in plan.nodes:
-        for name in node.outputs:
-            type_ = graph.type(name)
-            flat = np.frombuffer(data, type_.dtype.numpy.newbyteorder("<"), type_.size, at)
-            yield node.name, name, flat.reshape(type_.shape)
-            at += type_.nbytes

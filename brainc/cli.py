@@ -9,37 +9,31 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 from rich.console import Console
-from rich.table import Table
 
 from brainc import __version__, actions
 from brainc.compiler import Request
-from brainc.errors import BraincError, BugError, UserError
+from brainc.errors import BraincError, BugError, UserError, Where, WorldError
 
 F = TypeVar("F", bound=Callable[..., Any])
 _out = Console(soft_wrap=True, highlight=False, markup=False)
 _err = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Show:
-    """How results are told: to people, or as one JSON object."""
-
-    json: bool
-
-    def result(self, data: Mapping[str, Any], lines: Iterable[str | Table]) -> None:
-        if self.json:
-            click.echo(json.dumps(data, indent=2))
-            return
-        for line in lines:
-            _out.print(line)
+def show_result(result: actions.Result, as_json: bool) -> None:
+    """To people, or as one JSON object."""
+    data, lines = result
+    if as_json:
+        click.echo(json.dumps(data, indent=2))
+        return
+    for line in lines:
+        _out.print(line)
 
 
 def note(line: str) -> None:
@@ -56,24 +50,15 @@ def _shapes(pairs: Sequence[str]) -> dict[str, int]:
     shapes = {}
     for pair in pairs:
         name, _, size = pair.rpartition("=")
-        if not name or not size.isdigit() or int(size) < 1:
+        if not name or not size.isdecimal() or int(size) < 1:
             raise UserError(f"--shape {pair} is not NAME=N", fix="write it like --shape time=49")
         shapes[name] = int(size)
     return shapes
 
 
 def _request(source: Path, options: Mapping[str, Any]) -> Request:
-    return Request(
-        source,
-        quantize=options["quantize"],
-        calibrate=options["calibrate"],
-        calibration=options["calibration"],
-        io=options["io"],
-        layout=options["layout"],
-        shapes=_shapes(options["shape"]),
-        portable=options["isa"] == "portable",
-        optimize=options["optimize"],
-    )
+    rest = {k: v for k, v in options.items() if k not in ("shape", "isa")}
+    return Request(source, shapes=_shapes(options["shape"]), portable=options["isa"] == "portable", **rest)
 
 
 def shared(function: F) -> F:
@@ -120,8 +105,8 @@ def cli() -> None:
 def build(source: Path, target: str, output: Path, form: str, as_json: bool, **options: Any) -> None:
     """Write the C library and, for a board, the PlatformIO project."""
     with busy("compiling …"):
-        data, lines = actions.build(_request(source, options), target, output, form, note)
-    Show(as_json).result(data, lines)
+        result = actions.build(_request(source, options), target, output, form, note)
+    show_result(result, as_json)
 
 
 @cli.command()
@@ -132,8 +117,8 @@ def build(source: Path, target: str, output: Path, form: str, as_json: bool, **o
 def run(source: Path, target: str, inputs: Path, output: Path | None, as_json: bool, **options: Any) -> None:
     """Run the brain on inputs, on this machine or in the target's simulator."""
     with busy("compiling and running …"):
-        data, lines = actions.run(_request(source, options), target, inputs, output, note)
-    Show(as_json).result(data, lines)
+        result = actions.run(_request(source, options), target, inputs, output, note)
+    show_result(result, as_json)
 
 
 @cli.command()
@@ -156,9 +141,9 @@ def check(
     """Prove it: numpy reference, host C with sanitizers, target; the same bytes."""
     request = _request(source, options)
     with busy("proving …"):
-        data, lines = actions.check(request, targets, samples, limit, quality, metric, note)
-    Show(as_json).result(data, lines)
-    if not all(t["equal"] for t in data["targets"].values()):
+        result = actions.check(request, targets, samples, limit, quality, metric, note)
+    show_result(result, as_json)
+    if not all(t["equal"] for t in result[0]["targets"].values()):
         sys.exit(4)
 
 
@@ -172,8 +157,8 @@ def bench(
 ) -> None:
     """Measure: cycles or instructions, RAM, flash and stack, per layer and in all."""
     with busy("measuring …"):
-        data, lines = actions.bench(_request(source, options), targets, samples, sim, note)
-    Show(as_json).result(data, lines)
+        result = actions.bench(_request(source, options), targets, samples, sim, note)
+    show_result(result, as_json)
 
 
 @cli.command()
@@ -188,22 +173,22 @@ def show(
 ) -> None:
     """Show the graph, the memory picture, the choice of kernels."""
     with busy("compiling …"):
-        data, lines = actions.show(_request(source, options), target, stage, memory, kernels, cost, note)
-    Show(as_json).result(data, lines)
+        result = actions.show(_request(source, options), target, stage, memory, kernels, cost, note)
+    show_result(result, as_json)
 
 
 @cli.command()
 @click.option("--json", "as_json", is_flag=True)
 def targets(as_json: bool) -> None:
     """List the machines to compile for."""
-    Show(as_json).result(*actions.targets())
+    show_result(actions.targets(), as_json)
 
 
 @cli.command()
 @click.option("--json", "as_json", is_flag=True)
 def doctor(as_json: bool) -> None:
     """Tell which tools are here, which are missing and how to get them."""
-    Show(as_json).result(*actions.doctor())
+    show_result(actions.doctor(), as_json)
 
 
 @cli.command()
@@ -219,11 +204,6 @@ def main() -> None:
     """Runs a verb; an error of ours becomes its text and exit code, never a traceback."""
     try:
         cli(standalone_mode=False)
-    except BraincError as error:
-        if os.environ.get("BRAINC_DEBUG", "0") != "0":
-            raise
-        _err.print(f"{type(error).__name__}  {error}", style="bold" if sys.stderr.isatty() else None)
-        sys.exit(error.exit_code)
     except click.ClickException as error:
         error.show()
         sys.exit(2)
@@ -232,18 +212,25 @@ def main() -> None:
         sys.exit(130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except MemoryError:
-        _err.print("WorldError  not enough memory\n  fix    give fewer samples, or use a larger machine")
-        sys.exit(3)
-    except OSError as error:
-        _err.print(f"WorldError  {error.strerror or error}\n  where  {error.filename or 'the system'}")
-        sys.exit(3)
-    except (AssertionError, LookupError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:
+    except Exception as error:
         if os.environ.get("BRAINC_DEBUG", "0") != "0":
             raise
-        bug = BugError(f"brainc broke: {type(error).__name__}: {error}", fix="please report it, with BRAINC_DEBUG=1")
-        _err.print(f"BugError  {bug}")
-        sys.exit(bug.exit_code)
+        told = _as_ours(error)
+        _err.print(f"{type(told).__name__}  {told}", style="bold" if sys.stderr.isatty() else None)
+        sys.exit(told.exit_code)
+
+
+def _as_ours(error: Exception) -> BraincError:
+    """What the system or a slip of ours raised, as an error of ours."""
+    match error:
+        case BraincError():
+            return error
+        case MemoryError():
+            return WorldError("not enough memory", fix="give fewer samples, or use a larger machine")
+        case OSError():
+            what, place = str(error.strerror or error), Where(file=str(error.filename or "the system"))
+            return WorldError(what, fix="see that it is there, and may be read or written", where=place)
+    return BugError(f"brainc broke: {type(error).__name__}: {error}", fix="please report it, with BRAINC_DEBUG=1")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
 """The façade: a brain goes in, a `Program` comes out.
 
-`compile_graph` is the whole compiler on one page: passes, kernels, memory. `prepare` gathers what it needs
-from the user's request: the linked graph, the machine, samples for quantisation. The door and the proof
-call these two.
+`compile_job` is the whole compiler on one page: passes, kernels, memory. `prepare` gathers what it needs from
+the user's request: the linked graph, the machine, samples for quantisation. The door calls these two.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from brainc.dtypes import Array
 from brainc.errors import UserError, at
 from brainc.ir import Graph, TensorType
 from brainc.kernels import KernelTable
-from brainc.manifest import Brain
+from brainc.manifest import Brain, Budget, TargetChoice
 from brainc.passes.context import Context, Options
 from brainc.program import Program
 from brainc.target import Target, load_target
@@ -42,7 +41,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A request made ready for one target: everything `compile_graph` takes."""
+    """A request made ready for one target: everything `compile_job` takes."""
 
     request: Request
     brain: Brain
@@ -51,38 +50,30 @@ class Job:
     context: Context
     remarks: tuple[str, ...] = ()  # what was decided for the user, to be told
 
+    @property
+    def choice(self) -> TargetChoice:
+        """What the manifest says of this target."""
+        return self.brain.targets.get(self.target.name) or TargetChoice({}, Budget(), {})
 
-def compile_graph(
-    graph: Graph,
-    target: Target,
-    context: Context,
-    *,
-    pins: Mapping[str, str] | None = None,
-    portable: bool = False,
-    optimize: str = "speed",
-) -> Program:
-    """An imported (and linked) graph to a Program for `target`.
 
-    `pins` maps node names to kernel names; `portable` leaves the target's own kernels and primitives
-    out; `optimize` as in `KernelTable`.
-    """
-    table = KernelTable(target, pins, portable=portable, optimize=optimize)
-    notes: list[str] = []
-    inside = replace(context, has_kernel=table.has, flat=target.word > 8, note=notes.append)
-    ready = passes.run(graph, inside)
-    choices = {n.name: table.choose(ready, n) for n in ready.nodes() if n.op != "reshape"}
-    plan = memory.plan(ready, choices, align=min(target.word // 8, 4))
-    return Program(ready, target, choices, plan, tuple(notes), portable)
+def kernel_table(job: Job) -> KernelTable:
+    """The kernels that a job may use."""
+    request = job.request
+    return KernelTable(job.target, job.choice.pin, portable=request.portable, optimize=request.optimize)
 
 
 def compile_job(job: Job) -> Program:
-    """The Program of a prepared request."""
-    choice = job.brain.targets.get(job.target.name)
-    pins = choice.pin if choice else {}
+    """The whole compiler on one page: passes, kernels, memory."""
+    table, notes = kernel_table(job), list[str]()
+    context = replace(job.context, has_kernel=table.has, flat=job.target.word > 8, note=notes.append)
     with at(file=str(job.request.source)):
-        return compile_graph(
-            job.graph, job.target, job.context, pins=pins, portable=job.request.portable, optimize=job.request.optimize
-        )
+        ready = passes.run(job.graph, context)
+        choices = {n.name: table.choose(ready, n) for n in ready.nodes() if n.op != "reshape"}
+        plan = memory.plan(ready, choices, align=min(job.target.word // 8, 4))
+    if job.request.layout == "nhwc":
+        turned = [name for name, type_ in ports(job.graph) if ready.type(name).shape != type_.shape]
+        notes += [f"{name} has channels last, as --layout nhwc asks" for name in turned]
+    return Program(ready, job.target, choices, plan, tuple(notes), job.request.portable)
 
 
 def prepare(request: Request, target_name: str) -> Job:
@@ -91,13 +82,8 @@ def prepare(request: Request, target_name: str) -> Job:
     brain = manifest.load(request.source)
     graph = link.load_brain(brain, target.name, request.shapes)
     quantize, remark = _quantisation(request, brain, target, graph)
-    wanted = next((m.quant for m in brain.modules.values() if m.quant.calibration), None)
-    options = Options(
-        quantize=quantize,
-        calibration=request.calibration or (wanted.calibration if wanted else None) or "mse",
-        io=request.io,
-        layout=request.layout,
-    )
+    asked = (m.quant.calibration for m in brain.modules.values() if m.quant.calibration)
+    options = Options(quantize, request.calibration or next(asked, "mse"), request.io, request.layout)
     vectors = _calibration(request, brain, graph) if quantize == "int8" else None
     return Job(request, brain, target, graph, Context(options, vectors), (remark,) if remark else ())
 
@@ -124,7 +110,7 @@ def _quantisation(request: Request, brain: Brain, target: Target, graph: Graph) 
     if asked:
         return asked, ""
     if is_float(graph) and not target.fpu:
-        return ("int8", f"{target.name} has no floating point unit: quantising to int8 (--quantize none keeps floats)")
+        return "int8", f"{target.name} has no floating point unit: quantising to int8 (--quantize none keeps floats)"
     return None, ""
 
 

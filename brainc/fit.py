@@ -4,51 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 from brainc import link, memory
 from brainc.compiler import Job, compile_job, is_float
 from brainc.errors import BraincError, FitError
-from brainc.ir import Role
 from brainc.program import Program
 from brainc.target import all_targets
 
 
 def require(job: Job, program: Program) -> None:
     """Raises FitError where arena and state, or the constants, are more than the machine (or budget) has."""
-    ram, flash = limits(job)
-    weights = constant_bytes(program)
-    if program.plan.nbytes > ram:
-        peak = memory.peak(program.graph, program.plan, program.choices)
-        need = program.plan.nbytes
-        what = f"{program.name} for {program.target.name}: needs {need:,} bytes of ram, has {_words(job, ram)}"
-        raise FitError(f"{what}\n  peak   {peak}", fix=_advice(job, program))
-    if weights > flash:
-        raise FitError(
-            f"{program.name} for {program.target.name}: its constants need {weights:,} bytes of flash, has {flash:,}",
-            fix=_advice(job, program),
-        )
+    needs = {"ram": ("needs", program.plan.nbytes), "flash": ("its constants need", program.constant_bytes)}
+    for space, (words, need) in needs.items():
+        room, told = _room(job, space)
+        if need > room:
+            peak = f"\n  peak   {memory.peak(program.plan, program.choices)}" if space == "ram" else ""
+            what = f"{program.name} for {program.target.name}: {words} {need:,} bytes of {space}, {told}{peak}"
+            raise FitError(what, fix=_advice(job, program))
 
 
-def limits(job: Job) -> tuple[int, int]:
-    """(ram, flash) in bytes that arena, state and constants may take: the machine's, or a smaller budget."""
-    spaces, choice = job.target.spaces, job.brain.targets.get(job.target.name)
-    ram, flash = spaces["ram"].bytes - spaces["ram"].reserve, spaces["flash"].bytes
-    if choice is not None:
-        ram = min(ram, choice.budget.ram or ram)
-        flash = min(flash, choice.budget.flash or flash)
-    return ram, flash
+def budgets(job: Job, **used: int | None) -> dict[str, dict[str, Any]]:
+    """What the manifest allows on this target against what is used (None: not measured); only what it limits."""
+    limits = {name: getattr(job.choice.budget, name) for name in used}
+    return {
+        name: {"limit": limit, "used": used[name], "ok": None if used[name] is None else used[name] <= limit}
+        for name, limit in limits.items()
+        if limit is not None
+    }
 
 
-def constant_bytes(program: Program) -> int:
-    """Bytes of all constants, before packing."""
-    return sum(v.type.nbytes for v in program.graph.values.values() if v.role is Role.CONST)
-
-
-def _words(job: Job, ram: int) -> str:
-    space = job.target.spaces["ram"]
-    if ram == space.bytes - space.reserve and space.reserve:
-        return f"{ram:,} ({space.bytes:,} - {space.reserve:,} reserved for stack and board)"
-    return f"{ram:,}"
+def _room(job: Job, name: str) -> tuple[int, str]:
+    """(bytes, in words) of a space that may be taken: the machine's, or a smaller budget."""
+    space, budget = job.target.spaces[name], getattr(job.choice.budget, name)
+    free = space.bytes - space.reserve
+    if budget is not None and budget < free:
+        return budget, f"its budget is {budget:,}"
+    reserved = f" ({space.bytes:,} - {space.reserve:,} reserved for stack and board)" if space.reserve else ""
+    return free, f"has {free:,}{reserved}"
 
 
 def _advice(job: Job, program: Program) -> str:
@@ -56,23 +49,19 @@ def _advice(job: Job, program: Program) -> str:
     lines = list(_variants(job, program))
     if is_float(job.graph) and job.context.options.quantize != "int8":
         lines.append("quantise it: --quantize int8 --calibrate samples.npz needs about a quarter")
-    if job.request.io == "native" and any(program.graph.type(p).dtype.kind == "float" for p in _ports(program)):
-        lines.append("--io int8 makes the ports int8 too")
-    need, weights = program.plan.nbytes, constant_bytes(program)
-    roomy = [
-        t
-        for t in all_targets()
-        if need <= t.spaces["ram"].bytes - t.spaces["ram"].reserve and weights <= t.spaces["flash"].bytes
-    ]
-    boards = sorted((t for t in roomy if t.word < 64), key=lambda t: t.spaces["ram"].bytes)
-    if boards:
-        lines.append(f"a machine with more: {boards[0].name} ({boards[0].title})")
-    return "\n".join(lines) or "a smaller model"
-
-
-def _ports(program: Program) -> list[str]:
     entry = program.graph.entries[0]
-    return [*entry.inputs, *entry.outputs]
+    kinds = {program.graph.type(port).dtype.kind for port in (*entry.inputs, *entry.outputs)}
+    if job.request.io == "native" and "float" in kinds:
+        lines.append("--io int8 makes the ports int8 too")
+    need = {"ram": program.plan.nbytes, "flash": program.constant_bytes}
+    boards = [t for t in all_targets() if t.word < 64]
+    roomy = [t for t in boards if all(n <= t.spaces[s].bytes - t.spaces[s].reserve for s, n in need.items())]
+    if job.target in roomy:
+        lines.append(f"a larger budget in [target.{job.target.name}]: the machine itself has enough")
+    elif roomy:
+        best = min(roomy, key=lambda t: t.spaces["ram"].bytes)
+        lines.append(f"a machine with more: {best.name} ({best.title})")
+    return "\n".join(lines) or "a smaller model"
 
 
 def _variants(job: Job, program: Program) -> Iterator[str]:
@@ -86,6 +75,6 @@ def _variants(job: Job, program: Program) -> Iterator[str]:
             except BraincError:
                 continue
             saved = program.plan.nbytes - smaller.plan.nbytes
-            less = constant_bytes(program) - constant_bytes(smaller)
+            less = program.constant_bytes - smaller.constant_bytes
             if saved > 0 or less > 0:
                 yield f'use {name} variant "{variant}" ({-saved:+,} bytes of ram, {-less:+,} of flash)'

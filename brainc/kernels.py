@@ -23,7 +23,7 @@ from brainc.ir import Attr, Graph, Node, TensorType
 from brainc.resources import templates_dir
 from brainc.target import Target
 
-SCALARS = {
+_SCALARS = {
     "strides": ("SH", "SW"),
     "pads": ("PT", "PL", "PB", "PR"),
     "dilations": ("DH", "DW"),
@@ -56,6 +56,10 @@ class Kernel:
     inplace: tuple[str, ...]
     cost: str
 
+    @property
+    def stem(self) -> str:
+        return self.name.rpartition("/")[2]
+
 
 @dataclass(frozen=True, slots=True)
 class Choice:
@@ -74,6 +78,11 @@ class Verdict:
     kernel: Kernel
     failed: str
     cost: float | None
+
+
+def shown(kernel: Kernel, env: Mapping[str, Any]) -> dict[str, Any]:
+    """What the kernel's template may mention: what is baked in, and the lists of a variadic operand."""
+    return {k: v for k, v in env.items() if k in kernel.bake or k.endswith(("_names", "_shapes"))}
 
 
 def parse(text: str, name: str, path: Path, rank: int = 0) -> Kernel:
@@ -141,13 +150,10 @@ class KernelTable:
         self.optimize = optimize
         self.pins = pins or {}
         self._by_op: dict[str, list[Kernel]] = {}
-        found: list[Kernel] = []
-        if not portable:
-            for rank, (name, folder) in enumerate(zip(target.chain, target.folders, strict=True)):
-                found += scan(folder / "kernels", name, rank)
-        found += scan(templates_dir(), "c", len(target.chain))
-        for kernel in found:
-            self._by_op.setdefault(kernel.op, []).append(kernel)
+        own = [] if portable else [(f / "kernels", n) for f, n in zip(target.folders, target.chain, strict=True)]
+        for rank, (folder, name) in enumerate([*own, (templates_dir(), "c")]):
+            for kernel in scan(folder, name, rank):
+                self._by_op.setdefault(kernel.op, []).append(kernel)
 
     def candidates(self, op: str) -> list[Kernel]:
         return self._by_op.get(op, [])
@@ -165,11 +171,9 @@ class KernelTable:
         pinned = self.pins.get(node.name)
         if pinned and pinned != kernel.name:
             return f"pinned to {pinned}"
-        mismatch = _type_mismatch(kernel, graph, node)
-        if mismatch:
+        if mismatch := _type_mismatch(kernel, graph, node):
             return mismatch
-        absent = kernel.needs - self.target.features
-        if absent:
+        if absent := kernel.needs - self.target.features:
             return f"needs {', '.join(sorted(absent))}"
         if kernel.where and not evaluate(kernel.where, env):
             return f"where {kernel.where}"
@@ -177,10 +181,16 @@ class KernelTable:
 
     def choose(self, graph: Graph, node: Node) -> Choice:
         """The cheapest kernel that fits; none: an `UnsupportedError` that lists the near misses."""
-        passed = [v for v in self.explain(graph, node) if not v.failed]
+        verdicts = self.explain(graph, node)
+        passed = [v for v in verdicts if not v.failed]
         if not passed:
+            types = ", ".join(str(graph.type(i)) for i in node.operands)
+            near = "".join(f"\n  {v.kernel.name}: {v.failed}" for v in verdicts)
             with at(node=node.name, op=node.op):
-                raise UnsupportedError(self._no_match(graph, node), fix=_no_match_fix(self.target, node))
+                raise UnsupportedError(
+                    f"{self.target.name} has no kernel for {node.op}({types}){near}",
+                    fix=f"write targets/{self.target.name}/kernels/{node.op}/NAME.c.j2, or choose another target",
+                )
         env = environment(graph, node)
         best = min(passed, key=lambda v: (*self._merit(v, env), v.kernel.rank, v.kernel.name))
         assert best.cost is not None
@@ -195,16 +205,6 @@ class KernelTable:
     def has(self, graph: Graph, node: Node) -> bool:
         """Whether some kernel fits (a view needs none)."""
         return node.op == "reshape" or any(not v.failed for v in self.explain(graph, node))
-
-    def _no_match(self, graph: Graph, node: Node) -> str:
-        types = ", ".join(str(graph.type(i)) for i in node.operands)
-        lines = [f"{self.target.name} has no kernel for {node.op}({types})"]
-        lines += [f"  {v.kernel.name}: {v.failed}" for v in self.explain(graph, node)]
-        return "\n".join(lines)
-
-
-def _no_match_fix(target: Target, node: Node) -> str:
-    return f"write targets/{target.name}/kernels/{node.op}/NAME.c.j2, or choose another target"
 
 
 def environment(graph: Graph, node: Node) -> dict[str, Any]:
@@ -230,7 +230,7 @@ def environment(graph: Graph, node: Node) -> dict[str, Any]:
 
 
 def _scalars(name: str, value: Attr) -> dict[str, Any]:
-    names = SCALARS.get(name)
+    names = _SCALARS.get(name)
     return dict(zip(names, value, strict=True)) if names and isinstance(value, tuple) else {name: value}
 
 

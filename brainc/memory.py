@@ -54,6 +54,11 @@ class Plan:
     def nbytes(self) -> int:
         return self.arena + self.state
 
+    @property
+    def proof(self) -> str:
+        """What is known of smaller arenas, for people."""
+        return "no plan needs less" if self.optimal else f"no plan needs less than {self.lower_bound:,}"
+
 
 def plan(graph: Graph, choices: Mapping[str, Choice], *, align: int) -> Plan:
     """The plan of a READY graph; `align` bytes is the least alignment of anything (the target's word)."""
@@ -96,19 +101,17 @@ def _plan_entry(graph: Graph, entry: Entry, choices: Mapping[str, Choice], align
     problem = problem_of(graph, entry, choices, align)
     placement = planner.plan(problem)
     lives = planner.lifetimes(problem, placement.order)
-    home = _homes(graph, entry)
-    slots = {}
-    for name, block in home.items():
-        first, last = lives[block]
-        slots[name] = Slot(placement.offsets[block], graph.type(name).nbytes, first, last)
-    scratch = {}
-    for index, step in enumerate(placement.order):
-        if choices[step].scratch:
-            offset = placement.offsets[planner.scratch_name(step)]
-            scratch[step] = Slot(offset, choices[step].scratch, index, index)
+    slots = {
+        name: Slot(placement.offsets[block], graph.type(name).nbytes, *lives[block])
+        for name, block in _homes(graph, entry).items()
+    }
+    scratch = {
+        step: Slot(placement.offsets[planner.scratch_name(step)], choices[step].scratch, index, index)
+        for index, step in enumerate(placement.order)
+        if choices[step].scratch
+    }
     by_name = {n.name: n for n in entry.nodes}
-    nodes = tuple(by_name[name] for name in placement.order)
-    return EntryPlan(entry.name, nodes, slots, scratch, placement)
+    return EntryPlan(entry.name, tuple(by_name[n] for n in placement.order), slots, scratch, placement)
 
 
 def _homes(graph: Graph, entry: Entry) -> dict[str, str]:
@@ -146,20 +149,19 @@ def _overlaps(graph: Graph, node: Node, choice: Choice, home: Mapping[str, str])
             if x in operands:
                 x_bytes = graph.type(node.inputs[names.index(x)]).nbytes
                 y_bytes = graph.type(node.outputs[0]).nbytes
-                distance = row_distance(rows, y_bytes, count, first, x_bytes, choice)
-                found.append(Overlap(operands[x], y, distance))
+                found.append(Overlap(operands[x], y, _row_distance(rows, y_bytes, count, first, x_bytes, choice)))
     readers = [home.get(i) for i in node.operands]
     return [o for o in found if o.x != o.y and readers.count(o.x) == 1]
 
 
 def _element_distance(graph: Graph, node: Node, index: int) -> int:
-    """The same for a kernel that reads element i before it writes element i, in ascending order."""
+    """How far behind y's start x must begin for a kernel that reads element i, then writes it, ascending."""
     x, y = graph.type(node.inputs[index]), graph.type(node.outputs[0])
     return max(0, y.size * (y.dtype.nbytes - x.dtype.nbytes))
 
 
-def row_distance(rows: int, y_bytes: int, count: str, first: str, x_bytes: int, choice: Choice) -> int:
-    """How far behind y's start x must begin, so that no row of y is written over a row of x still needed.
+def _row_distance(rows: int, y_bytes: int, count: str, first: str, x_bytes: int, choice: Choice) -> int:
+    """The same for a kernel by the row: no row of y is written over a row of x that is still needed.
 
     Row r of y ends at (r + 1) * y_row; the first row of x that it or a later one reads is at first(r) * x_row.
     """
@@ -183,18 +185,16 @@ def _after_state(graph: Graph, entry: Entry) -> tuple[tuple[str, str], ...]:
     return tuple(dict.fromkeys(pairs))
 
 
-def peak(graph: Graph, plan: Plan, choices: Mapping[str, Choice]) -> str:
+def peak(plan: Plan, choices: Mapping[str, Choice]) -> str:
     """The step that needs most, with what is alive there: the sentence for those who must fit it."""
     entry = max(plan.entries, key=lambda e: e.placement.nbytes)
-    steps = entry.placement.order
-    blocks: dict[int, list[tuple[str, int]]] = {index: [] for index in range(len(steps))}
-    seen: set[tuple[int, int]] = set()
-    for name, slot in entry.slots.items():
-        if (slot.offset, slot.first) not in seen:
-            seen.add((slot.offset, slot.first))
-            for index in range(slot.first, min(slot.last, len(steps) - 1) + 1):
-                blocks[index].append((name, slot.nbytes))
-    worst = max(blocks, key=lambda i: sum(n for _, n in blocks[i]) + choices[steps[i]].scratch)
-    parts = [f"{name} {nbytes:,}" for name, nbytes in sorted(blocks[worst], key=lambda b: -b[1])]
-    scratch = choices[steps[worst]].scratch
-    return f"at {steps[worst]}: " + " + ".join(parts + ([f"scratch {scratch:,}"] if scratch else []))
+
+    def alive(index: int, step: str) -> list[tuple[int, str]]:
+        slots = [(name, s) for name, s in entry.slots.items() if s.first <= index <= s.last]
+        told = {(s.offset, s.first): (s.nbytes, name) for name, s in reversed(slots)}  # a view with its operand
+        scratch = choices[step].scratch
+        return sorted(told.values(), reverse=True) + ([(scratch, "scratch")] if scratch else [])
+
+    steps = [(step, alive(index, step)) for index, step in enumerate(entry.placement.order)]
+    worst, blocks = max(steps, key=lambda s: sum(nbytes for nbytes, _ in s[1]))
+    return f"at {worst}: " + " + ".join(f"{name} {nbytes:,}" for nbytes, name in blocks)

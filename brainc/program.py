@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from brainc import ops
 from brainc.expressions import evaluate
-from brainc.ir import Graph, Node
+from brainc.ir import Graph, Node, Role
 from brainc.kernels import Choice, environment
 from brainc.memory import Plan
 from brainc.target import Target
@@ -28,12 +28,22 @@ class Program:
     def name(self) -> str:
         return self.graph.name
 
+    @property
+    def steps(self) -> Iterator[Node]:
+        """The nodes of every entry as they run."""
+        return (node for entry in self.plan.entries for node in entry.nodes)
+
+    @property
+    def work(self) -> int:
+        """Multiply-accumulates of all nodes."""
+        return sum(map(self.macs, self.graph.nodes()))
+
+    @property
+    def constant_bytes(self) -> int:
+        """Bytes of all constants, before packing."""
+        return sum(v.type.nbytes for v in self.graph.values.values() if v.role is Role.CONST)
+
     def macs(self, node: Node) -> int:
-        """Multiply-accumulates of one node."""
-        return macs(self.graph, node)
-
-
-def macs(graph: Graph, node: Node) -> int:
-    """Multiply-accumulates of a node, by its op's formula."""
-    formula = ops.get(node.op).macs
-    return 0 if formula == "0" else int(evaluate(formula, environment(graph, node)))
+        """Multiply-accumulates of a node, by its op's formula."""
+        formula = ops.get(node.op).macs
+        return 0 if formula == "0" else int(evaluate(formula, environment(self.graph, node)))

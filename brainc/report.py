@@ -6,34 +6,33 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import combinations, cycle
 from typing import Any
 
 from rich.table import Table
 
 from brainc.kernels import KernelTable
-from brainc.memory import EntryPlan
+from brainc.memory import EntryPlan, Slot
 from brainc.program import Program
 from brainc.quality import Quality
 
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 _ROWS, _SHARED = 24, "▚"
-_Home = tuple[str, str, int, int, int, int]  # letter, name, offset, bytes, first step, last step
+_Home = tuple[str, str, Slot]  # letter, name, place
 POOR_DB = 10.0  # below this a layer has lost more than a third of its signal's amplitude
 
 
-def plan_lines(program: Program, weights: int) -> Iterator[str]:
+def plan_lines(program: Program) -> Iterator[str]:
     """The plan in a few lines: what `build` prints."""
-    plan, target = program.plan, program.target
-    work = sum(program.macs(n) for n in program.graph.nodes())
-    proof = "no plan needs less" if plan.optimal else f"at best {plan.lower_bound:,}"
+    plan = program.plan
     greedy = max(e.placement.greedy_bytes for e in plan.entries)
-    yield f"{program.name} for {target.title}"
-    yield f"  work     {work:,} multiply-accumulates in {sum(len(e.nodes) for e in plan.entries)} steps"
-    yield f"  arena    {plan.arena:,} bytes ({proof}; greedy: {greedy:,})"
+    yield f"{program.name} for {program.target.title}"
+    yield f"  work     {program.work:,} multiply-accumulates in {sum(1 for _ in program.steps)} steps"
+    yield f"  arena    {plan.arena:,} bytes ({plan.proof}; greedy: {greedy:,})"
     if plan.state:
         yield f"  state    {plan.state:,} bytes"
-    yield f"  weights  {weights:,} bytes"
+    yield f"  weights  {program.constant_bytes:,} bytes"
     for note in program.notes:
         yield f"  note     {note}"
 
@@ -41,13 +40,16 @@ def plan_lines(program: Program, weights: int) -> Iterator[str]:
 def picture(program: Program) -> Iterator[str]:
     """Who lives where, when: bytes upwards, steps to the right, a letter a value."""
     for entry in program.plan.entries:
-        yield from _entry_picture(program, entry)
+        yield from _entry_picture(entry)
+    if program.plan.states:
+        yield f"state: {program.plan.state:,} bytes, always taken"
+    for name, slot in program.plan.states.items():
+        yield f"     {_span(slot)} {name}"
 
 
-def _entry_picture(program: Program, entry: EntryPlan) -> Iterator[str]:
-    total, steps = max(entry.placement.nbytes, 1), max(len(entry.nodes), 1)
-    homes = _homes(program, entry)
-    rows = min(_ROWS, total)
+def _entry_picture(entry: EntryPlan) -> Iterator[str]:
+    total, steps = entry.placement.nbytes, max(len(entry.nodes), 1)
+    homes, rows = _homes(entry), min(_ROWS, total)
     shared = False
     yield f"entry {entry.name}: {total:,} bytes, least possible {entry.placement.lower_bound:,}"
     for row in range(rows - 1, -1, -1):
@@ -56,65 +58,69 @@ def _entry_picture(program: Program, entry: EntryPlan) -> Iterator[str]:
         shared = shared or _SHARED in cells
         yield f"{low:>9,} ┤{''.join(cell * 2 for cell in cells)}"
     yield " " * 10 + "└" + "──" * steps + "> steps"
-    for letter, name, offset, nbytes, first, last in homes:
-        span = f"step {first}" if first == last else f"steps {first}-{last}"
-        yield f"  {letter}  {offset:>8,} .. {offset + nbytes:<8,} {span:12} {name}"
+    for letter, name, slot in homes:
+        when = f"step {slot.first}" if slot.first == slot.last else f"steps {slot.first}-{slot.last}"
+        yield f"  {letter}  {_span(slot)} {when:12} {name}"
     if shared:
         yield f"  {_SHARED}  written over what is being used up"
+
+
+def _span(slot: Slot) -> str:
+    return f"{slot.offset:>8,} .. {slot.offset + slot.nbytes:<8,}"
 
 
 def _cell(homes: list[_Home], low: int, high: int, step: int) -> str:
     """Who has most of the bytes low..high during a step; shared if two have the same byte."""
     inside = []
-    for letter, _, offset, nbytes, first, last in homes:
-        start, end = max(low, offset), min(high, offset + nbytes)
-        if first <= step <= last and start < end:
+    for letter, _, slot in homes:
+        start, end = max(low, slot.offset), min(high, slot.offset + slot.nbytes)
+        if slot.first <= step <= slot.last and start < end:
             inside.append((end - start, letter, start, end))
     inside.sort(reverse=True)
-    for index, (_, _, start, end) in enumerate(inside):
-        if any(start < other[3] and other[2] < end for other in inside[index + 1 :]):
-            return _SHARED
+    if any(a[2] < b[3] and b[2] < a[3] for a, b in combinations(inside, 2)):
+        return _SHARED
     return inside[0][1] if inside else " "
 
 
-def _homes(program: Program, entry: EntryPlan) -> list[_Home]:
-    """(letter, name, offset, bytes, first, last) of every block and scratch, views told once."""
-    seen: dict[tuple[int, int, int], str] = {}
-    for name, slot in entry.slots.items():
-        key = (slot.offset, slot.first, slot.last)
-        if key not in seen or entry.slots[seen[key]].nbytes < slot.nbytes:
-            seen[key] = name
-    rows = [(name, entry.slots[name]) for name in seen.values()]
-    rows += [(f"scratch of {name}", slot) for name, slot in entry.scratch.items()]
+def _homes(entry: EntryPlan) -> list[_Home]:
+    """Every block and scratch under a letter, by first step and offset; views told once, by the largest."""
+    named: dict[tuple[int, int, int], tuple[str, Slot]] = {}
+    for name, slot in sorted(entry.slots.items(), key=lambda item: -item[1].nbytes):
+        named.setdefault((slot.offset, slot.first, slot.last), (name, slot))
+    rows = [*named.values(), *((f"scratch of {name}", slot) for name, slot in entry.scratch.items())]
     rows.sort(key=lambda r: (r[1].first, r[1].offset))
-    return [
-        (_LETTERS[i % len(_LETTERS)], name, s.offset, s.nbytes, s.first, s.last) for i, (name, s) in enumerate(rows)
-    ]
+    return [(letter, *row) for letter, row in zip(cycle(_LETTERS), rows, strict=False)]
 
 
 def kernel_lines(program: Program, table: KernelTable) -> Iterator[str]:
     """Why each node got its kernel, and what spoke against the others."""
-    for node in program.plan.entries[0].nodes:
+    for node in program.steps:
         chosen = program.choices[node.name]
         yield f"{node.name}  {node.op}: {chosen.kernel.name} (cost {chosen.cost:,.0f})"
         for verdict in table.explain(program.graph, node):
             if verdict.kernel.name != chosen.kernel.name:
-                why = verdict.failed or f"dearer: {verdict.cost:,.0f}"
+                why = verdict.failed or f"fits too, cost {verdict.cost:,.0f}"
                 yield f"    not {verdict.kernel.name}: {why}"
 
 
 def cost_table(program: Program) -> Table:
     """Work and memory of each step."""
-    table = Table(title=f"{program.name} on {program.target.name}", box=None)
-    for heading in ("step", "op", "kernel"):
-        table.add_column(heading, overflow="fold")
-    for heading in ("MACs", "cost", "bytes out"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for node in program.plan.entries[0].nodes:
+    title = f"{program.name} on {program.target.name}"
+    table = _table(title, ("step", "op", "kernel"), ("MACs", "cost", "bytes out"))
+    for node in program.steps:
         choice = program.choices[node.name]
         size = sum(program.graph.type(o).nbytes for o in node.outputs)
         cells = (f"{program.macs(node):,}", f"{choice.cost:,.0f}", f"{size:,}")
         table.add_row(node.name, node.op, choice.kernel.name, *cells)
+    return table
+
+
+def _table(title: str, words: Iterable[str], figures: Iterable[str]) -> Table:
+    table = Table(title=title, box=None)
+    for heading in words:
+        table.add_column(heading, overflow="fold")
+    for heading in figures:
+        table.add_column(heading, justify="right", no_wrap=True)
     return table
 
 
@@ -127,7 +133,7 @@ def number(value: float | int | None, unit: str = "") -> str:
 
 
 def bench_lines(figures: Mapping[str, Any]) -> Iterator[str]:
-    """A bench result in a few lines."""
+    """A bench result in a few lines; `budget` as `fit.budgets` gives it."""
     ram, flash = figures["ram_bytes"], figures["flash_bytes"]
     yield f"{figures['brain']} on {figures['target']}  ({figures['toolchain']})"
     for name, entry in figures["entries"].items():
@@ -137,9 +143,14 @@ def bench_lines(figures: Mapping[str, Any]) -> Iterator[str]:
             if entry[key] is not None
         ]
         yield f"  {name:8} {', '.join(measured) or 'not measured'} for {entry['macs']:,} MACs"
-    parts = f"arena {ram['arena']:,} + state {ram['state']:,} + stack {number(ram['stack'])}"
+    parts = " + ".join(
+        f"{k} {number(ram[k])}" for k in ("arena", "state", "static", "stack") if k != "static" or ram[k]
+    )
     yield f"  ram      {number(ram['total'])} = {parts}"
     yield f"  flash    {flash['total']:,} = weights {flash['weights']:,} + code {flash['code']:,}"
+    for name, b in figures["budget"].items():
+        verdict = {True: "ok", None: "not measured"}.get(b["ok"]) or f"OVER by {b['used'] - b['limit']:,}"
+        yield f"  budget   {name} {number(b['used'])} of {b['limit']:,}: {verdict}"
 
 
 def quality_data(found: Quality) -> dict[str, Any]:
@@ -167,12 +178,9 @@ def quality_lines(target: str, found: Quality) -> Iterator[str | Table]:
 def layer_table(figures: Mapping[str, Any]) -> Table:
     """Cost per layer, as measured."""
     rows = figures["layers"]
-    unit = "cycles" if rows and "cycles" in rows[0] else "instructions"
-    table = Table(title=f"{figures['brain']} on {figures['target']}, per layer", box=None)
-    for heading in ("layer", "kernel"):
-        table.add_column(heading, overflow="fold")
-    for heading in ("MACs", unit, "per MAC"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    unit = "cycles" if any(row["cycles"] is not None for row in rows) else "instructions"
+    title = f"{figures['brain']} on {figures['target']}, per layer"
+    table = _table(title, ("layer", "kernel"), ("MACs", unit, "per MAC"))
     for row in rows:
         cost, macs = row[unit], row["macs"]
         each = f"{cost / macs:.2f}" if cost is not None and macs else ""

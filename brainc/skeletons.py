@@ -74,19 +74,10 @@ def _kernel(name: str) -> Mapping[str, bytes]:
     portable = [k for k in kernels.scan(templates_dir(), "c", 0) if k.op == meaning.name]
     if not portable:
         raise UserError(f"op {op} needs no kernel", fix="choose an op that computes something")
-    base = max(portable, key=lambda k: _likeness(_stem(k), file))
+    base = max(portable, key=lambda k: len(k.stem) * file.startswith(k.stem))  # `i8` for `i8_fast`
     head, mark, body = base.path.read_text(encoding="utf-8").partition("---*/\n")
     note = f"/* Begun as a copy of {base.name}, which it now stands before on {machine.name}. */\n"
     return {f"targets/{machine.name}/kernels/{op}/{file}.c.j2": f"{head}{mark}{note}{body}".encode()}
-
-
-def _stem(kernel: kernels.Kernel) -> str:
-    return kernel.path.name.removesuffix(".c.j2")
-
-
-def _likeness(stem: str, file: str) -> int:
-    """How well a portable kernel's file answers to the new one's name: `i8` to `i8_fast`."""
-    return len(stem) if file.startswith(stem) else 0
 
 
 def _filled(kind: str, name: str) -> Mapping[str, bytes]:

@@ -6,7 +6,7 @@ parameter list exists in one place; equal kernels with equal baked values become
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +14,10 @@ from brainc import __version__, ops
 from brainc.c_names import Names, port_names
 from brainc.dtypes import DTYPES, of_numpy
 from brainc.ir import Entry, Graph, Node, Role, TensorType
-from brainc.kernels import Choice, Kernel
+from brainc.kernels import Choice, Kernel, shown
 from brainc.memory import EntryPlan
 from brainc.program import Program
-from brainc.weights import BLOB_BYTES, Packed, as_text, blob, c_float, pack
+from brainc.weights import BLOB_BYTES, Packed, as_text, blob, c_float, folded, pack
 
 _ALIGN_TYPES = {1: "uint8_t", 2: "uint16_t", 4: "uint32_t", 8: "uint64_t"}
 
@@ -34,11 +34,11 @@ class KernelView:
 
 @dataclass(frozen=True, slots=True)
 class PortView:
-    """A port as the header shows it."""
+    """A port as C shows it; `macro` begins the names of its constants."""
 
     direction: str
     cname: str
-    upper: str
+    macro: str
     ctype: str
     count: int
     nbytes: int
@@ -50,11 +50,13 @@ class PortView:
 
 @dataclass(frozen=True, slots=True)
 class ConstView:
-    """A constant as C shows it: a declaration, or an array."""
+    """A constant as C shows it; no lines where its numbers are in the blob."""
 
-    head: str
+    note: str
+    ctype: str
+    symbol: str
+    count: int
     lines: tuple[str, ...]
-    tail: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +73,9 @@ class EntryView:
 
     name: str
     params: str
-    copy_in: tuple[str, ...]
+    inputs: tuple[PortView, ...]
+    outputs: tuple[PortView, ...]
     steps: tuple[StepView, ...]
-    copy_out: tuple[str, ...]
 
 
 class Viewer:
@@ -89,41 +91,36 @@ class Viewer:
         self.constants: dict[str, Packed] = {}
         self.functions: dict[tuple[object, ...], KernelView] = {}
         self._function_names = Names(self.ports.values())
-        self.blobbed = self._wants_blob()
+        self.blobbed = "far" in program.target.features or program.constant_bytes > BLOB_BYTES
 
     def _port_names(self) -> dict[str, str]:
         entries = self.graph.entries
         reserved = [*(e.name for e in entries), *(d.c for d in DTYPES.values())]
         return port_names([p for e in entries for p in (*e.inputs, *e.outputs)], reserved)
 
-    def _wants_blob(self) -> bool:
-        total = sum(v.type.nbytes for v in self.graph.values.values() if v.role is Role.CONST)
-        return "far" in self.program.target.features or total > BLOB_BYTES
-
     # -- kernels ------------------------------------------------------------------------------------
 
     def call(self, node: Node, plan: EntryPlan) -> str:
         """The C statement that runs a node."""
         choice = self.program.choices[node.name]
-        arguments = ", ".join(argument for _, argument in self._arguments(node, choice, plan))
-        return f"{self.function(node, choice)}({arguments});"
+        fn = self.function(node, choice)
+        return f"{fn}({_listed([a for _, a in self._arguments(node, choice, plan)], len(fn))});"
 
     def function(self, node: Node, choice: Choice) -> str:
         """The name of the C function for this kernel, these baked values and parameters; rendered once."""
         kernel = choice.kernel
         parameters = tuple(parameter for parameter, _ in self._arguments(node, choice, None))
-        baked = tuple((b, repr(choice.env.get(b))) for b in (*kernel.bake, *_lists(choice)))
-        key = (kernel.name, baked, parameters)
+        key = (kernel.name, repr(shown(kernel, choice.env)), parameters)
         if key not in self.functions:
-            stem = kernel.path.name.removesuffix(".c.j2")
-            fn = self._function_names.of(f"{kernel.op}_{stem}_{len(self.functions)}")
-            self.functions[key] = KernelView(kernel, choice.env, fn, ", ".join(parameters) or "void")
+            fn = self._function_names.of(f"{kernel.op}_{kernel.stem}_{len(self.functions)}")
+            params = _listed(parameters, len(f"static void {fn}")) or "void"
+            self.functions[key] = KernelView(kernel, choice.env, fn, params)
         return self.functions[key].fn
 
     def _arguments(self, node: Node, choice: Choice, plan: EntryPlan | None) -> list[tuple[str, str]]:
         """(parameter, argument) of all that is not baked in; without a plan only the parameters count."""
-        shown = [a for a in choice.kernel.args if a not in choice.kernel.bake]
-        return [pair for a in shown for pair in self._argument(node, choice, a, plan)]
+        kernel = choice.kernel
+        return [p for a in kernel.args if a not in kernel.bake for p in self._argument(node, choice, a, plan)]
 
     def _argument(self, node: Node, choice: Choice, arg: str, plan: EntryPlan | None) -> list[tuple[str, str]]:
         """What `arg` of a kernel's head is in C, as (parameter, argument); several for a variadic operand."""
@@ -166,8 +163,9 @@ class Viewer:
         """The constant operand `arg` (value `name`) as this kernel wants it stored; each kept once."""
         recipe = choice.kernel.pack.get(arg, "")
         known = {o.name: i for o, i in zip(ops.get(node.op).inputs, node.inputs, strict=False)}
-        merged = {o: i for o, i in known.items() if self.graph.is_const(i)} if recipe else {}
-        key = f"{name} {recipe} {merged} {_recipe_env(choice) if recipe else ''}"
+        merged = {o: i for o, i in known.items() if self.graph.is_const(i)}
+        sizes = sorted((k, v) for k, v in choice.env.items() if isinstance(v, int))
+        key = f"{name} {recipe} {merged} {sizes}" if recipe else name
         if key not in self.constants:
             array = self.graph.array(name)
             if recipe:
@@ -180,50 +178,50 @@ class Viewer:
             self.constants[key] = Packed(symbol, dtype, array, note)
         return self.constants[key]
 
-    def constant_views(self) -> Iterable[ConstView]:
+    def constant_views(self) -> Iterator[ConstView]:
         for c in self.constants.values():
-            above = f"/* {comment(c.note)} */\n"
-            if self.blobbed:
-                yield ConstView(f"{above}extern const {c.dtype.c} {c.symbol}[];", (), "")
-            else:
-                head = f"{above}BR_CONST({c.dtype.c}, {c.symbol}, {c.array.size}) = {{"
-                yield ConstView(head, tuple(as_text(c.array)), "};")
+            lines = () if self.blobbed else tuple(as_text(c.array))
+            yield ConstView(comment(c.note), c.dtype.c, c.symbol, c.array.size, lines)
 
     # -- entries ------------------------------------------------------------------------------------
 
     def entry(self, entry: Entry, plan: EntryPlan) -> EntryView:
-        steps = []
-        for index, node in enumerate(plan.nodes):
-            call = self.call(node, plan)
-            if self.trace:
-                call += f"\n    br_host_mark({index});"
-            if self.trace == "dump":
-                sizes = [(self.place(o, plan), self.graph.type(o).nbytes) for o in node.outputs]
-                call += "".join(f"\n    br_host_write({at}, {n});" for at, n in sizes)
-            steps.append(StepView(self.note(node, plan), call))
-        copy_in = tuple(self._copy_in(p, plan) for p in entry.inputs)
-        copy_out = tuple(self._copy_out(p, plan) for p in entry.outputs)
-        return EntryView(entry.name, self.entry_params(entry), copy_in, tuple(steps), copy_out)
+        inputs, outputs = self.ports_of(entry, plan)
+        ins = [f"const {p.ctype} {p.cname}[{p.macro}_LEN]" for p in inputs]
+        outs = [f"{p.ctype} {p.cname}[{p.macro}_LEN]" for p in outputs]
+        params = _listed([f"{self.name}_t *brain", *ins, *outs], len(f"void {self.name}_{entry.name}"))
+        steps = tuple(self._step(index, node, plan) for index, node in enumerate(plan.nodes))
+        return EntryView(entry.name, params, inputs, outputs, steps)
 
-    def entry_params(self, entry: Entry) -> str:
-        ins = [f"const {self.graph.type(p).dtype.c} {self._array(p)}" for p in entry.inputs]
-        outs = [f"{self.graph.type(p).dtype.c} {self._array(p)}" for p in entry.outputs]
-        return ", ".join([f"{self.name}_t *brain", *ins, *outs])
+    def _step(self, index: int, node: Node, plan: EntryPlan) -> StepView:
+        lines = [self.call(node, plan)]
+        if self.trace:
+            lines.append(f"br_host_mark({index});")
+        if self.trace == "dump":
+            sizes = [(self.place(o, plan), self.graph.type(o).nbytes) for o in node.outputs]
+            lines += [f"br_host_write({at}, {nbytes});" for at, nbytes in sizes]
+        return StepView(self.note(node, plan), "\n    ".join(lines))
 
-    def _array(self, port: str) -> str:
-        return f"{self.ports[port]}[{self.name.upper()}_{self.ports[port].upper()}_LEN]"
+    def ports_of(self, entry: Entry, plan: EntryPlan) -> tuple[tuple[PortView, ...], tuple[PortView, ...]]:
+        """Inputs and outputs of an entry."""
+        inputs = tuple(self._port(p, "input", plan) for p in entry.inputs)
+        return inputs, tuple(self._port(p, "output", plan) for p in entry.outputs)
 
-    def _copy_in(self, port: str, plan: EntryPlan) -> str:
-        cname, kind = self.ports[port], self.graph.type(port).dtype.c
-        offset, nbytes = plan.slots[port].offset, self.graph.type(port).nbytes
-        return f"if ({cname} != AT({kind}, {offset})) {{\n        memcpy(m + {offset}, {cname}, {nbytes});\n    }}"
-
-    def _copy_out(self, port: str, plan: EntryPlan) -> str:
-        cname, kind = self.ports[port], self.graph.type(port).dtype.c
-        offset, nbytes = plan.slots[port].offset, self.graph.type(port).nbytes
-        return (
-            f"if ({cname} != NULL && {cname} != AT({kind}, {offset})) {{\n"
-            f"        memcpy({cname}, m + {offset}, {nbytes});\n    }}"
+    def _port(self, port: str, direction: str, plan: EntryPlan) -> PortView:
+        type_, cname = self.graph.type(port), self.ports[port]
+        quant = type_.quant if type_.dtype.is_integer else None
+        note = f"{port} {type_}" if port != cname else str(type_)
+        return PortView(
+            direction=direction,
+            cname=cname,
+            macro=f"{self.name}_{cname}".upper(),
+            ctype=type_.dtype.c,
+            count=type_.size,
+            nbytes=type_.nbytes,
+            scale=c_float(quant.scale[0]) if quant else "",
+            zero=quant.zero[0] if quant else 0,
+            offset=plan.slots[port].offset,
+            note=comment(note),
         )
 
     def place(self, name: str, plan: EntryPlan | None, kind: str = "") -> str:
@@ -238,48 +236,28 @@ class Viewer:
         ins = [i for i in node.operands if not self.graph.is_const(i)]
         shapes = ", ".join(str(self.graph.type(i)) for i in ins)
         outs = ", ".join(str(self.graph.type(o)) for o in node.outputs)
-        macs = self.program.macs(node)
-        work = f"  {macs:,} MACs" if macs else ""
-        where = ""
-        if node.outputs and node.outputs[0] in plan.slots:
-            slot = plan.slots[node.outputs[0]]
-            where = f"  at {slot.offset}..{slot.offset + slot.nbytes}"
+        work = f"  {macs:,} MACs" if (macs := self.program.macs(node)) else ""
+        slots = [plan.slots[o] for o in node.outputs[:1] if o in plan.slots]
+        where = "".join(f"  at {s.offset}..{s.offset + s.nbytes}" for s in slots)
         return comment(f"{node.name}: {node.op} {shapes} -> {outs}{work}{where}")
 
-    def states(self, plan_align: int) -> tuple[str, ...]:
+    def states(self) -> Iterator[str]:
         """Statements that put every state to its start."""
-        lines = []
         for name, slot in self.program.plan.states.items():
             value = self.graph.values[name]
-            zero = value.type.quant.zero[0] if value.type.quant else 0
             if value.const is None:
-                lines.append(f"memset(m + {slot.offset}, {zero & 0xFF}, {slot.nbytes});")
+                zero = value.type.quant.zero[0] if value.type.quant else 0
+                yield f"memset(m + {slot.offset}, {zero & 0xFF}, {slot.nbytes});"
             else:
-                packed = Packed(self.symbols.of(f"{name}_start"), value.type.dtype, value.array(), f"{name} at start")
-                self.constants[f"{name} start"] = packed
-                cref = f"BR_CREF({packed.symbol})"
-                lines.append(f"br_copy_flash(m + {slot.offset}, {cref}, {slot.nbytes});")
-        return tuple(lines)
-
-    def port_view(self, port: str, direction: str, plan: EntryPlan) -> PortView:
-        type_, cname = self.graph.type(port), self.ports[port]
-        quant = type_.quant if type_.dtype.is_integer else None
-        scale = c_float(quant.scale[0]) if quant else ""
-        note = f"{port} {type_}" if port != cname else str(type_)
-        offset = plan.slots[port].offset
-        zero = quant.zero[0] if quant else 0
-        return PortView(
-            direction, cname, cname.upper(), type_.dtype.c, type_.size, type_.nbytes, scale, zero, offset, comment(note)
-        )
+                symbol = self.symbols.of(f"{name}_start")
+                self.constants[f"{name} start"] = Packed(symbol, value.type.dtype, value.array(), f"{name} at start")
+                yield f"br_copy_flash(m + {slot.offset}, BR_CREF({symbol}), {slot.nbytes});"
 
 
-def _lists(choice: Choice) -> tuple[str, ...]:
-    """Names of list variables (variadic operands) that a template may also use."""
-    return tuple(k for k in choice.env if k.endswith(("_names", "_shapes")))
-
-
-def _recipe_env(choice: Choice) -> str:
-    return repr(sorted((k, v) for k, v in choice.env.items() if isinstance(v, int)))
+def _listed(words: Sequence[str], taken: int) -> str:
+    """Parameters or arguments after `taken` characters of their line, which is broken where it grows long."""
+    lines = folded([f"{word}," for word in words], " ", taken)
+    return "\n        ".join(lines).removesuffix(",")
 
 
 def _ctype(kind: str, type_: TensorType) -> str:
@@ -292,69 +270,48 @@ def comment(text: str) -> str:
     return plain.replace("\\", "/").replace("*/", "* /").replace("/*", "/ *")
 
 
-def uses_float(program: Program) -> bool:
-    """Whether any kernel of the program computes with floats."""
-    kernels = [c.kernel for c in program.choices.values()]
-    return any(t.startswith("f") for k in kernels for t in (*k.ins, *k.outs))
-
-
 def brain_view(program: Program, trace: str = "") -> dict[str, Any]:
     """Everything the skeleton templates show."""
     viewer = Viewer(program, trace)
     graph, plan = program.graph, program.plan
     entries = [viewer.entry(e, p) for e, p in zip(graph.entries, plan.entries, strict=True)]
+    states = list(viewer.states())
     align = max([plan.align, *(v.type.dtype.nbytes for v in graph.values.values() if v.role is not Role.CONST)])
-    states = viewer.states(align)
-    ports = [
-        viewer.port_view(name, direction, p)
-        for e, p in zip(graph.entries, plan.entries, strict=True)
-        for direction, names in (("input", e.inputs), ("output", e.outputs))
-        for name in names
-    ]
     constants = list(viewer.constants.values())
     data, places = blob(constants) if viewer.blobbed else (b"", [])
-    total = sum(c.array.nbytes for c in constants)
+    total = f"{sum(c.array.nbytes for c in constants):,} bytes"
+    arena = f"arena {plan.arena:,} bytes ({plan.proof})"
+    far = "far" in program.target.features
     return {
         "name": program.name,
         "upper": program.name.upper(),
         "version": __version__,
         "target": program.target.name,
-        "title": f"the brain {program.name}",
-        "about": _about(program),
-        "ports": ports,
+        "title": comment(program.target.title),
+        "about": [
+            f"{program.work:,} multiply-accumulates; {arena}; constants {total}.",
+            *(f"{comment(note)}." for note in program.notes),
+        ],
+        "ports": [port for entry in entries for port in (*entry.inputs, *entry.outputs)],
         "ram": -(-max(plan.nbytes, 1) // align) * align,
         "ram_note": f"arena {plan.arena}" + (f", state {plan.state}" if plan.state else ""),
         "align_type": _ALIGN_TYPES[align],
         "entries": entries,
         "kernels": list(viewer.functions.values()),
         "constants": list(viewer.constant_views()),
-        "weight_note": f"{total:,} bytes in {len(constants)} tensors",
+        "weight_note": f"{total} in {len(constants)} tensors",
         "states": states,
         "traced": bool(trace),
         "blob": data,
-        "places": [{"symbol": s, "offset": o, "nbytes": n} for s, o, n in places],
-        "weight_section": _weight_section(program),
+        "places": places,
+        # "ax": else the linker takes far flash for data
+        "weight_section": '.section .brainc.far, "ax", @progbits' if far else ".section .rodata",
     }
-
-
-def _about(program: Program) -> list[str]:
-    work = sum(program.macs(n) for n in program.graph.nodes())
-    plan = program.plan
-    proof = "the least possible" if plan.optimal else f"no plan needs less than {plan.lower_bound}"
-    return [f"{work:,} multiply-accumulates a step; arena {plan.arena:,} bytes ({proof})."]
-
-
-def _weight_section(program: Program) -> str:
-    if "far" in program.target.features:
-        return '.section .brainc.far, "ax", @progbits'  # ax: else the linker takes it for data
-    return ".section .rodata"
 
 
 def harness_view(program: Program, *, empty: bool = False) -> dict[str, Any]:
     """What the test program around a brain shows."""
-    viewer = Viewer(program)
-    entry, plan = program.graph.entries[0], program.plan.entries[0]
-    ins = [viewer.port_view(p, "input", plan) for p in entry.inputs]
-    outs = [viewer.port_view(p, "output", plan) for p in entry.outputs]
+    entry = program.graph.entries[0]
+    ins, outs = Viewer(program).ports_of(entry, program.plan.entries[0])
     args = "".join(f", {program.name}_{p.cname}(&brain)" for p in ins) + ", NULL" * len(outs)
     return {"name": program.name, "inputs": ins, "outputs": outs, "entry": entry.name, "args": args, "empty": empty}

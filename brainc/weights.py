@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import pkgutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -25,7 +25,7 @@ from brainc.expressions import Env
 from brainc.target import Target
 
 BLOB_BYTES = 256_000
-BLOB_ALIGN = 16
+_COLUMNS = 106
 Pack = Callable[..., Array]
 
 
@@ -68,7 +68,7 @@ def pack(target: Target, recipe: str, operands: Mapping[str, Array], env: Env) -
     name, _, rest = recipe.partition("(")
     function = _packs(target.folders).get(name.strip())
     wanted = [a.strip() for a in rest.rstrip(") ").split(",") if a.strip()]
-    if function is None or any(a not in operands for a in wanted):
+    if function is None or not set(wanted) <= set(operands):
         raise KernelError(f"cannot pack constants by {recipe!r}", fix="see brainc/packs for what there is")
     packed = np.ascontiguousarray(function(*(operands[a] for a in wanted), env))
     if of_numpy(packed.dtype) is None:
@@ -77,15 +77,20 @@ def pack(target: Target, recipe: str, operands: Mapping[str, Array], env: Env) -
 
 
 def as_text(array: Array) -> Iterable[str]:
-    """The numbers of a constant as lines of C, at most about a hundred columns wide."""
+    """The numbers of a constant as lines of C."""
     flat = array.reshape(-1)
     words = [c_float(v) for v in flat] if array.dtype.kind == "f" else [_c_int(int(v)) for v in flat]
-    line = ""
+    return folded(word + "," for word in words)
+
+
+def folded(words: Iterable[str], gap: str = "", taken: int = 0) -> Iterator[str]:
+    """Words in lines that are not too long, `taken` columns of the first one being used already."""
+    line, room = "", _COLUMNS - taken
     for word in words:
-        if len(line) + len(word) + 1 > 100:
+        if line and len(line + gap + word) > room:
             yield line
-            line = ""
-        line += word + ","
+            line, room = "", _COLUMNS
+        line += gap + word if line else word
     yield line
 
 
@@ -103,14 +108,10 @@ def c_float(value: float) -> str:
     return (text if any(c in text for c in ".e") else text + ".0") + "f"
 
 
-def blob(constants: Sequence[Packed]) -> tuple[bytes, list[tuple[str, int, int]]]:
-    """All constants in one run of bytes (little endian), and (symbol, offset, bytes) of each."""
-    parts: list[bytes] = []
-    places, end = [], 0
-    for constant in constants:
-        gap = -end % BLOB_ALIGN
-        data = constant.array.astype(constant.array.dtype.newbyteorder("<")).tobytes()
-        parts += [bytes(gap), data]
-        places.append((constant.symbol, end + gap, len(data)))
-        end += gap + len(data)
-    return b"".join(parts), places
+def blob(constants: Iterable[Packed]) -> tuple[bytes, list[dict[str, str | int]]]:
+    """All constants in one run of bytes (little endian), and where in it each lies."""
+    data, places = bytearray(), list[dict[str, str | int]]()
+    for c in constants:
+        places.append({"symbol": c.symbol, "offset": len(data), "nbytes": c.array.nbytes})
+        data += c.array.astype(c.array.dtype.newbyteorder("<")).tobytes()
+    return bytes(data), places
