@@ -47,6 +47,13 @@ def _compile(request: Request, target: str, note: Note) -> tuple[Job, Program]:
     return job, compile_job(job)
 
 
+def _compile_to_run(request: Request, target: str, note: Note) -> tuple[Job, Program]:
+    """The same for what is to run there: what has no room is told before a linker does."""
+    job, program = _compile(request, target, note)
+    fit.require(job, program, budget=False)
+    return job, program
+
+
 def build(request: Request, target: str, output: Path, form: str, note: Note) -> Result:
     """Compiles and writes the files; a brain that does not fit writes nothing."""
     job, program = _compile(request, target, note)
@@ -86,7 +93,7 @@ def _vectors(job: Job, graph: Graph, path: Path | None, limit: int | None, note:
 
 def run(request: Request, target: str, inputs: Path, output: Path | None, note: Note) -> Result:
     """Runs every sample of a file on the target; prints the outputs or writes them."""
-    job, program = _compile(request, target, note)
+    job, program = _compile_to_run(request, target, note)
     vectors = _vectors(job, program.graph, inputs, None, note)
     raw = proofs.execute(program, vectors.arrays).outputs
     rows = proofs.from_bytes(program.graph, raw, vectors.count)
@@ -130,7 +137,7 @@ def check(
     note: Note,
 ) -> Result:
     """The ladder on each target; with quality also what was lost against the float model."""
-    compiled = {target: _compile(request, target, note) for target in targets}
+    compiled = {target: _compile_to_run(request, target, note) for target in targets}
     data: dict[str, Any] = {"brain": "", "targets": {}}
     lines: list[str | Table] = []
     for target, (job, program) in compiled.items():
@@ -178,7 +185,7 @@ def bench(request: Request, targets: Sequence[str], path: Path | None, sim: str 
     results: list[dict[str, Any]] = []
     lines: list[str | Table] = []
     for target in targets:
-        job, program = _compile(request, target, note)
+        job, program = _compile_to_run(request, target, note)
         vectors = _vectors(job, program.graph, path, BENCH_SAMPLES, note)
         figures = benches.measure(program, vectors.arrays, sim=sim)
         cycles = max((e["cycles"] for e in figures["entries"].values() if e["cycles"] is not None), default=None)

@@ -30,7 +30,7 @@ def measure(program: Program, vectors: check.Vectors, *, sim: str | None = None,
         traced = check.firmware(program, work / "traced", sim=sim, optimize=optimize, trace="marks")
         data, count = check.to_bytes(program.graph, vectors), check.count_of(vectors)
         whole = _counted(full, data, count, work / "full")
-        layers = _counted(traced, data[: len(data) // max(count, 1)], 1, work / "traced")
+        layers = _counted(traced, data, count, work / "traced")
         times = runners.run(full, data * ROUNDS, count * ROUNDS).microseconds if whole.microseconds else None
     plan, weights = program.plan, program.constant_bytes
     flash, static = (getattr(full.image, k) - getattr(bare.image, k) for k in ("flash_bytes", "ram_bytes"))

@@ -13,11 +13,11 @@ from brainc.program import Program
 from brainc.target import all_targets
 
 
-def require(job: Job, program: Program) -> None:
-    """Raises FitError where arena and state, or the constants, are more than the machine (or budget) has."""
+def require(job: Job, program: Program, *, budget: bool = True) -> None:
+    """Raises FitError where arena and state, or the constants, are more than the machine has (or its budget)."""
     needs = {"ram": ("needs", program.plan.nbytes), "flash": ("its constants need", program.constant_bytes)}
     for space, (words, need) in needs.items():
-        room, told = _room(job, space)
+        room, told = _room(job, space, budget)
         if need > room:
             peak = f"\n  peak   {memory.peak(program.plan, program.choices)}" if space == "ram" else ""
             what = f"{program.name} for {program.target.name}: {words} {need:,} bytes of {space}, {told}{peak}"
@@ -34,12 +34,12 @@ def budgets(job: Job, **used: int | None) -> dict[str, dict[str, Any]]:
     }
 
 
-def _room(job: Job, name: str) -> tuple[int, str]:
-    """(bytes, in words) of a space that may be taken: the machine's, or a smaller budget."""
-    space, budget = job.target.spaces[name], getattr(job.choice.budget, name)
+def _room(job: Job, name: str, budget: bool) -> tuple[int, str]:
+    """(bytes, in words) of a space that may be taken: the machine's, or a smaller budget where that counts."""
+    space, allowed = job.target.spaces[name], getattr(job.choice.budget, name)
     free = space.bytes - space.reserve
-    if budget is not None and budget < free:
-        return budget, f"its budget is {budget:,}"
+    if budget and allowed is not None and allowed < free:
+        return allowed, f"its budget is {allowed:,}"
     reserved = f" ({space.bytes:,} - {space.reserve:,} reserved for stack and board)" if space.reserve else ""
     return free, f"has {free:,}{reserved}"
 

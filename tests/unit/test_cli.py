@@ -12,7 +12,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from brainc import cli
+from brainc import cli, toolchain
 from brainc.resources import examples_dir
 
 DIGITS = str(examples_dir() / "digits")
@@ -120,6 +120,27 @@ def test_what_does_not_fit_says_the_peak_and_a_way_out(brainc: Callable[..., Res
     assert code == 2
     assert "FitError" in err and "bytes of ram" in err and "peak" in err and "--io int8" in err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("verb", ["check", "bench"])
+def test_what_does_not_fit_is_told_before_it_is_linked(
+    brainc: Callable[..., Result], tmp_path: Path, verb: str
+) -> None:
+    path = model(tmp_path, hidden=3000)
+    code, _, err = brainc(verb, path, "-t", "uno", "--calibrate", "random")
+    assert code == 2
+    assert "FitError" in err and "bytes of ram" in err and "cortex" in err
+
+
+def test_a_budget_is_held_against_what_is_measured(brainc: Callable[..., Result]) -> None:
+    if toolchain.locate("avr-gcc") is None or toolchain.locate("libsimavr") is None:
+        pytest.skip("needs avr-gcc and libsimavr")
+    code, out, _ = brainc("bench", DIGITS, "-t", "uno", "--json")
+    found = json.loads(out)
+    assert code == 0
+    assert found["budget"]["ram"]["limit"] == 1400 and found["budget"]["ram"]["ok"] is True
+    assert found["budget"]["cycles"]["used"] == found["entries"]["step"]["cycles"]
+    assert all({"cycles", "instructions"} <= set(layer) for layer in found["layers"])
 
 
 def test_run_answers_and_writes(brainc: Callable[..., Result], tmp_path: Path) -> None:
