@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from brainc import ops
-from brainc.ir import Graph, fresh_name
+from brainc.ir import Graph, Node, fresh_name
+from brainc.spec import MOVES
 
 _TAIL = re.compile(r"(_(prequant|dequant|dequantize\w*|quantize\w*|output_\d+)|:\d+|__\d+)+$", re.IGNORECASE)
 _NOISE = re.compile(  # the operations that frameworks append to the name of a layer, as they spell them
@@ -31,7 +32,7 @@ def tidy(graph: Graph) -> Graph:
     taken = set(ports)
     names = {name: name for name in ports}
     labels: dict[str, str] = {}
-    for node in sorted(graph.nodes(), key=lambda n: not any(map(graph.is_const, n.inputs))):  # layers first
+    for node in sorted(graph.nodes(), key=_importance):  # layers first
         for out in node.outputs:
             text = "/".join(parts[out][shared:] or parts[out])
             label = fresh_name(f"{node.op}{text}" if text.isdigit() else text, taken)
@@ -45,6 +46,11 @@ def tidy(graph: Graph) -> Graph:
                 names[name] = fresh_name(f"{labels.get(node.name, node.name)}/{role}", taken)
                 taken.add(names[name])
     return renamed(graph, names, labels)
+
+
+def _importance(node: Node) -> int:
+    """Who gets the plain name: what computes before what only moves numbers about."""
+    return 2 * (node.op in MOVES - {"maxpool2d"}) + (ops.get(node.op).macs == "0")
 
 
 def _words(name: str) -> list[str]:
