@@ -160,10 +160,20 @@ class Op:
         return tuple(results)
 
     def run(self, arrays: Sequence[Array | None], given: Attrs) -> tuple[Array, ...]:
-        """The meaning, on numbers."""
+        """The meaning, on numbers.
+
+        float32 is worked out in float64 and rounded once at the end, so that the sums of one machine's matrix
+        library are those of another's.
+        """
         read = {name: value for name, value in self.full(given).items() if name not in self.hints}
-        result = self.meaning(*arrays, **read)
-        return tuple(result) if isinstance(result, tuple) else (result,)
+        floats = [a is not None and a.dtype == np.float32 for a in arrays]
+        if any(o.mutated for o in self.inputs) or not any(floats):
+            result = self.meaning(*arrays, **read)
+            return tuple(result) if isinstance(result, tuple) else (result,)
+        wide = [a.astype(np.float64) if f and a is not None else a for f, a in zip(floats, arrays, strict=True)]
+        result = self.meaning(*wide, **read)
+        results = result if isinstance(result, tuple) else (result,)
+        return tuple(r.astype(np.float32) if r.dtype == np.float64 else r for r in results)
 
 
 def _size(name: str, dims: Mapping[str, int]) -> int:
