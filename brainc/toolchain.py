@@ -7,6 +7,7 @@ on every machine that has them.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -21,7 +22,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path, PurePosixPath
 
-from brainc.errors import BugError, FitError, ToolFailed, ToolMissing, UserError
+from brainc.errors import BugError, DeviceError, FitError, ToolFailed, ToolMissing, UserError
 from brainc.resources import templates_dir
 from brainc.target import Sim, Target, all_targets
 
@@ -287,4 +288,8 @@ def write(directory: Path, files: Mapping[str, bytes | Iterable[bytes]]) -> None
                 (directory / name).parent.mkdir(parents=True, exist_ok=True)
                 os.replace(Path(beside) / name, directory / name)
     except OSError as error:
-        raise UserError(f"cannot write to {directory}: {error}", fix="choose another folder") from error
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO)  # the device's fault, else the folder's
+        kind, fix = (
+            (DeviceError, "make room there, or choose another") if full else (UserError, "choose another folder")
+        )
+        raise kind(f"cannot write to {directory}: {error.strerror or error}", fix=fix) from error

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -141,6 +143,19 @@ def test_a_budget_is_held_against_what_is_measured(brainc: Callable[..., Result]
     assert found["budget"]["ram"]["limit"] == 1400 and found["budget"]["ram"]["ok"] is True
     assert found["budget"]["cycles"]["used"] == found["entries"]["step"]["cycles"]
     assert all({"cycles", "instructions"} <= set(layer) for layer in found["layers"])
+
+
+def test_a_full_disk_is_the_devices_fault_and_leaves_nothing(
+    brainc: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "replace", full)
+    code, _, err = brainc("build", DIGITS, "-t", "c99", "-o", tmp_path / "out")
+    assert code == 3
+    assert "No space left on device" in err and "make room" in err
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_run_answers_and_writes(brainc: Callable[..., Result], tmp_path: Path) -> None:
