@@ -55,7 +55,8 @@ def _render(template: Path, view: Mapping[str, Any]) -> bytes:
 def render_kernel(kernel: Kernel, env: Mapping[str, Any], fn: str, params: str) -> str:
     """One kernel as C: its template with the baked values filled in."""
     values = {k: c_float(v) if isinstance(v, float) else v for k, v in shown(kernel, env).items()}
-    text = environment(kernel.path.parent).from_string(kernel.body).render(fn=fn, params=params, **values)
+    folders = (kernel.path.parent, kernel.path.parents[1], templates_dir())  # for what it includes
+    text = environment(*folders).from_string(kernel.body).render(fn=fn, params=params, **values)
     baked = " ".join(f"{name}={env[name]}" for name in kernel.bake)
     return f"/* {comment(f'{kernel.name}  {baked}'.strip())} */\n{text.strip()}\n"
 

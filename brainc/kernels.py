@@ -158,9 +158,13 @@ class KernelTable:
     def candidates(self, op: str) -> list[Kernel]:
         return self._by_op.get(op, [])
 
+    def environment(self, graph: Graph, node: Node) -> dict[str, Any]:
+        """What the formulas and templates of this table's kernels may mention of a node."""
+        return {**environment(graph, node), "optimize": self.optimize}
+
     def explain(self, graph: Graph, node: Node) -> list[Verdict]:
         """Every candidate for a node with the first test it failed."""
-        env = environment(graph, node)
+        env = self.environment(graph, node)
         verdicts = []
         for kernel in self.candidates(node.op):
             failed = self._first_failure(kernel, graph, node, env)
@@ -191,7 +195,7 @@ class KernelTable:
                     f"{self.target.name} has no kernel for {node.op}({types}){near}",
                     fix=f"write targets/{self.target.name}/kernels/{node.op}/NAME.c.j2, or choose another target",
                 )
-        env = environment(graph, node)
+        env = self.environment(graph, node)
         best = min(passed, key=lambda v: (*self._merit(v, env), v.kernel.rank, v.kernel.name))
         assert best.cost is not None
         return Choice(best.kernel, env, int(evaluate(best.kernel.scratch, env)), best.cost)
@@ -213,6 +217,8 @@ def environment(graph: Graph, node: Node) -> dict[str, Any]:
     ins: list[TensorType | None] = [graph.type(i) if i else None for i in node.inputs]
     outs = [graph.type(o) for o in node.outputs]
     env: dict[str, Any] = dict(op.bind(ins, outs))
+    given = {op.operand_at(index).name for index, type_ in enumerate(ins) if type_ is not None}
+    env.update({f"has_{o.name}": o.name in given for o in op.inputs if o.optional})
     env["ESZ"] = (outs or [t for t in ins if t])[0].dtype.nbytes
     for index, type_ in enumerate(ins):
         if type_ is not None and not op.operand_at(index).variadic:
@@ -239,6 +245,7 @@ def _type_mismatch(kernel: Kernel, graph: Graph, node: Node) -> str:
     tail = [kernel.ins[-1]] * (len(node.inputs) - len(kernel.ins)) if kernel.ins else []
     wanted = (*kernel.ins, *tail)
     have = [graph.type(i).dtype if i else None for i in node.inputs]
+    have += [None] * sum(w.endswith("?") for w in wanted[len(have) :])
     outs = [graph.type(o).dtype for o in node.outputs]
     pairs = list(zip((*wanted, *kernel.outs), (*have, *outs), strict=False))
     if len(wanted) != len(have) or not all(_fits(w, h) for w, h in pairs):
@@ -249,4 +256,7 @@ def _type_mismatch(kernel: Kernel, graph: Graph, node: Node) -> str:
 
 
 def _fits(wanted: str, have: DType | None) -> bool:
-    return wanted == "-" if have is None else wanted in (have.name, "any")
+    """Whether an operand of this type, or none, is what a head asks for; `i8?` takes both."""
+    if have is None:
+        return wanted == "-" or wanted.endswith("?")
+    return wanted.removesuffix("?") in (have.name, "any")

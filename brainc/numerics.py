@@ -5,9 +5,11 @@ the same in C, and `tests/unit/test_numerics.py` holds the two together (all cas
 a million random ones elsewhere). All products are widened before they are multiplied; shifts of negative
 numbers are arithmetic (floor).
 
-Rounding profile `once`: requantisation rounds one time, half up:
+Requantisation, acc * mult / 2^shift + zero, has two rounding profiles (1 <= shift <= 62):
 
-    requant(acc) = clamp((acc * mult + 2^(shift-1)) >> shift) + zero, lo, hi)      1 <= shift <= 62
+    once     clamp(((acc * mult + 2^(shift-1)) >> shift) + zero, lo, hi): one time, half up
+    tflite   twice, as gemmlowp does and TFLite's reference kernels with it: the product to 31 bits, half up;
+             then what is left of the shift, half away from zero
 """
 
 from __future__ import annotations
@@ -35,13 +37,46 @@ def rounding_shift(v: Array, shift: Array | int) -> Array:
     return (wide + (np.int64(1) << (s - 1))) >> s
 
 
-def requant(acc: Array, mult: Array | int, shift: Array | int, zero: int, lo: int = I8_LO, hi: int = I8_HI) -> Array:
-    """int32 accumulators to int8: scaled by mult / 2^shift, rounded once, offset, clamped.
+def requant(
+    acc: Array,
+    mult: Array | int,
+    shift: Array | int,
+    zero: int,
+    lo: int = I8_LO,
+    hi: int = I8_HI,
+    round: str = "once",
+) -> Array:
+    """int32 accumulators to int8: scaled by mult / 2^shift, rounded as the profile `round` says, offset, clamped.
 
-    acc int32, mult int32 >= 0, shift 1..62 (both broadcast along the last axis). Source: the profile `once`.
+    acc int32, mult int32 >= 0, shift 1..62 (both broadcast along the last axis).
     """
-    product = np.asarray(acc, np.int64) * np.asarray(mult, np.int64)
-    return clamp(rounding_shift(product, shift) + zero, lo, hi).astype(np.int8)
+    scaled = PROFILES[round](np.asarray(acc, np.int64), np.asarray(mult, np.int64), np.asarray(shift, np.int64))
+    return clamp(scaled + zero, lo, hi).astype(np.int8)
+
+
+def scaled_once(acc: Array, mult: Array, shift: Array) -> Array:
+    """int64 acc * mult / 2^shift, rounded one time, half up."""
+    return rounding_shift(acc * mult, shift)
+
+
+def scaled_twice(acc: Array, mult: Array, shift: Array) -> Array:
+    """int64 acc * mult / 2^shift as TFLite rounds: to 31 fractional bits half up, then the rest half away from zero.
+
+    A shift below 31 first shifts acc to the left, in int32. Source: SaturatingRoundingDoublingHighMul and
+    RoundingDivideByPOT of gemmlowp's fixedpoint.h.
+    """
+    wide = (acc << np.maximum(31 - shift, 0)).astype(np.int32).astype(np.int64)
+    return half_away_shift((wide * mult + (1 << 30)) >> 31, np.maximum(shift - 31, 0))
+
+
+def half_away_shift(v: Array, shift: Array | int) -> Array:
+    """int64 v / 2^shift, rounded half away from zero; 0 <= shift <= 31."""
+    s = np.asarray(shift, np.int64)
+    half = (np.int64(1) << s) >> 1
+    return (v + np.where(s > 0, half - (v < 0), 0)) >> s
+
+
+PROFILES = {"once": scaled_once, "tflite": scaled_twice}
 
 
 def requant_even(

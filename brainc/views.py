@@ -132,6 +132,8 @@ class Viewer:
             if operand.name == arg:
                 return [(f"{_ctype(kind, self.graph.type(name))} *{arg}", self.place(name, plan, kind))]
         for index, operand in enumerate(op.inputs):
+            if operand.name == arg and operand.optional and not choice.env[f"has_{arg}"]:
+                return []
             if operand.name == arg and operand.variadic:
                 rest = enumerate(node.inputs[index:])
                 return [self._read(node, choice, f"{arg}{n}", i, kernel.ins[index], plan) for n, i in rest]
@@ -164,7 +166,7 @@ class Viewer:
         recipe = choice.kernel.pack.get(arg, "")
         known = {o.name: i for o, i in zip(ops.get(node.op).inputs, node.inputs, strict=False)}
         merged = {o: i for o, i in known.items() if self.graph.is_const(i)}
-        sizes = sorted((k, v) for k, v in choice.env.items() if isinstance(v, int))
+        sizes = sorted((k, v) for k, v in choice.env.items() if isinstance(v, int | str))
         key = f"{name} {recipe} {merged} {sizes}" if recipe else name
         if key not in self.constants:
             array = self.graph.array(name)

@@ -60,12 +60,29 @@ BR_INLINE int64_t br_rounding_shift(int64_t v, int8_t shift)
 }
 #endif
 
-#ifndef BR_HAS_REQUANT_I8
+#ifndef BR_HAS_REQUANT_ONCE_I8
 /* clamp(acc * mult / 2^shift + zero, lo, hi), rounded once; mult >= 0, 1 <= shift <= 62, lo and hi of int8. */
-BR_INLINE int8_t br_requant_i8(int32_t acc, int32_t mult, int8_t shift, int32_t zero, int32_t lo, int32_t hi)
+BR_INLINE int8_t br_requant_once_i8(int32_t acc, int32_t mult, int8_t shift, int32_t zero, int32_t lo, int32_t hi)
 {
     const int64_t v = br_rounding_shift((int64_t)acc * mult, shift) + zero;
     return (int8_t)(v < lo ? lo : v > hi ? hi : v);
+}
+#endif
+
+#ifndef BR_HAS_REQUANT_TFLITE_I8
+/* The same rounded twice, as TFLite does: to 31 fractional bits, half up; the rest of the shift, half away from zero. */
+BR_INLINE int8_t br_requant_tflite_i8(int32_t acc, int32_t mult, int8_t shift, int32_t zero, int32_t lo, int32_t hi)
+{
+    int32_t v;
+    if (shift < 31) {
+        acc = (int32_t)((uint32_t)acc << (31 - shift));
+    }
+    v = (int32_t)(((int64_t)acc * mult + ((int64_t)1 << 30)) >> 31);
+    if (shift > 31) {
+        const int32_t half = (int32_t)((uint32_t)1 << (shift - 32));
+        v = (int32_t)(((int64_t)v + half - (v < 0)) >> (shift - 31));
+    }
+    return (int8_t)br_clamp_i32(v + zero, lo, hi);
 }
 #endif
 

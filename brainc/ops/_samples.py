@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from brainc.ir import Attr
+from brainc.numerics import PROFILES
 from brainc.ops import Array, Cases, Rng
 
 Geometry = dict[str, Attr]
@@ -64,6 +65,12 @@ def int8_layer(rng: Rng, x: Sequence[int], w: Sequence[int], channels: int, coun
     weights = int8s(rng, w, -127)
     b = rng.integers(-20000, 20000, channels).astype(np.int32)
     return [int8s(rng, x), weights, b, *scales(rng, count, weights.size // channels)]
+
+
+def both_rounds(operands: Sequence[Array | None], attrs: Geometry) -> Cases:
+    """One case in each rounding profile."""
+    for profile in PROFILES:
+        yield list(operands), {**attrs, "round": profile}
 
 
 def moves(rng: Rng, shape: Sequence[int], attrs: dict[str, Attr]) -> Cases:

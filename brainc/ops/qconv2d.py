@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from brainc.numerics import requant
-from brainc.ops import ROUND, Array, Cases, Ints, Rng, op
-from brainc.ops._samples import WINDOWS, Geometry, int8_layer, offsets
+from brainc.ops import Array, Cases, Ints, Rng, op
+from brainc.ops._samples import WINDOWS, Geometry, both_rounds, int8_layer, offsets
 from brainc.ops._windows import WINDOW, grouped, window_result, windows
 
 # x, w: groups, depths that kernels unroll by, pictures of one channel
@@ -23,7 +23,6 @@ MORE: tuple[tuple[Ints, Ints, Geometry], ...] = (
     "x[B,H,W,C] w[F,KH,KW,CG]c b[F]c mult[S]c shift[S]c -> y[B,OH,OW,F]",
     macs="B*OH*OW*F*KH*KW*CG",
     shared=WINDOW,
-    hints=ROUND,
     result=window_result,
 )
 def qconv2d(
@@ -38,6 +37,7 @@ def qconv2d(
     zy: int,
     lo: int = -128,
     hi: int = 127,
+    round: str = "once",
     **window: Ints,
 ) -> Array:
     """y = requant(sum of window * w + b); the border is zx.
@@ -48,7 +48,7 @@ def qconv2d(
     # exact in float64: |acc| < 2^31 and every partial sum is an integer below 2^53
     cols = windows(x, w.shape[1:3], zx, **window).astype(np.float64)
     acc = grouped(cols, w.astype(np.float64), group).astype(np.int64) + b
-    return requant(acc, mult, shift, zy, lo, hi)
+    return requant(acc, mult, shift, zy, lo, hi, round)
 
 
 @qconv2d.cases
@@ -56,6 +56,6 @@ def _cases(rng: Rng) -> Cases:
     for kernel, shape, geometry in WINDOWS:
         for filters, count in ((5, 5), (8, 1)):
             operands = int8_layer(rng, shape, (filters, *kernel, shape[3]), filters, count)
-            yield operands, {**geometry, **offsets(rng)}
+            yield from both_rounds(operands, {**geometry, **offsets(rng)})
     for x, w, attrs in MORE:
-        yield int8_layer(rng, x, w, w[0], w[0]), {**attrs, **offsets(rng)}
+        yield from both_rounds(int8_layer(rng, x, w, w[0], w[0]), {**attrs, **offsets(rng)})

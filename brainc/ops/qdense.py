@@ -5,27 +5,39 @@ from __future__ import annotations
 import numpy as np
 
 from brainc.numerics import dot, requant
-from brainc.ops import ROUND, Array, Cases, Rng, op
-from brainc.ops._samples import int8_layer, int8s, scales
+from brainc.ops import Array, Cases, Rng, op
+from brainc.ops._samples import Geometry, both_rounds, int8_layer, int8s, scales
 
 
-@op("x[M,K] w[N,K]c b[N]c mult[S]c shift[S]c -> y[M,N]", macs="M*N*K", hints=ROUND)
-def qdense(x: Array, w: Array, b: Array, mult: Array, shift: Array, *, zy: int, lo: int = -128, hi: int = 127) -> Array:
+@op("x[M,K] w[N,K]c b[N]c mult[S]c shift[S]c -> y[M,N]", macs="M*N*K")
+def qdense(
+    x: Array,
+    w: Array,
+    b: Array,
+    mult: Array,
+    shift: Array,
+    *,
+    zy: int,
+    lo: int = -128,
+    hi: int = 127,
+    round: str = "once",
+) -> Array:
     """y = requant(x @ w.T + b); the offset -zx * sum(w) is already in b.
 
     S is 1 (one scale) or N (one a row of w). Needs an accumulator within int32.
     """
-    return requant(dot(x, w) + b, mult, shift, zy, lo, hi)
+    return requant(dot(x, w) + b, mult, shift, zy, lo, hi, round)
 
 
 @qdense.cases
 def _cases(rng: Rng) -> Cases:
     for m, k, n in ((1, 1, 1), (1, 16, 10), (3, 7, 5), (5, 64, 12), (2, 33, 8), (1, 600, 3), (4, 24, 64)):
         for count in (n, 1):
-            attrs = {"zy": int(rng.integers(-40, 40)), "lo": -120, "hi": 110}
-            yield int8_layer(rng, (m, k), (n, k), n, count), {**attrs}
+            attrs: Geometry = {"zy": int(rng.integers(-40, 40)), "lo": -120, "hi": 110}
+            yield from both_rounds(int8_layer(rng, (m, k), (n, k), n, count), attrs)
     b = np.array([1 << 30, -(1 << 30), 0, 12345], np.int32)  # the whole accumulator, and every kind of shift
     extreme = np.full((1, 64), -128, np.int8)
     for size in (1, 2, 30, 31, 32, 33, 62):
         mult, shift = scales(rng, 4, 64)
-        yield [extreme, int8s(rng, (4, 64)), b, mult, np.full_like(shift, size)], {"zy": -5}
+        operands = [extreme, int8s(rng, (4, 64)), b, mult, np.full_like(shift, size)]
+        yield from both_rounds(operands, {"zy": -5})

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from brainc.numerics import requant
-from brainc.ops import ROUND, Array, Cases, Ints, Rng, op
-from brainc.ops._samples import WINDOWS, int8_layer, offsets
+from brainc.ops import Array, Cases, Ints, Rng, op
+from brainc.ops._samples import WINDOWS, both_rounds, int8_layer, offsets
 from brainc.ops._windows import WINDOW, window_result, windows
 
 
@@ -14,7 +14,6 @@ from brainc.ops._windows import WINDOW, window_result, windows
     "x[B,H,W,C] w[KH,KW,C]c b[C]c mult[S]c shift[S]c -> y[B,OH,OW,C]",
     macs="B*OH*OW*C*KH*KW",
     shared=WINDOW,
-    hints=ROUND,
     result=window_result,
 )
 def qdwconv2d(
@@ -28,12 +27,13 @@ def qdwconv2d(
     zy: int,
     lo: int = -128,
     hi: int = 127,
+    round: str = "once",
     **window: Ints,
 ) -> Array:
     """y = requant(sum of window * w + b), channel by channel; the border is zx, -zx * sum(w) is in b."""
     cols = windows(x, w.shape[:2], zx, **window).astype(np.int32)
     acc = (cols * w.astype(np.int32)).sum(axis=(3, 4), dtype=np.int64) + b
-    return requant(acc, mult, shift, zy, lo, hi)
+    return requant(acc, mult, shift, zy, lo, hi, round)
 
 
 @qdwconv2d.cases
@@ -41,4 +41,5 @@ def _cases(rng: Rng) -> Cases:
     for kernel, shape, geometry in WINDOWS:
         c = shape[3]
         for count in (c, 1):
-            yield int8_layer(rng, shape, (*kernel, c), c, count), {**geometry, **offsets(rng), "lo": -100}
+            operands = int8_layer(rng, shape, (*kernel, c), c, count)
+            yield from both_rounds(operands, {**geometry, **offsets(rng), "lo": -100})

@@ -128,9 +128,9 @@ static inline __attribute__((unused, always_inline)) int8_t br_put(int32_t acc, 
     return (int8_t)(v + zero);
 }
 
-#define BR_HAS_REQUANT_I8
+#define BR_HAS_REQUANT_ONCE_I8
 /* See fixed.h. */
-static inline __attribute__((unused)) int8_t br_requant_i8(int32_t acc, int32_t mult, int8_t shift, int32_t zero,
+static inline __attribute__((unused)) int8_t br_requant_once_i8(int32_t acc, int32_t mult, int8_t shift, int32_t zero,
                                                            int32_t lo, int32_t hi)
 {
     return br_put(acc, mult, shift, (int16_t)zero, (int16_t)lo, (int16_t)hi);

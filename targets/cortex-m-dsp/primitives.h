@@ -52,10 +52,10 @@ static __attribute__((noinline, unused)) int32_t br_requant_wide(int32_t acc, in
     return v > INT8_MAX ? INT8_MAX : v < INT8_MIN ? INT8_MIN : (int32_t)v;
 }
 
-#define BR_HAS_REQUANT_I8
+#define BR_HAS_REQUANT_ONCE_I8
 /* See fixed.h. Above 32, a shift and its rounding never see the low word of the product; the last step of the
  * shift, the zero point and the saturation are one addition and one SSAT. */
-BR_OWN int8_t br_requant_i8(int32_t acc, int32_t mult, int32_t shift, int32_t zero, int32_t lo, int32_t hi)
+BR_OWN int8_t br_requant_once_i8(int32_t acc, int32_t mult, int32_t shift, int32_t zero, int32_t lo, int32_t hi)
 {
     int32_t v;
     if (__builtin_expect(shift > 32, 1)) {
@@ -204,9 +204,9 @@ typedef struct br_filters {
 BR_OWN void br_put(const br_filters *f, int32_t n, int32_t a, int32_t b, int8_t *y, int8_t *z)
 {
     const int32_t s = f->scales > 1 ? n : 0, mult = f->mult[s], shift = f->shift[s];
-    y[n] = br_requant_i8(a, mult, shift, f->zero, f->lo, f->hi);
+    y[n] = br_requant_once_i8(a, mult, shift, f->zero, f->lo, f->hi);
     if (z) {
-        z[n] = br_requant_i8(b, mult, shift, f->zero, f->lo, f->hi);
+        z[n] = br_requant_once_i8(b, mult, shift, f->zero, f->lo, f->hi);
     }
 }
 

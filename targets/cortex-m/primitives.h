@@ -25,9 +25,9 @@ static __attribute__((noinline, unused)) int32_t br_scaled_wide(int32_t acc, int
     return v > 1024 ? 1024 : v < -1024 ? -1024 : (int32_t)v;
 }
 
-#define BR_HAS_REQUANT_I8
+#define BR_HAS_REQUANT_ONCE_I8
 /* See fixed.h. Above 32, a shift and its rounding never see the lower word of the product. */
-static __attribute__((noinline, unused)) int8_t br_requant_i8(int32_t acc, int32_t mult, int8_t shift, int32_t zero,
+static __attribute__((noinline, unused)) int8_t br_requant_once_i8(int32_t acc, int32_t mult, int8_t shift, int32_t zero,
                                                               int32_t lo, int32_t hi)
 {
     int32_t v;

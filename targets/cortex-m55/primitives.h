@@ -31,7 +31,7 @@ typedef struct br_scale_4 {
     int32x4_t factor, left, right;
 } br_scale_4;
 
-/* Four sums, scaled: what br_requant_i8 of fixed.h makes of them before it adds zero. The upper half of the product
+/* Four sums, scaled: what br_requant_once_i8 of fixed.h makes of them before it adds zero. The upper half of the product
  * is enough, as the rounding bit lies in it. */
 BR_OWN int32x4_t br_scaled_4(int32x4_t acc, br_scale_4 scale)
 {

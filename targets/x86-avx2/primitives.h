@@ -67,7 +67,7 @@ static __attribute__((noinline, unused)) __m128i br_requant_wide(__m128i acc, __
     return _mm_loadu_si128((const __m128i *)(const void *)a);
 }
 
-/* Four times br_requant_i8 of fixed.h, in 32-bit lanes; shift in 64-bit ones. There is no arithmetic shift of
+/* Four times br_requant_once_i8 of fixed.h, in 32-bit lanes; shift in 64-bit ones. There is no arithmetic shift of
  * 64 bits: 2^62 is added before it, which makes all products positive, and taken off after it. */
 BR_OWN __m128i br_requant_4(__m128i acc, __m128i mult, __m256i shift, int32_t zero, int32_t lo, int32_t hi)
 {

@@ -23,7 +23,17 @@ void requant(const int32_t *acc, const int32_t *mult, const int8_t *shift, int8_
              int32_t zero, int32_t lo, int32_t hi)
 {
     for (int32_t i = 0; i < n; i++) {
-        y[i] = br_requant_i8(acc[i], mult[i], shift[i], zero, lo, hi);
+        y[i] = br_requant_once_i8(acc[i], mult[i], shift[i], zero, lo, hi);
+    }
+}
+
+void requant_tflite(const int32_t *acc, const int32_t *mult, const int8_t *shift, int8_t *y, int32_t n,
+                    int32_t zero, int32_t lo, int32_t hi);
+void requant_tflite(const int32_t *acc, const int32_t *mult, const int8_t *shift, int8_t *y, int32_t n,
+                    int32_t zero, int32_t lo, int32_t hi)
+{
+    for (int32_t i = 0; i < n; i++) {
+        y[i] = br_requant_tflite_i8(acc[i], mult[i], shift[i], zero, lo, hi);
     }
 }
 
@@ -134,7 +144,9 @@ def wide_numbers(rng: np.random.Generator, bits: int, n: int) -> np.ndarray:
     return v
 
 
-def test_requant_is_the_same_for_every_shift(c, rng) -> None:  # type: ignore[no-untyped-def]
+@pytest.mark.parametrize("profile", numerics.PROFILES)
+def test_requant_is_the_same_for_every_shift(c, rng, profile: str) -> None:  # type: ignore[no-untyped-def]
+    function = {"once": c.requant, "tflite": c.requant_tflite}[profile]
     acc = wide_numbers(rng, 31, MILLION).astype(np.int32)
     mult = np.abs(wide_numbers(rng, 30, MILLION)).astype(np.int32)
     mult[: MILLION // 2] = rng.integers(1 << 30, I32.max, MILLION // 2, endpoint=True)
@@ -142,8 +154,8 @@ def test_requant_is_the_same_for_every_shift(c, rng) -> None:  # type: ignore[no
     shift = rng.integers(1, 63, MILLION).astype(np.int8)
     for zero, lo, hi in ((0, -128, 127), (-128, -128, 127), (127, -20, 100), (5, 7, 7)):
         y = np.empty(MILLION, np.int8)
-        call(c.requant, acc, mult, shift, y, MILLION, zero, lo, hi)
-        np.testing.assert_array_equal(y, numerics.requant(acc, mult, shift, zero, lo, hi))
+        call(function, acc, mult, shift, y, MILLION, zero, lo, hi)
+        np.testing.assert_array_equal(y, numerics.requant(acc, mult, shift, zero, lo, hi, profile))
 
 
 def test_requant_rounds_half_up(c) -> None:  # type: ignore[no-untyped-def]
