@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from brainc import ops
 from brainc.dtypes import F32, Array
 from brainc.ir import Attr, Attrs, Graph, Node, Value, attrs, const_value
 from brainc.ops import ints
@@ -211,20 +212,24 @@ def explicit_bias(node: Node, view: View) -> Replacement | None:
     return Replacement((replace(node, inputs=(*node.inputs[:2], bias.name)),), (bias,))
 
 
-@rule("conv2d", "dwconv2d")
+@rule("conv2d", "dwconv2d", "qconv2d", "qdwconv2d")
 def border_into_window(node: Node, view: View) -> Replacement | None:
-    """A border of (real) zeros around a picture is the convolution's own."""
+    """A border of (real) zeros around a picture is the convolution's own, if every window sees some picture."""
     pad = view.producer(node.inputs[0], "pad")
     if pad is None:
         return None
     quant = view.type(pad.inputs[0]).quant
     before, after = ints(pad.attrs["before"]), ints(pad.attrs["after"])
     moved = before[0] or before[3] or after[0] or after[3]
-    filled = number(pad.attrs.get("value", 0.0)) != (quant.zero[0] if quant else 0)
-    if moved or filled or quant != view.type(pad.outputs[0]).quant:
+    nothing = number(node.attrs.get("zx", quant.zero[0] if quant else 0))
+    if moved or number(pad.attrs.get("value", 0.0)) != nothing or quant != view.type(pad.outputs[0]).quant:
         return None
     own = ints(node.attrs.get("pads", (0,) * 4))
     pads = tuple(a + b for a, b in zip(own, (*before[1:3], *after[1:3]), strict=True))
+    steps = ints(node.attrs.get("dilations", (1, 1)))
+    spans = [(k - 1) * d + 1 for k, d in zip(view.shape(node.inputs[1])[-3:-1], steps, strict=True)]
+    if any(p >= span for p, span in zip(pads, spans * 2, strict=True)):
+        return None
     given = attrs(**{**node.attrs, "pads": pads})
     return Replacement((replace(node, inputs=(*pad.inputs, *node.inputs[1:]), attrs=given),))
 
@@ -244,7 +249,7 @@ def depthwise(node: Node, view: View) -> Replacement | None:
     return Replacement((replace(node, op="dwconv2d", inputs=inputs, attrs=given),), (weights,))
 
 
-@rule("conv2d")
+@rule("conv2d", "qconv2d")
 def window_is_dense(node: Node, view: View) -> Replacement | None:
     """A window of one pixel at every place, or of the whole picture, is a dense layer."""
     x, w = view.shape(node.inputs[0]), view.shape(node.inputs[1])
@@ -277,11 +282,12 @@ def _as_dense(node: Node, view: View, rows: int, weights: Value) -> Replacement:
     (n, k), x, y = weights.type.shape, view.type(node.inputs[0]), view.type(node.outputs[0])
     before = view.temp(f"{node.name}/rows", x, (rows, k))
     after = view.temp(f"{node.outputs[0]}/rows", y, (rows, n))
-    given = attrs(**{name: v for name, v in node.attrs.items() if name in ("lo", "hi")})
+    op = "qdense" if node.op.startswith("q") else "dense"
+    given = attrs(**{name: v for name, v in node.attrs.items() if name in ops.get(op).defaults})
     inputs = (before.name, weights.name, *node.inputs[2:])
     nodes = (
         view.make(f"{node.name}/in", "reshape", node.inputs[:1], attrs(shape=(rows, k)), before),
-        replace(node, op="dense", inputs=inputs, outputs=(after.name,), attrs=given),
+        replace(node, op=op, inputs=inputs, outputs=(after.name,), attrs=given),
         view.make(f"{node.name}/out", "reshape", (after.name,), attrs(shape=y.shape), node.outputs[0]),
     )
     return Replacement(nodes, (before, after, weights))
