@@ -21,6 +21,7 @@ import numpy as np
 from brainc.dtypes import Array
 
 I8_LO, I8_HI = -128, 127
+I32_LO, I32_HI = -(1 << 31), (1 << 31) - 1
 SOFTMAX_BITS = 16  # weights of a softmax are exp(-d * scale) with 16 fractional bits
 PROB_BITS = 15  # a probability before its last requantisation, as a fraction of 2^15
 
@@ -38,13 +39,7 @@ def rounding_shift(v: Array, shift: Array | int) -> Array:
 
 
 def requant(
-    acc: Array,
-    mult: Array | int,
-    shift: Array | int,
-    zero: int,
-    lo: int = I8_LO,
-    hi: int = I8_HI,
-    round: str = "once",
+    acc: Array, mult: Array | int, shift: Array | int, zero: int, lo: int = I8_LO, hi: int = I8_HI, round: str = "once"
 ) -> Array:
     """int32 accumulators to int8: scaled by mult / 2^shift, rounded as the profile `round` says, offset, clamped.
 
@@ -59,7 +54,7 @@ def scaled_once(acc: Array, mult: Array, shift: Array) -> Array:
     return rounding_shift(acc * mult, shift)
 
 
-def scaled_twice(acc: Array, mult: Array, shift: Array) -> Array:
+def scaled_twice(acc: Array, mult: Array | int, shift: Array | int) -> Array:
     """int64 acc * mult / 2^shift as TFLite rounds: to 31 fractional bits half up, then the rest half away from zero.
 
     A shift below 31 first shifts acc to the left, in int32. Source: SaturatingRoundingDoublingHighMul and
@@ -102,6 +97,31 @@ def scaled_sum(
     return clamp(rounded + zero, lo, hi).astype(np.int8)
 
 
+def tflite_sum(
+    *operands: Array,
+    zeros: tuple[int, int],
+    mults: tuple[int, int],
+    shifts: tuple[int, int],
+    left: int,
+    mult: int,
+    shift: int,
+    zero: int,
+    lo: int = I8_LO,
+    hi: int = I8_HI,
+) -> Array:
+    """int8 a + b of different scales, as TFLite adds: each is brought to one scale, then the sum to that of the result.
+
+    An operand is (q - its zero) * 2^left (within int32), scaled by |its mult| / 2^its shift; it is subtracted if
+    its mult is negative. Every scaling rounds twice; shifts 31..62.
+    """
+    total: Array = np.zeros((), np.int64)
+    for q, z, m, s in zip(operands, zeros, mults, shifts, strict=True):
+        scaled = scaled_twice((q.astype(np.int64) - z) << left, abs(m), s)
+        total = total + (scaled if m >= 0 else -scaled)
+    scaled = scaled_twice(total, mult, shift)
+    return clamp(scaled + zero, lo, hi).astype(operands[0].dtype)
+
+
 def dot(x: Array, w: Array) -> Array:
     """Sum over the last axis of x [M,K] times w [N,K] in int32 (no wrap: `prove_widths` sees to it)."""
     return np.asarray(x.astype(np.float64) @ w.astype(np.float64).T).astype(np.int32)
@@ -119,14 +139,55 @@ def softmax_probability(weights: Array) -> Array:
     return np.asarray(((weights.astype(np.uint64) << np.uint64(PROB_BITS)) + total // 2) // total)
 
 
-def to_int(x: Array, scale: float, zero: int, lo: int, hi: int) -> Array:
+def high_product(a: Array, b: Array | int) -> Array:
+    """int64 a * b / 2^31 of numbers within int32, rounded half up: the product of two fractions of 31 bits."""
+    product: Array = a * b + (1 << 30)
+    return np.asarray(product >> 31)
+
+
+def reciprocal(x: Array) -> Array:
+    """1 / (1 + x) as fractions of 2^31, for int64 x = 0..2^31-1 that are such fractions themselves.
+
+    Three steps of Newton's method from 48/17 - 32/17 d, the steps that gemmlowp's fixedpoint.h takes; d is half of
+    1 + x, and numbers above 1 are fractions of 2^29.
+    """
+    d = (x + (1 << 31)) >> 1
+    y = 1515870810 + high_product(d, -1010580540)
+    for _ in range(3):
+        rest = (1 << 29) - high_product(d, y)
+        y = y + clamp(high_product(y, rest) << 2, I32_LO, I32_HI)
+    return clamp(y << 1, I32_LO, I32_HI)
+
+
+def tflite_softmax(weights: Array) -> Array:
+    """int64 weights [M,N] (fractions of 2^31, the largest of a row is 1) to int8 probabilities, 256 to the whole.
+
+    A row's sum has 19 fractional bits; N <= 4095. Source: the int8 softmax of TFLite's reference kernels.
+    """
+    total = half_away_shift(weights, 12).sum(axis=-1, keepdims=True)
+    zeros = 31 - np.floor(np.log2(total.astype(np.float64))).astype(np.int64)  # before its first bit, in 32
+    scale = reciprocal((total << zeros) - (1 << 31))
+    return clamp(half_away_shift(high_product(weights, scale), 35 - zeros) + I8_LO, I8_LO, I8_HI).astype(np.int8)
+
+
+def tflite_mean(total: Array, count: Array | int) -> Array:
+    """int64 sums divided by the number of terms, rounded half away from zero."""
+    quotient = (np.abs(total) + count // 2) // count
+    return np.asarray(np.where(total < 0, -quotient, quotient))
+
+
+def to_int(x: Array, scale: float, zero: int, lo: int, hi: int, round: str = "once") -> Array:
     """float32 to an integer: clamp(round_half_even(x * (1 / scale)) + zero), all in float32 before the clamp.
 
-    NaN becomes the zero point.
+    NaN becomes the zero point. With `tflite` it is round_half_away(x / scale).
     """
-    inverse = np.float32(1.0) / np.float32(scale)
-    scaled = np.nan_to_num(x.astype(np.float32) * inverse, nan=0.0, posinf=3e38, neginf=-3e38)
+    narrow, step = x.astype(np.float32), np.float32(scale)
+    scaled = narrow / step if round == "tflite" else narrow * (np.float32(1.0) / step)
+    scaled = np.nan_to_num(scaled, nan=0.0, posinf=3e38, neginf=-3e38)
     bounded = np.clip(scaled, np.float32(lo - zero), np.float32(hi - zero))
+    if round == "tflite":
+        whole = np.trunc(bounded)
+        bounded = whole + np.where(np.abs(bounded - whole) >= 0.5, np.sign(bounded), 0)
     return np.asarray(np.rint(bounded).astype(np.int64) + zero)
 
 
@@ -151,6 +212,15 @@ def multiplier(real: float) -> tuple[int, int]:
     if shift < 1:
         return (1 << 31) - 1, 1
     return mult, shift
+
+
+def tflite_multiplier(real: float) -> tuple[int, int]:
+    """(mult, shift) of a factor >= 0 as TFLite works it out: half away from zero, and nothing at all below 2^-32."""
+    fraction, exponent = math.frexp(real)
+    mult = math.floor(fraction * (1 << 31) + 0.5)
+    if mult == 1 << 31:
+        mult, exponent = mult >> 1, exponent + 1
+    return (mult, 31 - exponent) if mult and exponent >= -31 else (0, 31)
 
 
 def sum_multipliers(a: float, b: float) -> tuple[int, int, int]:

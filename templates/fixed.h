@@ -69,20 +69,33 @@ BR_INLINE int8_t br_requant_once_i8(int32_t acc, int32_t mult, int8_t shift, int
 }
 #endif
 
+/* a * b / 2^31, rounded half up: the product of two fractions of 31 bits, of which one is not -1. */
+BR_INLINE int32_t br_high_product(int32_t a, int32_t b)
+{
+    return (int32_t)(((int64_t)a * b + ((int64_t)1 << 30)) >> 31);
+}
+
+/* v / 2^shift, rounded half away from zero; 0 <= shift <= 31. */
+BR_INLINE int32_t br_half_away_shift(int32_t v, int8_t shift)
+{
+    const int32_t mask = (int32_t)(((uint32_t)1 << shift) - 1);
+    return (v >> shift) + ((v & mask) > (mask >> 1) + (v < 0));
+}
+
+/* v * mult / 2^shift as TFLite rounds: to 31 fractional bits half up, the rest of the shift half away from zero. */
+BR_INLINE int32_t br_scale_tflite(int32_t v, int32_t mult, int8_t shift)
+{
+    if (shift < 31) {
+        return br_high_product((int32_t)((uint32_t)v << (31 - shift)), mult);
+    }
+    return br_half_away_shift(br_high_product(v, mult), (int8_t)(shift - 31));
+}
+
 #ifndef BR_HAS_REQUANT_TFLITE_I8
-/* The same rounded twice, as TFLite does: to 31 fractional bits, half up; the rest of the shift, half away from zero. */
+/* br_requant_once_i8 with TFLite's rounding. */
 BR_INLINE int8_t br_requant_tflite_i8(int32_t acc, int32_t mult, int8_t shift, int32_t zero, int32_t lo, int32_t hi)
 {
-    int32_t v;
-    if (shift < 31) {
-        acc = (int32_t)((uint32_t)acc << (31 - shift));
-    }
-    v = (int32_t)(((int64_t)acc * mult + ((int64_t)1 << 30)) >> 31);
-    if (shift > 31) {
-        const int32_t half = (int32_t)((uint32_t)1 << (shift - 32));
-        v = (int32_t)(((int64_t)v + half - (v < 0)) >> (shift - 31));
-    }
-    return (int8_t)br_clamp_i32(v + zero, lo, hi);
+    return (int8_t)br_clamp_i32(br_scale_tflite(acc, mult, shift) + zero, lo, hi);
 }
 #endif
 
@@ -104,6 +117,19 @@ BR_INLINE int8_t br_add_i8(int8_t a, int8_t b, int32_t za, int32_t zb, int32_t m
 {
     const int32_t sum = (a - za) * ma + (b - zb) * mb;
     return (int8_t)br_clamp_i32(((sum + ((int32_t)1 << (shift - 1))) >> shift) + zero, lo, hi);
+}
+#endif
+
+#ifndef BR_HAS_ADD_TFLITE_I8
+/* a + b as TFLite adds: (a - za) * 2^left scaled by |ma| / 2^sa, b likewise, the sum by mult / 2^shift; a negative ma
+ * or mb subtracts. 31 <= sa, sb, shift <= 62. */
+BR_INLINE int8_t br_add_tflite_i8(int8_t a, int8_t b, int32_t za, int32_t zb, int32_t ma, int32_t mb, int8_t sa,
+                                  int8_t sb, int8_t left, int32_t mult, int8_t shift, int32_t zero, int32_t lo,
+                                  int32_t hi)
+{
+    const int32_t x = br_scale_tflite((a - za) * ((int32_t)1 << left), ma < 0 ? -ma : ma, sa);
+    const int32_t y = br_scale_tflite((b - zb) * ((int32_t)1 << left), mb < 0 ? -mb : mb, sb);
+    return br_requant_tflite_i8((ma < 0 ? -x : x) + (mb < 0 ? -y : y), mult, shift, zero, lo, hi);
 }
 #endif
 
@@ -141,6 +167,35 @@ BR_INLINE uint8_t br_shift_u8(uint8_t v)
 BR_INLINE int32_t br_softmax_probability(uint32_t weight, uint32_t total)
 {
     return (int32_t)((weight * 32768U + total / 2) / total);
+}
+
+/* 1 / (1 + x) of fractions of 31 bits: three of Newton's steps; between 1 and 4 numbers are fractions of 2^29. */
+BR_INLINE int32_t br_reciprocal(int32_t x)
+{
+    const int32_t d = (int32_t)(((uint32_t)x + ((uint32_t)1 << 31)) >> 1);
+    int32_t y = 1515870810L + br_high_product(d, -1010580540L);
+    for (int step = 0; step < 3; step++) {
+        y += br_high_product(y, ((int32_t)1 << 29) - br_high_product(d, y)) * 4;
+    }
+    return y >= (int32_t)1 << 30 ? INT32_MAX : y * 2;
+}
+
+/* What a row of weights (fractions of 2^31), whose sum with 19 fractional bits is `total`, is to be multiplied with,
+ * and in *shift what the product is to be shifted by, for probabilities of 256 to the whole. */
+BR_INLINE int32_t br_softmax_scale_tflite(uint32_t total, int8_t *shift)
+{
+    int8_t zeros = 0;
+    for (; (total & 0x80000000UL) == 0; total <<= 1) {
+        zeros++;
+    }
+    *shift = (int8_t)(35 - zeros);
+    return br_reciprocal((int32_t)(total & 0x7FFFFFFFUL));
+}
+
+/* A sum of `count` terms divided by their number, rounded half away from zero. */
+BR_INLINE int32_t br_mean_tflite(int32_t sum, int32_t count)
+{
+    return (sum < 0 ? sum - count / 2 : sum + count / 2) / count;
 }
 
 /* --- Windows --- */

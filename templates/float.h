@@ -56,6 +56,19 @@ BR_INLINE int32_t br_to_int(float x, float inverse, int32_t zero, int32_t lo, in
     return whole < lo || whole > hi ? zero : whole;
 }
 
+/* The same, dividing by scale and rounding half away from zero, as TFLite does. */
+BR_INLINE int32_t br_to_int_tflite(float x, float scale, int32_t zero, int32_t lo, int32_t hi)
+{
+    const float v = br_clamp_f32(x / scale, (float)(lo - zero), (float)(hi - zero));
+    int32_t whole;
+    if (!(v >= -131072.0f && v <= 131072.0f)) { /* not a number */
+        return zero;
+    }
+    whole = (int32_t)v;
+    whole += (v - (float)whole >= 0.5f) - (v - (float)whole <= -0.5f);
+    return br_clamp_i32(whole + zero, lo, hi);
+}
+
 /* An integer to a real: (q - zero) * scale. */
 BR_INLINE float br_from_int(int32_t q, float scale, int32_t zero)
 {

@@ -37,7 +37,6 @@ Cases = Iterator[Case]
 MakeCases = Callable[[Rng], Cases]
 ResultRule = Callable[..., TensorType | None]
 NONE: Attrs = {}
-ROUND: Attrs = {"round": "once"}  # the rounding profile of an op that requantises; its meaning is `once`
 _OPERAND = re.compile(r"(?P<name>\w+)\[(?P<dims>[^\]]*)\](?P<flags>[c?!*]*)(?::(?P<dtype>\w+))?$")
 
 

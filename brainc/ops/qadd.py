@@ -4,22 +4,50 @@ from __future__ import annotations
 
 import numpy as np
 
-from brainc.numerics import scaled_sum, sum_multipliers
-from brainc.ops import ROUND, Array, Cases, Rng, op
+from brainc.numerics import scaled_sum, sum_multipliers, tflite_multiplier, tflite_sum
+from brainc.ops import Array, Cases, Rng, op
 from brainc.ops._samples import int8_pairs
 
 
-@op("a[...] b[...2] -> y[...]", hints=ROUND)
+@op("a[...] b[...2] -> y[...]")
 def qadd(
-    a: Array, b: Array, *, za: int, zb: int, ma: int, mb: int, shift: int, zy: int, lo: int = -128, hi: int = 127
+    a: Array,
+    b: Array,
+    *,
+    za: int,
+    zb: int,
+    ma: int,
+    mb: int,
+    shift: int,
+    zy: int,
+    lo: int = -128,
+    hi: int = 127,
+    round: str = "once",
+    sa: int = 0,
+    sb: int = 0,
+    left: int = 0,
+    mult: int = 0,
 ) -> Array:
-    """y = scaled_sum(a, b); a negative mb subtracts. b's shape is a's, or its last axes."""
-    return scaled_sum(a, np.broadcast_to(b, a.shape), za, zb, ma, mb, shift, zy, lo, hi)
+    """y = scaled_sum(a, b); a negative ma or mb subtracts. b's shape is a's, or its last axes.
+
+    With `tflite` it is tflite_sum(a, b): each operand has a shift of its own, the sum a mult.
+    """
+    b = np.broadcast_to(b, a.shape)
+    if round == "once":
+        return scaled_sum(a, b, za, zb, ma, mb, shift, zy, lo, hi)
+    each = {"zeros": (za, zb), "mults": (ma, mb), "shifts": (sa, sb)}
+    return tflite_sum(a, b, **each, left=left, mult=mult, shift=shift, zero=zy, lo=lo, hi=hi)
 
 
 @qadd.cases
 def _cases(rng: Rng) -> Cases:
     for a, b in int8_pairs(rng):
         for ra, rb in ((0.7, 0.4), (1.9, -1.3), (0.001, 0.9)):
+            zeros = {"za": -20, "zb": 33, "zy": -4, "lo": -100}
             ma, mb, shift = sum_multipliers(ra, rb)
-            yield [a, b], {"za": -20, "zb": 33, "ma": ma, "mb": mb, "shift": shift, "zy": -4, "lo": -100}
+            yield [a, b], {**zeros, "ma": ma, "mb": mb, "shift": shift}
+            largest = 2 * max(ra, abs(rb))
+            (ma, sa), (mb, sb) = (tflite_multiplier(abs(r) / largest) for r in (ra, rb))
+            mult, shift = tflite_multiplier(largest / (1 << 20))
+            each = {"ma": ma, "sa": sa, "mb": mb if rb > 0 else -mb, "sb": sb, "left": 20}
+            yield [a, b], {**zeros, **each, "mult": mult, "shift": shift, "round": "tflite"}

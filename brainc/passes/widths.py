@@ -80,14 +80,17 @@ def _partial_sums(graph: Graph, node: Node, ranges: dict[str, Range]) -> Range:
         terms = graph.type(node.inputs[0]).shape[2] if node.op == "qmatmul" else 1
         return _scaled((min(corners), max(corners)), terms)
     if node.op == "qadd":
-        a, b = (_scaled(offset(i, f"z{k}"), _int(node, f"m{k}")) for i, k in enumerate("ab"))
-        half = 1 << (_int(node, "shift") - 1)
+        twice = node.attrs.get("round") == "tflite"  # each operand fits once it is shifted: scaling makes it smaller
+        steps = (1 << _int(node, "left"),) * 2 if twice else (_int(node, "ma"), _int(node, "mb"))
+        a, b = (_scaled(offset(i, f"z{k}"), step) for i, (k, step) in enumerate(zip("ab", steps, strict=True)))
+        half = 0 if twice else 1 << (_int(node, "shift") - 1)
         return min(a[0], 0) + min(b[0], 0), max(a[1], 0) + max(b[1], 0) + half
     if node.op in ("qmean", "qavgpool2d"):
         axis = graph.type(node.inputs[0]).shape[1]
         return _scaled(offset(0, "zx"), int(np.prod(ints(node.attrs.get("kernel", (axis,))))))
     if node.op == "qsoftmax":
-        return 0, (graph.type(node.inputs[0]).shape[1] << numerics.SOFTMAX_BITS) - 1  # summed unsigned
+        bits = 19 if node.attrs.get("round") == "tflite" else numerics.SOFTMAX_BITS
+        return 0, (graph.type(node.inputs[0]).shape[1] << bits) - 1  # summed unsigned
     return 0, 0
 
 

@@ -63,6 +63,47 @@ void scaled_sum(const int8_t *a, const int8_t *b, int8_t *y, int32_t n, const in
     }
 }
 
+void tflite_sum(const int8_t *a, const int8_t *b, int8_t *y, int32_t n, const int32_t *p);
+void tflite_sum(const int8_t *a, const int8_t *b, int8_t *y, int32_t n, const int32_t *p)
+{
+    for (int32_t i = 0; i < n; i++) {
+        y[i] = br_add_tflite_i8(a[i], b[i], p[0], p[1], p[2], p[3], (int8_t)p[4], (int8_t)p[5], (int8_t)p[6], p[7],
+                                (int8_t)p[8], p[9], p[10], p[11]);
+    }
+}
+
+void high_product(const int32_t *a, const int32_t *b, int32_t *y, int32_t n);
+void high_product(const int32_t *a, const int32_t *b, int32_t *y, int32_t n)
+{
+    for (int32_t i = 0; i < n; i++) {
+        y[i] = br_high_product(a[i], b[i]);
+    }
+}
+
+void half_away_shift(const int32_t *v, const int8_t *shift, int32_t *y, int32_t n);
+void half_away_shift(const int32_t *v, const int8_t *shift, int32_t *y, int32_t n)
+{
+    for (int32_t i = 0; i < n; i++) {
+        y[i] = br_half_away_shift(v[i], shift[i]);
+    }
+}
+
+void reciprocal(const int32_t *x, int32_t *y, int32_t n);
+void reciprocal(const int32_t *x, int32_t *y, int32_t n)
+{
+    for (int32_t i = 0; i < n; i++) {
+        y[i] = br_reciprocal(x[i]);
+    }
+}
+
+void mean_tflite(const int32_t *sum, const int32_t *count, int32_t *y, int32_t n);
+void mean_tflite(const int32_t *sum, const int32_t *count, int32_t *y, int32_t n)
+{
+    for (int32_t i = 0; i < n; i++) {
+        y[i] = br_mean_tflite(sum[i], count[i]);
+    }
+}
+
 void dot(const int8_t *x, const int8_t *w, int32_t *y, int32_t rows, int32_t n);
 void dot(const int8_t *x, const int8_t *w, int32_t *y, int32_t rows, int32_t n)
 {
@@ -106,6 +147,14 @@ void to_int(const float *x, int32_t *y, int32_t n, float scale, int32_t zero, in
 {
     for (int32_t i = 0; i < n; i++) {
         y[i] = br_to_int(x[i], 1.0f / scale, zero, lo, hi);
+    }
+}
+
+void to_int_tflite(const float *x, int32_t *y, int32_t n, float scale, int32_t zero, int32_t lo, int32_t hi);
+void to_int_tflite(const float *x, int32_t *y, int32_t n, float scale, int32_t zero, int32_t lo, int32_t hi)
+{
+    for (int32_t i = 0; i < n; i++) {
+        y[i] = br_to_int_tflite(x[i], scale, zero, lo, hi);
     }
 }
 
@@ -198,6 +247,40 @@ def test_scaled_sum_for_all_pairs_of_bytes(c, rng) -> None:  # type: ignore[no-u
         np.testing.assert_array_equal(y, numerics.scaled_sum(a, b, za, zb, ma, mb, shift, zero, -128, 120))
 
 
+def test_tflite_sum_for_all_pairs_of_bytes(c, rng) -> None:  # type: ignore[no-untyped-def]
+    a, b = (g.reshape(-1).astype(np.int8) for g in np.mgrid[-128:128, -128:128])
+    for left, sign in ((20, 1), (20, -1), (15, 1), (0, -1)):
+        reals = (0.5, rng.random() / 2, 2 * rng.random() / (1 << left))
+        (ma, sa), (mb, sb), (mult, shift) = map(numerics.tflite_multiplier, reals)
+        za, zb, zero = (int(z) for z in rng.integers(-128, 128, 3))
+        p = np.array([za, zb, ma, sign * mb, sa, sb, left, mult, shift, zero, -128, 120], np.int32)
+        y = np.empty(a.size, np.int8)
+        call(c.tflite_sum, a, b, y, a.size, p)
+        each = {"zeros": (za, zb), "mults": (ma, sign * mb), "shifts": (sa, sb), "left": left}
+        want = numerics.tflite_sum(a, b, **each, mult=mult, shift=shift, zero=zero, lo=-128, hi=120)
+        np.testing.assert_array_equal(y, want)
+
+
+def test_fractions_of_31_bits(c, rng) -> None:  # type: ignore[no-untyped-def]
+    """Products, shifts, reciprocals and means that softmax and the pools are made of."""
+    a, b = (wide_numbers(rng, 31, MILLION).astype(np.int32) for _ in range(2))
+    b[b == I32.min] = 1
+    shift, y = rng.integers(0, 32, MILLION).astype(np.int8), np.empty(MILLION, np.int32)
+    call(c.high_product, a, b, y, MILLION)
+    np.testing.assert_array_equal(y, numerics.high_product(a.astype(np.int64), b.astype(np.int64)))
+    call(c.half_away_shift, a, shift, y, MILLION)
+    np.testing.assert_array_equal(y, numerics.half_away_shift(a.astype(np.int64), shift))
+    x = np.abs(b)
+    x[:2] = 0, I32.max
+    call(c.reciprocal, x, y, MILLION)
+    np.testing.assert_array_equal(y, numerics.reciprocal(x.astype(np.int64)))
+    np.testing.assert_allclose(y / 2**31, 1 / (1 + x / 2**31), rtol=0, atol=1e-8)
+    count = np.maximum(x >> 12, 1)
+    total = (a >> 3).astype(np.int32)
+    call(c.mean_tflite, total, count, y, MILLION)
+    np.testing.assert_array_equal(y, numerics.tflite_mean(total.astype(np.int64), count))
+
+
 def test_dot_and_sum(c, rng) -> None:  # type: ignore[no-untyped-def]
     for n in (*range(1, 40), 511, 512, 513, 1024, 3000):
         x, w = rng.integers(-128, 128, n).astype(np.int8), rng.integers(-128, 128, (4, n)).astype(np.int8)
@@ -234,8 +317,10 @@ def test_clamp(c, rng) -> None:  # type: ignore[no-untyped-def]
         np.testing.assert_array_equal(y, numerics.clamp(v, lo, hi))
 
 
+@pytest.mark.parametrize("profile", numerics.PROFILES)
 @pytest.mark.parametrize(("lo", "hi"), [(-128, 127), (0, 255), (-32768, 32767), (0, 65535)])
-def test_to_int_at_ties_and_everywhere(lo: int, hi: int, c, rng) -> None:  # type: ignore[no-untyped-def]
+def test_to_int_at_ties_and_everywhere(lo: int, hi: int, profile: str, c, rng) -> None:  # type: ignore[no-untyped-def]
+    function = {"once": c.to_int, "tflite": c.to_int_tflite}[profile]
     ties = (np.arange(2 * lo - 9, 2 * hi + 9) / 2).astype(np.float32)
     around = [ties, np.nextafter(ties, np.float32(np.inf)), np.nextafter(ties, np.float32(-np.inf))]
     odd = np.array([np.nan, np.inf, -np.inf, 1e30, -1e30, 1e-40, -0.0], np.float32)
@@ -244,9 +329,9 @@ def test_to_int_at_ties_and_everywhere(lo: int, hi: int, c, rng) -> None:  # typ
     x = np.concatenate([*around, odd, every])
     for scale, zero in ((1.0, 0 if lo else lo), (0.5, lo), (0.0173, hi), (3.1, (lo + hi) // 2)):
         y = np.empty(x.size, np.int32)
-        call(c.to_int, x, y, x.size, scale, zero, lo, hi)
+        call(function, x, y, x.size, scale, zero, lo, hi)
         with np.errstate(over="ignore", invalid="ignore"):
-            np.testing.assert_array_equal(y, numerics.to_int(x, scale, zero, lo, hi))
+            np.testing.assert_array_equal(y, numerics.to_int(x, scale, zero, lo, hi, profile))
 
 
 def test_from_int(c) -> None:  # type: ignore[no-untyped-def]
