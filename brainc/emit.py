@@ -17,10 +17,10 @@ import jinja2
 from jinja2.ext import Extension
 
 from brainc import project
-from brainc.kernels import Kernel, shown
+from brainc.kernels import shown
 from brainc.program import Program
 from brainc.resources import templates_dir
-from brainc.views import brain_view, comment, harness_view
+from brainc.views import KernelView, brain_view, comment, harness_view
 from brainc.weights import c_float
 
 Bundle = Mapping[str, bytes]
@@ -52,11 +52,13 @@ def _render(template: Path, view: Mapping[str, Any]) -> bytes:
     return environment(template.parent).get_template(template.name).render(brain=view).encode()
 
 
-def render_kernel(kernel: Kernel, env: Mapping[str, Any], fn: str, params: str) -> str:
+def render_kernel(view: KernelView) -> str:
     """One kernel as C: its template with the baked values filled in."""
+    kernel, env = view.kernel, view.env
     values = {k: c_float(v) if isinstance(v, float) else v for k, v in shown(kernel, env).items()}
     folders = (kernel.path.parent, kernel.path.parents[1], templates_dir())  # for what it includes
-    text = environment(*folders).from_string(kernel.body).render(fn=fn, params=params, **values)
+    template = environment(*folders).from_string(kernel.body)
+    text = template.render(fn=view.fn, params=view.params, **values, **view.parts)
     baked = " ".join(f"{name}={env[name]}" for name in kernel.bake)
     return f"/* {comment(f'{kernel.name}  {baked}'.strip())} */\n{text.strip()}\n"
 
@@ -85,7 +87,7 @@ def emit(program: Program, trace: str = "") -> Bundle:
     """The C library: NAME.h, NAME.c and, where weights are large, NAME_weights.S and its .bin."""
     view, name = brain_view(program, trace), program.name
     view["port_h"], view["fixed_h"] = _machine(program), _arithmetic(program)
-    view["kernels"] = [render_kernel(k.kernel, k.env, k.fn, k.params) for k in view["kernels"]]
+    view["kernels"] = [render_kernel(kernel) for kernel in view["kernels"]]
     bundle = {f"{name}.{end}": _render(templates_dir() / f"brain.{end}.j2", view) for end in ("h", "c")}
     if view["places"]:
         bundle[f"{name}_weights.S"] = _render(templates_dir() / "weights.S.j2", view)

@@ -4,6 +4,9 @@ A kernel is one file, `templates/<op>/<name>.c.j2` or `targets/<t>/kernels/<op>/
 a C comment holding TOML, its contract. `KernelTable` knows all that a target may use; `choose` tests each
 candidate against a node (types, features, `where`) and takes the cheapest that passes, the most specific
 target breaking ties. `explain` keeps what failed first for those that did not.
+
+A part is a function that kernels share, `kernels/_parts/<name>.c.j2`: a kernel's head names it (`parts`), its own head
+says only what is baked in, and layers for which that is the same have one copy of it in the C.
 """
 
 from __future__ import annotations
@@ -15,12 +18,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from brainc import ops
 from brainc.dtypes import DType
 from brainc.errors import KernelError, UnsupportedError, at
 from brainc.expressions import evaluate
-from brainc.ir import Attr, Graph, Node, TensorType
+from brainc.ir import Attr, Const, Graph, Node, TensorType
 from brainc.resources import templates_dir
+from brainc.spec import CHANNEL
 from brainc.target import Target
 
 _SCALARS = {
@@ -31,7 +37,11 @@ _SCALARS = {
     "factors": ("FH", "FW"),
 }
 _OPEN, _CLOSE = "/*--- kernel", "---*/"
-_KEYS = {"op", "types", "args", "bake", "needs", "where", "pack", "scratch", "rows", "reads", "inplace", "cost"}
+_KEYS = {
+    *("op", "types", "args", "bake", "needs", "let", "where", "pack", "parts", "scratch", "rows", "reads", "inplace"),
+    "cost",
+}
+_PART = "/*--- part"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +58,10 @@ class Kernel:
     args: tuple[str, ...]
     bake: tuple[str, ...]
     needs: frozenset[str]
+    let: Mapping[str, str]  # names for formulas, each of which may use the ones before it
     where: str
     pack: Mapping[str, str]
+    parts: Mapping[str, str]  # what the body calls a shared function, and the function's file
     scratch: str
     rows: str
     reads: Mapping[str, tuple[str, str]]
@@ -80,21 +92,48 @@ class Verdict:
     cost: float | None
 
 
-def shown(kernel: Kernel, env: Mapping[str, Any]) -> dict[str, Any]:
-    """What the kernel's template may mention: what is baked in, and the lists of a variadic operand."""
-    return {k: v for k, v in env.items() if k in kernel.bake or k.endswith(("_names", "_shapes"))}
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A function that several kernels share: its file, its body, and the values it is made for."""
+
+    name: str
+    path: Path
+    body: str
+    bake: tuple[str, ...]
+
+
+def shown(kernel: Kernel | Part, env: Mapping[str, Any]) -> dict[str, Any]:
+    """What a template may mention: what is baked in, the lists of a variadic operand, which operands are there."""
+    always = ("has_", "_names", "_shapes")
+    return {k: v for k, v in env.items() if k in kernel.bake or k.startswith(always[:1]) or k.endswith(always[1:])}
+
+
+@cache
+def load_part(path: Path) -> Part:
+    """The part in a file; a broken head is a `KernelError`."""
+    text = path.read_text(encoding="utf-8")
+    with at(file=str(path)):
+        head, body = _split(text, _PART)
+        if set(head) != {"bake"}:
+            raise KernelError("a part's head says what is baked in and nothing else", fix="write bake = [...] alone")
+    return Part(path.name.removesuffix(".c.j2"), path, body, tuple(head["bake"]))
+
+
+def _split(text: str, opening: str) -> tuple[dict[str, Any], str]:
+    """A file's head, which is TOML in a C comment, and what follows it."""
+    end = text.find(_CLOSE)
+    if not text.startswith(opening) or end < 0:
+        raise KernelError("this kernel has no head", fix=f"begin the file with {opening!r} … {_CLOSE!r}")
+    try:
+        return tomllib.loads(text[len(opening) : end]), text[end + len(_CLOSE) :].lstrip("\n")
+    except tomllib.TOMLDecodeError as error:
+        raise KernelError(f"the kernel's head is not TOML: {error}", fix="mend the head") from error
 
 
 def parse(text: str, name: str, path: Path, rank: int = 0) -> Kernel:
     """A kernel file's text to a `Kernel`; a broken head is a `KernelError`."""
     with at(file=str(path)):
-        start, end = text.find(_OPEN), text.find(_CLOSE)
-        if start != 0 or end < 0:
-            raise KernelError("this kernel has no head", fix=f"begin the file with {_OPEN!r} … {_CLOSE!r}")
-        try:
-            head = tomllib.loads(text[len(_OPEN) : end])
-        except tomllib.TOMLDecodeError as error:
-            raise KernelError(f"the kernel's head is not TOML: {error}", fix="mend the head") from error
+        head, body = _split(text, _OPEN)
         unknown = set(head) - _KEYS
         missing = {"op", "types", "args", "cost"} - set(head)
         if unknown or missing:
@@ -107,15 +146,17 @@ def parse(text: str, name: str, path: Path, rank: int = 0) -> Kernel:
             name=name,
             path=path,
             rank=rank,
-            body=text[end + len(_CLOSE) :].lstrip("\n"),
+            body=body,
             op=head["op"],
             ins=tuple(ins.split()),
             outs=tuple(outs.split()),
             args=tuple(head["args"]),
             bake=tuple(head.get("bake", ())),
             needs=frozenset(head.get("needs", ())),
+            let=head.get("let", {}),
             where=head.get("where", ""),
             pack=head.get("pack", {}),
+            parts=head.get("parts", {}),
             scratch=str(head.get("scratch", "0")),
             rows=str(head.get("rows", "")),
             reads={k: (str(v[0]), str(v[1])) for k, v in head.get("reads", {}).items()},
@@ -129,7 +170,7 @@ def scan(folder: Path, label: str, rank: int) -> tuple[Kernel, ...]:
     """All kernels below `folder` (`<op>/<name>.c.j2`), in order of their names."""
     found = []
     for path in sorted(folder.glob("*/*.c.j2")):
-        if not path.name.startswith("_"):
+        if not path.name.startswith("_") and not path.parent.name.startswith("_"):
             name = f"{label}/{path.parent.name}/{path.name.removesuffix('.c.j2')}"
             found.append(parse(path.read_text(encoding="utf-8"), name, path, rank))
     return tuple(found)
@@ -164,9 +205,10 @@ class KernelTable:
 
     def explain(self, graph: Graph, node: Node) -> list[Verdict]:
         """Every candidate for a node with the first test it failed."""
-        env = self.environment(graph, node)
+        known = self.environment(graph, node)
         verdicts = []
         for kernel in self.candidates(node.op):
+            env = _with_let(kernel, known)
             failed = self._first_failure(kernel, graph, node, env)
             verdicts.append(Verdict(kernel, failed, None if failed else float(evaluate(kernel.cost, env))))
         return verdicts
@@ -195,20 +237,29 @@ class KernelTable:
                     f"{self.target.name} has no kernel for {node.op}({types}){near}",
                     fix=f"write targets/{self.target.name}/kernels/{node.op}/NAME.c.j2, or choose another target",
                 )
-        env = self.environment(graph, node)
-        best = min(passed, key=lambda v: (*self._merit(v, env), v.kernel.rank, v.kernel.name))
+        known = self.environment(graph, node)
+        best = min(passed, key=lambda v: (*self._merit(v, known), v.kernel.rank, v.kernel.name))
         assert best.cost is not None
+        env = _with_let(best.kernel, known)
         return Choice(best.kernel, env, int(evaluate(best.kernel.scratch, env)), best.cost)
 
-    def _merit(self, verdict: Verdict, env: Mapping[str, Any]) -> tuple[float, float]:
+    def _merit(self, verdict: Verdict, known: Mapping[str, Any]) -> tuple[float, float]:
         cost = verdict.cost or 0.0
         if self.optimize == "ram":
-            return float(evaluate(verdict.kernel.scratch, env)), cost
+            return float(evaluate(verdict.kernel.scratch, _with_let(verdict.kernel, known))), cost
         return (float(len(verdict.kernel.bake)), cost) if self.optimize == "flash" else (cost, 0.0)
 
     def has(self, graph: Graph, node: Node) -> bool:
         """Whether some kernel fits (a view needs none)."""
         return node.op == "reshape" or any(not v.failed for v in self.explain(graph, node))
+
+
+def _with_let(kernel: Kernel, known: Mapping[str, Any]) -> dict[str, Any]:
+    """The environment with a kernel's own names in it."""
+    env = dict(known)
+    for name, formula in kernel.let.items():
+        env[name] = evaluate(formula, env)
+    return env
 
 
 def environment(graph: Graph, node: Node) -> dict[str, Any]:
@@ -219,6 +270,7 @@ def environment(graph: Graph, node: Node) -> dict[str, Any]:
     env: dict[str, Any] = dict(op.bind(ins, outs))
     given = {op.operand_at(index).name for index, type_ in enumerate(ins) if type_ is not None}
     env.update({f"has_{o.name}": o.name in given for o in op.inputs if o.optional})
+    env.update(_facts_of(graph, node))
     env["ESZ"] = (outs or [t for t in ins if t])[0].dtype.nbytes
     for index, type_ in enumerate(ins):
         if type_ is not None and not op.operand_at(index).variadic:
@@ -233,6 +285,34 @@ def environment(graph: Graph, node: Node) -> dict[str, Any]:
         env[f"{name}_names"] = [f"{name}{i}" for i in range(len(tail))]
         env[f"{name}_shapes"] = [t.shape for t in tail]
     return env
+
+
+def _facts_of(graph: Graph, node: Node) -> Mapping[str, int]:
+    """What is known of the constants of a filtering q op: see `_facts`."""
+    axis = CHANNEL.get(node.op.removeprefix("q")) if node.op.startswith("q") else None
+    constants = [graph.values[name].const if name else None for name in node.inputs[1:5]]
+    if axis is None or len(constants) < 4 or None in constants:
+        return {}
+    return _facts(axis, *(c for c in constants if c is not None))
+
+
+@cache
+def _facts(axis: int, w: Const, b: Const, mult: Const, shift: Const) -> Mapping[str, int]:
+    """Bounds that a tile may rely on, over all channels.
+
+    w_min: the smallest weight; w_sum: the largest sum of a filter's magnitudes; acc_max: no accumulator over int8
+    inputs has a larger magnitude; shift_min, shift_max: of the scales that are not zero.
+    """
+    weights = np.moveaxis(w.load(), axis, 0).astype(np.int64)
+    sums = np.abs(weights.reshape(len(weights), -1)).sum(axis=1)
+    used = shift.load()[mult.load() > 0].astype(np.int64)
+    return {
+        "w_min": int(weights.min(initial=0)),
+        "w_sum": int(sums.max(initial=0)),
+        "acc_max": int((np.abs(b.load().astype(np.int64)) + 128 * sums).max(initial=0)),
+        "shift_min": int(used.min(initial=62)),
+        "shift_max": int(used.max(initial=1)),
+    }
 
 
 def _scalars(name: str, value: Attr) -> dict[str, Any]:

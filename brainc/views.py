@@ -14,7 +14,7 @@ from brainc import __version__, ops
 from brainc.c_names import Names, port_names
 from brainc.dtypes import DTYPES, of_numpy
 from brainc.ir import Entry, Graph, Node, Role, TensorType
-from brainc.kernels import Choice, Kernel, shown
+from brainc.kernels import Choice, Kernel, Part, load_part, shown
 from brainc.memory import EntryPlan
 from brainc.program import Program
 from brainc.weights import BLOB_BYTES, Packed, as_text, blob, c_float, folded, pack
@@ -24,12 +24,14 @@ _ALIGN_TYPES = {1: "uint8_t", 2: "uint16_t", 4: "uint32_t", 8: "uint64_t"}
 
 @dataclass(frozen=True, slots=True)
 class KernelView:
-    """One C function to render: a kernel, what it may mention, its name and its parameter list."""
+    """One C function to render: a kernel (or a part), what it may mention, its name, its parameter list and the
+    functions it calls, by the names that it has for them."""
 
-    kernel: Kernel
+    kernel: Kernel | Part
     env: Mapping[str, Any]
     fn: str
     params: str
+    parts: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +114,19 @@ class Viewer:
         parameters = tuple(parameter for parameter, _ in self._arguments(node, choice, None))
         key = (kernel.name, repr(shown(kernel, choice.env)), parameters)
         if key not in self.functions:
+            parts = {name: self.part(kernel, file, choice.env) for name, file in kernel.parts.items()}
             fn = self._function_names.of(f"{kernel.op}_{kernel.stem}_{len(self.functions)}")
             params = _listed(parameters, len(f"static void {fn}")) or "void"
-            self.functions[key] = KernelView(kernel, choice.env, fn, params)
+            self.functions[key] = KernelView(kernel, choice.env, fn, params, parts)
+        return self.functions[key].fn
+
+    def part(self, kernel: Kernel, file: str, env: Mapping[str, Any]) -> str:
+        """The name of a shared function for these baked values; rendered once, before whoever calls it."""
+        part = load_part(kernel.path.parents[1] / f"{file}.c.j2")
+        key = (str(part.path), repr(shown(part, env)))
+        if key not in self.functions:
+            fn = self._function_names.of(f"{part.name}_{len(self.functions)}")
+            self.functions[key] = KernelView(part, env, fn, "", {})
         return self.functions[key].fn
 
     def _arguments(self, node: Node, choice: Choice, plan: EntryPlan | None) -> list[tuple[str, str]]:

@@ -63,6 +63,8 @@ class Rig:
     def source(self) -> str:
         """The C that these jobs need."""
         used = {job.fn for job in self.jobs}
+        for fn in reversed(self.functions):  # a shared part stands before those who call it
+            used |= {part for part in self.functions if fn in used and f"{part}(" in self.functions[fn]}
         return "\n".join([self.head, *(text for fn, text in self.functions.items() if fn in used)])
 
 
@@ -89,7 +91,7 @@ def rig_of(table: KernelTable, nodes: list[Bound]) -> Rig:
     for node, choice, _ in renamed:
         overlaps = tuple((node.inputs.index(o.x), o.distance) for o in steps[node.name].overlaps)
         jobs.append(_job(viewer, node, choice, overlaps))
-    functions = {f.fn: render_kernel(f.kernel, f.env, f.fn, f.params) for f in viewer.functions.values()}
+    functions = {f.fn: render_kernel(f) for f in viewer.functions.values()}
     return Rig(target, tuple(jobs), headers(target), functions)
 
 
