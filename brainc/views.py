@@ -112,9 +112,9 @@ class Viewer:
         """The name of the C function for this kernel, these baked values and parameters; rendered once."""
         kernel = choice.kernel
         parameters = tuple(parameter for parameter, _ in self._arguments(node, choice, None))
-        key = (kernel.name, repr(shown(kernel, choice.env)), parameters)
+        parts = {name: self.part(kernel, file, choice.env) for name, file in kernel.parts.items()}
+        key = (kernel.name, repr(shown(kernel, choice.env)), parameters, *parts.values())
         if key not in self.functions:
-            parts = {name: self.part(kernel, file, choice.env) for name, file in kernel.parts.items()}
             fn = self._function_names.of(f"{kernel.op}_{kernel.stem}_{len(self.functions)}")
             params = _listed(parameters, len(f"static void {fn}")) or "void"
             self.functions[key] = KernelView(kernel, choice.env, fn, params, parts)

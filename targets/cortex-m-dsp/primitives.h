@@ -9,6 +9,8 @@
 #include <string.h>
 
 #define BR_OWN static inline __attribute__((unused, always_inline))
+#define BR_NAKED __attribute__((naked, noinline)) /* nothing but assembly: a tile needs every register */
+#define BR_ARG __attribute__((unused))            /* an argument that the assembly takes from its register */
 
 /* Four bytes from anywhere. */
 BR_OWN uint32_t br_word(const void *from)
@@ -190,6 +192,65 @@ BR_OWN const int8_t *br_tile_2x2(int32_t *acc, const int8_t *w, const uint8_t *c
         : "r8", "r9", "r10", "r11", "r12", "lr", "cc", "memory");
     acc[0] = a, acc[1] = b, acc[2] = c, acc[3] = d;
     return w;
+}
+
+/* Widens n bytes of x into one of the three columns of a group: four numbers in the order 0 2 1 3, then room for those
+ * of the other columns. What is missing to whole fours is zero. */
+static inline __attribute__((unused)) void br_widen_of_three(uint8_t *column, const int8_t *x, int32_t n)
+{
+    int32_t fours = n >> 2;
+    uint32_t word, even;
+#define BR_WIDEN \
+    "ldr %[word], [%[x]], #4\n\t" \
+    "sxtb16 %[even], %[word]\n\t" \
+    "sxtb16 %[word], %[word], ror #8\n\t" \
+    "strd %[even], %[word], [%[column]], #24\n\t"
+    __asm__ volatile("subs %[fours], #4\n\t"
+                     "blt 2f\n"
+                     "1:\n\t"
+                     BR_WIDEN BR_WIDEN BR_WIDEN BR_WIDEN
+                     "subs %[fours], #4\n\t"
+                     "bge 1b\n"
+                     "2:\n\t"
+                     "adds %[fours], #4\n\t"
+                     "beq 4f\n"
+                     "3:\n\t"
+                     BR_WIDEN
+                     "subs %[fours], #1\n\t"
+                     "bne 3b\n"
+                     "4:"
+                     : [column] "+l"(column), [x] "+l"(x), [fours] "+l"(fours), [word] "=&r"(word), [even] "=&r"(even)
+                     :
+                     : "cc", "memory");
+#undef BR_WIDEN
+    if (n & 3) {
+        uint32_t wide[2];
+        word = 0;
+        memcpy(&word, x, (size_t)n & 3);
+        wide[0] = (uint32_t)br_even(word);
+        wide[1] = (uint32_t)br_odd(word);
+        memcpy(column, wide, sizeof wide);
+    }
+}
+
+/* What a tile makes of twice an accumulator: finish is a factor, what rounds and moves to zero, a shift (packs/dsp.py). */
+BR_OWN int8_t br_finish(int32_t v, const int32_t *finish, int32_t lo, int32_t hi)
+{
+    v = (v + finish[1]) >> finish[2];
+    return (int8_t)(v < lo ? lo : v > hi ? hi : v);
+}
+
+/* In the rounding profile `once`. */
+BR_OWN int8_t br_finish_once(int32_t twice, const int32_t *finish, int32_t lo, int32_t hi)
+{
+    return br_finish((int32_t)((int64_t)twice * finish[0] >> 32), finish, lo, hi);
+}
+
+/* And `tflite`. */
+BR_OWN int8_t br_finish_tflite(int32_t twice, const int32_t *finish, int32_t lo, int32_t hi)
+{
+    const int32_t v = (int32_t)(((int64_t)twice * finish[0] + ((int64_t)1 << 31)) >> 32);
+    return br_finish(v + (v >> 31), finish, lo, hi);
 }
 
 /* What a layer's tiles are multiplied by: filters w (packs.pairs4) of 4 * fours terms, count of them. */

@@ -45,6 +45,10 @@ class Job:
     def kernel(self) -> Kernel:
         return self.choice.kernel
 
+    def takes(self, index: int) -> bool:
+        """Whether the kernel is handed this operand (a pack may have merged it into another)."""
+        return ops.get(self.node.op).operand_at(index).name in self.kernel.args
+
     @property
     def exact(self) -> bool:
         return self.expected.dtype.kind != "f"

@@ -72,7 +72,8 @@ def _steps(job: Job, number: int) -> tuple[list[str], list[str]]:
     data, load, places, at = [], [], [], 0
     for index, (operand, constant) in enumerate(zip(job.operands, job.constant, strict=True)):
         name, kind = f"{job.name}_{index}", _ctype(operand)
-        data.append(f"BR_CONST({kind}, {name}, {operand.size}) = {{\n" + "\n".join(as_text(operand)) + "\n};")
+        if job.takes(index):
+            data.append(f"BR_CONST({kind}, {name}, {operand.size}) = {{\n" + "\n".join(as_text(operand)) + "\n};")
         if constant:
             places.append(f"BR_CREF({name})")
         else:

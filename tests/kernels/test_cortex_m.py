@@ -154,6 +154,8 @@ def _source(rig: Rig, trials: list[Trial]) -> str:
     data = []
     for job in rig.jobs:
         for index, operand in enumerate(job.operands):
+            if not job.takes(index):
+                continue
             kind = f"int{operand.itemsize * 8}_t"
             rows = "\n".join(as_text(operand))
             data.append(f"BR_CONST({kind}, {job.name}_{index}, {operand.size}) = {{\n{rows}\n}};")
