@@ -1,24 +1,36 @@
 """What a brain costs on its target: cycles or instructions, RAM, flash and stack, per layer and in all.
 
 Counts the entry alone, the maximum over the inputs given. Flash and RAM are those of the linked image less
-the same harness with an empty step, so the library helpers that the brain pulls in are counted.
+the same harness with an empty step, so the library helpers that the brain pulls in are counted. Where the
+target has a second simulator that knows cycles, it adds them; where its folder has a table of cycles by
+instruction class, these are estimated.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from brainc import __version__, check, runners
 from brainc.errors import ToolMissing
 from brainc.program import Program
-from brainc.runners import Run
+from brainc.runners import Counts, Run
 from brainc.toolchain import Firmware
 
 Figures = Mapping[str, Any]
 ROUNDS = 9  # of all samples, where time is measured
+CYCLE_SAMPLES = 2  # run on a second simulator, which is slow: those with the most instructions
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """Two runs of the same samples: of the brain as it is, and of its trace build."""
+
+    whole: Run
+    layers: Run
 
 
 def measure(program: Program, vectors: check.Vectors, *, sim: str | None = None, optimize: str = "-O2") -> Figures:
@@ -29,18 +41,20 @@ def measure(program: Program, vectors: check.Vectors, *, sim: str | None = None,
         bare = check.firmware(program, work / "bare", sim=sim, optimize=optimize, empty=True)
         traced = check.firmware(program, work / "traced", sim=sim, optimize=optimize, trace="marks")
         data, count = check.to_bytes(program.graph, vectors), check.count_of(vectors)
-        whole = _counted(full, data, count, work / "full")
-        layers = _counted(traced, data, count, work / "traced")
-        times = runners.run(full, data * ROUNDS, count * ROUNDS).microseconds if whole.microseconds else None
-    plan, weights = program.plan, program.constant_bytes
+        seen = _Seen(_counted(full, data, count, work / "full"), _counted(traced, data, count, work / "traced"))
+        times = runners.run(full, data * ROUNDS, count * ROUNDS).microseconds if seen.whole.microseconds else None
+        timed = seen if sim or seen.whole.cycles else _on_another(program, vectors, seen, work / "cycles", optimize)
+    plan, weights, whole = program.plan, program.constant_bytes, seen.whole
     flash, static = (getattr(full.image, k) - getattr(bare.image, k) for k in ("flash_bytes", "ram_bytes"))
     total = None if whole.stack is None else plan.nbytes + static + whole.stack
+    nodes = enumerate(plan.entries[0].nodes)
     return {
         "brain": program.name,
         "target": program.target.name,
         "toolchain": full.toolchain,
         "brainc": __version__,
-        "entries": {program.graph.entries[0].name: _entry(program, whole, times)},
+        "optimize": program.optimize,
+        "entries": {program.graph.entries[0].name: _entry(program, whole, timed, times)},
         "flash_bytes": {"code": flash - weights, "weights": weights, "total": flash},
         "ram_bytes": {
             "io": 0,
@@ -51,7 +65,16 @@ def measure(program: Program, vectors: check.Vectors, *, sim: str | None = None,
             "total": total,
         },
         "arena": {"bytes": plan.arena, "lower_bound": plan.lower_bound, "optimal": plan.optimal},
-        "layers": [_layer(program, layers, index) for index in range(len(plan.entries[0].nodes))],
+        "layers": [
+            {
+                "name": node.name,
+                "op": node.op,
+                "kernel": program.choices[node.name].kernel.name,
+                "macs": program.macs(node),
+                **_costs(program, seen.layers.nodes.get(index, ()), timed.layers.nodes.get(index, ())),
+            }
+            for index, node in nodes
+        ],
         "firmware": {"flash": full.image.flash_bytes, "ram": full.image.ram_bytes + (whole.stack or 0)},
     }
 
@@ -64,26 +87,54 @@ def _counted(firmware: Firmware, data: bytes, samples: int, work: Path) -> Run:
         return runners.run(firmware, data, samples, work=work)
 
 
-def _entry(program: Program, run: Run, times: Sequence[float] | None) -> Figures:
+def _on_another(program: Program, vectors: check.Vectors, seen: _Seen, work: Path, optimize: str) -> _Seen:
+    """The same brain on the target's next simulator that knows cycles; without one, what was seen already."""
+    chosen = _costliest(program, seen.whole)
+    some = {port: array[chosen] for port, array in vectors.items()}
+    data, count = check.to_bytes(program.graph, some), check.count_of(some)
+    for other in program.target.sims[1:]:
+        runs = []
+        try:
+            for trace in ("", "marks"):
+                place = work / other.kind / (trace or "full")
+                built = check.firmware(program, place, sim=other.kind, optimize=optimize, trace=trace)
+                runs.append(runners.run(built, data, count, work=place))
+        except ToolMissing:
+            continue
+        if runs[0].cycles:
+            return _Seen(*runs)
+    return seen
+
+
+def _costliest(program: Program, run: Run) -> list[int]:
+    """The samples with the most instructions, in their order; the first ones where a state remembers others."""
+    counts = run.instructions or ()
+    if program.plan.states:
+        return list(range(len(counts)))[:CYCLE_SAMPLES]
+    return sorted(sorted(range(len(counts)), key=lambda i: -counts[i])[:CYCLE_SAMPLES])
+
+
+def _entry(program: Program, whole: Run, timed: _Seen, times: Sequence[float] | None) -> Figures:
     """Maxima over the samples; of a sample's microseconds the best of its rounds counts, the rest is noise."""
     samples = len(times) // ROUNDS if times else 0
     return {
-        "instructions": max(run.instructions) if run.instructions else None,
-        "instruction_classes": dict(run.classes) if run.classes else None,
-        "cycles": max(run.cycles) if run.cycles else None,
-        "cycles_estimated": None,
+        **_costs(program, whole.counts, timed.whole.counts),
+        "instruction_classes": dict(whole.classes) if whole.classes else None,
         "microseconds": max(min(times[i::samples]) for i in range(samples)) if times else None,
         "macs": program.work,
     }
 
 
-def _layer(program: Program, run: Run, index: int) -> Figures:
-    node, cost = program.plan.entries[0].nodes[index], (run.marks or {}).get(index)
+def _costs(program: Program, counts: Sequence[Counts], timed: Sequence[Counts]) -> Figures:
+    """The highest over the samples of what is counted, and of what a timing table makes of it."""
+    timing = program.target.timing
+    by_class = [c for c in counts if "load" in c]
     return {
-        "name": node.name,
-        "op": node.op,
-        "kernel": program.choices[node.name].kernel.name,
-        "macs": program.macs(node),
-        "instructions": None if run.cycles else cost,
-        "cycles": cost if run.cycles else None,
+        "instructions": _highest(c["instructions"] for c in counts if "instructions" in c),
+        "cycles": _highest(c["cycles"] for c in timed if "cycles" in c),
+        "cycles_estimated": _highest(map(timing.cycles, by_class)) if timing else None,
     }
+
+
+def _highest(values: Iterable[int]) -> int | None:
+    return max(values, default=None)

@@ -73,7 +73,7 @@ def compile_job(job: Job) -> Program:
     if job.request.layout == "nhwc":
         turned = [name for name, type_ in ports(job.graph) if ready.type(name).shape != type_.shape]
         notes += [f"{name} has channels last, as --layout nhwc asks" for name in turned]
-    return Program(ready, job.target, choices, plan, tuple(notes), job.request.portable)
+    return Program(ready, job.target, choices, plan, tuple(notes), job.request.portable, job.request.optimize)
 
 
 def prepare(request: Request, target_name: str) -> Job:

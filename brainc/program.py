@@ -23,6 +23,7 @@ class Program:
     plan: Plan
     notes: tuple[str, ...] = ()  # what the passes saved or decided, for the user
     portable: bool = False  # plain C: without the target's own kernels and primitives
+    optimize: str = "speed"  # "speed" | "ram" | "flash": what mattered most in the choices
 
     @property
     def name(self) -> str:

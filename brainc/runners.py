@@ -20,29 +20,51 @@ from brainc.toolchain import Firmware, find_tool, helper, node_packages, version
 
 TIMEOUT = 600.0  # seconds
 _OWN_BRACKETS = 2
-_CLASSES = ("load", "store", "mul", "branch", "div", "fp_mve", "other")
+_CLASSES = ("load", "store", "multiple", "mul", "branch", "div", "fp_mve", "other")
 _SANITIZE_FIRST = "run the same inputs on c99 with sanitizers: they name the line"
 _KINDS = ("bracket", "mark", "stack", "state")
-_Counts = dict[str, int]
+Counts = Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
     """What came out and what it took; a figure that the machine cannot give is None.
 
-    `cycles`, `instructions` and `microseconds` have one value per sample and count the entry alone.
-    `classes` splits the instructions of the costliest sample. `marks` maps a node to its cost, the highest
-    over the samples, in cycles where there are cycles and else in instructions. `stack` is the deepest the
-    entry went, in bytes.
+    `counts` holds for each sample what its simulator counts of the entry alone: cycles, instructions, their
+    classes and the registers moved; `nodes` the same for each node that the trace build marks. `microseconds`
+    has one value per sample. `stack` is the deepest the entry went, in bytes.
     """
 
     outputs: bytes
-    cycles: tuple[int, ...] | None
-    instructions: tuple[int, ...] | None
-    classes: Mapping[str, int] | None
+    counts: tuple[Counts, ...]
+    nodes: Mapping[int, tuple[Counts, ...]]
     microseconds: tuple[float, ...] | None
-    marks: Mapping[int, int] | None
     stack: int | None
+
+    @property
+    def cycles(self) -> tuple[int, ...] | None:
+        """One value per sample."""
+        return self._column("cycles")
+
+    @property
+    def instructions(self) -> tuple[int, ...] | None:
+        """One value per sample."""
+        return self._column("instructions")
+
+    @property
+    def classes(self) -> Counts | None:
+        """The instructions of the costliest sample by class: together they are all of them."""
+        costliest = max(self.counts, key=lambda c: c.get("instructions", 0), default={})
+        return {k: costliest[k] for k in _CLASSES} if "load" in costliest else None
+
+    @property
+    def marks(self) -> Mapping[int, int] | None:
+        """What each node took at most, in cycles where there are cycles and else in instructions."""
+        unit = "cycles" if self.cycles else "instructions"
+        return {node: max(c[unit] for c in seen) for node, seen in self.nodes.items() if unit in seen[0]} or None
+
+    def _column(self, key: str) -> tuple[int, ...] | None:
+        return tuple(c[key] for c in self.counts) if self.counts and key in self.counts[0] else None
 
 
 @dataclass(slots=True)
@@ -50,7 +72,7 @@ class _Told:
     """The records of one run, read: each bracket's counts, and those of the nodes marked in it."""
 
     state: dict[str, str] = field(default_factory=dict)
-    brackets: list[tuple[_Counts, dict[int, _Counts]]] = field(default_factory=list)
+    brackets: list[tuple[Counts, dict[int, Counts]]] = field(default_factory=list)
     stack: int | None = None
 
 
@@ -193,7 +215,7 @@ def _addresses(job: _Job) -> list[str]:
 
 def _read(said: str) -> _Told:
     told = _Told()
-    marks: dict[int, _Counts] = {}
+    marks: dict[int, Counts] = {}
     for line in said.splitlines():
         kind, *words = line.split() or [""]
         if kind not in _KINDS or not all("=" in w for w in words):
@@ -214,7 +236,7 @@ def _read(said: str) -> _Told:
     return told
 
 
-def _plus(a: _Counts, b: _Counts, factor: int) -> _Counts:
+def _plus(a: Counts, b: Counts, factor: int) -> dict[str, int]:
     """a + factor * b, key by key."""
     return {k: a.get(k, 0) + factor * b.get(k, 0) for k in {**a, **b}}
 
@@ -247,26 +269,18 @@ def _last_words(said: str) -> str:
 def _result(told: _Told, outputs: bytes) -> Run:
     own, ran = [counts for counts, _ in told.brackets[:_OWN_BRACKETS]], told.brackets[_OWN_BRACKETS:]
     empty, mark = (own[0], _plus(own[1], own[0], -1)) if len(own) == _OWN_BRACKETS else ({}, {})
-    entries, nodes = [], [(node, counts) for _, marks in ran for node, counts in marks.items()]
+    entries: list[dict[str, int]] = []
+    nodes: dict[int, list[Counts]] = {}
     for counts, marks in ran:  # the entry's own: the bracket's, less what calls of the harness cost
-        calls = sum(counts["times"] for counts in marks.values())
+        calls = sum(seen["times"] for seen in marks.values())
         entries.append(_plus(_plus(counts, empty, -1), mark, -calls))
-
-    def column(key: str) -> tuple[int, ...] | None:
-        return tuple(e[key] for e in entries) if entries and key in entries[0] else None
-
-    unit = "cycles" if column("cycles") else "instructions"
-    costs: dict[int, int] = {}
-    for node, counts in nodes if column(unit) else ():
-        costs[node] = max(costs.get(node, 0), _plus(counts, mark, -counts["times"])[unit])
-    costliest = max(entries, key=lambda e: e.get("instructions", 0), default={})
-    timed = column("nanoseconds") is not None
+        for node, seen in marks.items():
+            nodes.setdefault(node, []).append(_plus(seen, mark, -seen["times"]))
+    times = [entry.pop("nanoseconds") for entry in entries if "nanoseconds" in entry]
     return Run(
         outputs=outputs,
-        cycles=column("cycles"),
-        instructions=column("instructions"),
-        classes={k: costliest[k] for k in _CLASSES} if "load" in costliest else None,
-        microseconds=tuple(counts["nanoseconds"] / 1000 for counts, _ in ran) if timed else None,
-        marks=costs or None,
+        counts=tuple(entries),
+        nodes={node: tuple(seen) for node, seen in nodes.items()},
+        microseconds=tuple(time / 1000 for time in times) or None,
         stack=told.stack,
     )

@@ -57,6 +57,28 @@ class Sim:
 
 
 @dataclass(frozen=True, slots=True)
+class Timing:
+    """A published table of cycles by instruction class, where a machine has no simulator that knows cycles.
+
+    A multiple load or store costs `multiple` and as much again as `registers` says for each register.
+    """
+
+    load: int = 1
+    store: int = 1
+    multiple: int = 1
+    registers: int = 1
+    mul: int = 1
+    branch: int = 1
+    div: int = 1
+    fp_mve: int = 1
+    other: int = 1
+
+    def cycles(self, counts: Mapping[str, int]) -> int:
+        """The estimate for instructions counted by class."""
+        return sum(getattr(self, f.name) * counts[f.name] for f in fields(self))
+
+
+@dataclass(frozen=True, slots=True)
 class Board:
     """The PlatformIO project a board gets."""
 
@@ -85,6 +107,7 @@ class Target:
     fpu: bool = False
     word: int = 32
     board: Board | None = None
+    timing: Timing | None = None
 
     @property
     def sim(self) -> Sim | None:
@@ -131,6 +154,7 @@ def _load(name: str, roots: tuple[Path, ...]) -> Target:
         given["toolchain"] = _record(Toolchain, merged.get("toolchain", {}))
         given["sims"] = [_record(Sim, table) for table in given.pop("sim", ())]
         given["board"] = _record(Board, merged["board"]) if "board" in merged else None
+        given["timing"] = _record(Timing, merged["timing"]) if "timing" in merged else None
         return _record(Target, given, name=name, chain=chain, folders=folders)
 
 
@@ -169,7 +193,7 @@ def _merge(base: _Table, over: _Table) -> dict[str, Any]:
     return out
 
 
-_R = TypeVar("_R", Space, Toolchain, Sim, Board, Target)
+_R = TypeVar("_R", Space, Toolchain, Sim, Board, Timing, Target)
 
 
 def _record(cls: type[_R], table: _Table, **ours: Any) -> _R:

@@ -6,6 +6,9 @@
  * ram + node, which is how the plugin learns the node. Records go to FILE, one line each. An instruction
  * that its IT block skips is counted: the core fetches and issues it too.
  *
+ * Each instruction is of one class; `multiple` are those that load or store several registers, and `registers`
+ * how many words these have moved.
+ *
  * QEMU 7.2 may go on reporting reads when br_host_mark has returned, those of Helium for one, so only the first
  * read of that array after its entry is believed.
  *
@@ -45,13 +48,14 @@ extern int qemu_plugin_version;
 int qemu_plugin_version = 1;
 int qemu_plugin_install(qemu_plugin_id_t id, const struct qemu_info_t *info, int argc, char **argv);
 
-enum { OTHER, LOAD, STORE, MUL, BRANCH, DIV, FP_MVE, CLASSES };
+enum { OTHER, LOAD, STORE, MULTIPLE, MUL, BRANCH, DIV, FP_MVE, CLASSES, REGISTERS = CLASSES, COUNTERS };
 enum { NODES = 65536 };
-static const char *const class_names[CLASSES] = {"other", "load", "store", "mul", "branch", "div", "fp_mve"};
+static const char *const names[COUNTERS] = {"other",  "load", "store",  "multiple", "mul",
+                                            "branch", "div",  "fp_mve", "registers"};
 
-static uint64_t counts[CLASSES];            /* ever counted */
-static uint64_t at_begin[CLASSES], at_mark; /* what counts (or their sum) were then */
-static uint64_t node_counts[NODES];         /* of this bracket; a node may be marked more than once */
+static uint64_t counts[COUNTERS];                        /* ever counted */
+static uint64_t at_begin[COUNTERS], at_mark[COUNTERS];   /* what counts were then */
+static uint64_t node_counts[NODES][COUNTERS];            /* of this bracket; a node may be marked more than once */
 static unsigned times[NODES];
 static uint16_t marked[NODES];
 static size_t marks;
@@ -59,41 +63,80 @@ static bool marking; /* br_host_mark was entered and has not read its byte yet *
 static struct { uint64_t begin, end, mark, mark_end, first, last, ram; } address;
 static FILE *records;
 
-static uint64_t total(void)
+/* What an instruction is, and if it moves several registers, how many words those are. */
+struct meaning { int class; unsigned registers; };
+
+static struct meaning one(int class)
 {
-    uint64_t sum = 0;
-    for (int i = 0; i < CLASSES; i++)
-        sum += counts[i];
-    return sum;
+    return (struct meaning){class, 0};
+}
+
+static struct meaning several(unsigned registers)
+{
+    return (struct meaning){MULTIPLE, registers};
+}
+
+static unsigned ones(unsigned list)
+{
+    unsigned n = 0;
+    for (; list; list &= list - 1)
+        n++;
+    return n;
 }
 
 /* Thumb's 16-bit encodings, after the Arm Architecture Reference Manual (A5.2 in DDI 0403). */
-static int class_of_narrow(unsigned op)
+static struct meaning narrow(unsigned op)
 {
-    if ((op & 0xf800) == 0x4800) return LOAD;                            /* LDR literal */
-    if ((op & 0xf000) == 0x5000) return (op >> 9 & 7) >= 3 ? LOAD : STORE; /* register offset */
-    if ((op & 0xe000) == 0x6000 || (op & 0xf000) == 0x8000 || (op & 0xf000) == 0x9000 || (op & 0xf000) == 0xc000)
-        return op & 0x800 ? LOAD : STORE;                                /* immediate, SP; LDM and STM */
-    if ((op & 0xfe00) == 0xb400) return STORE;                           /* PUSH */
-    if ((op & 0xfe00) == 0xbc00) return LOAD;                            /* POP */
-    if ((op & 0xffc0) == 0x4340) return MUL;
+    if ((op & 0xf800) == 0x4800) return one(LOAD);                            /* LDR literal */
+    if ((op & 0xf000) == 0x5000) return one((op >> 9 & 7) >= 3 ? LOAD : STORE); /* register offset */
+    if ((op & 0xe000) == 0x6000 || (op & 0xf000) == 0x8000 || (op & 0xf000) == 0x9000)
+        return one(op & 0x800 ? LOAD : STORE);                                /* immediate offset, SP */
+    if ((op & 0xf000) == 0xc000) return several(ones(op & 0xff));             /* LDM, STM */
+    if ((op & 0xf600) == 0xb400) return several(ones(op & 0x1ff));            /* PUSH, POP */
+    if ((op & 0xffc0) == 0x4340) return one(MUL);
+    if ((op & 0xfe00) == 0xde00) return one(OTHER);                           /* UDF, SVC */
     if ((op & 0xf000) == 0xd000 || (op & 0xf800) == 0xe000 || (op & 0xff00) == 0x4700 || (op & 0xf500) == 0xb100)
-        return BRANCH;                                                   /* B, BX, BLX, CBZ */
-    return OTHER;
+        return one(BRANCH);                                                   /* B, BX, BLX, CBZ */
+    if ((op & 0xfd87) == 0x4487) return one(BRANCH);                          /* ADD and MOV to the pc */
+    return one(OTHER);
+}
+
+/* Loads and stores of several registers, of exclusives, and table branches: 1110 100x. */
+static struct meaning wide_multiple(unsigned op, unsigned low)
+{
+    if (!(op & 0x40)) return several(ones(low));                              /* LDM, STM */
+    if ((op & 0xfff0) == 0xe8d0 && (low & 0xffe0) == 0xf000) return one(BRANCH); /* TBB, TBH */
+    if ((op == 0xe97f && low == 0xe97f) || ((op & 0xfff0) == 0xe840 && (low & 0xf000) == 0xf000))
+        return one(OTHER);                                                    /* SG, TT */
+    if (op & 0x120) return several(2);                                        /* LDRD, STRD */
+    return one(op & 0x10 ? LOAD : STORE);                                     /* exclusive, acquire, release */
+}
+
+/* Coprocessors: VFP and Helium. A double is two words of the memory that it comes from. */
+static struct meaning coprocessor(unsigned op, unsigned low)
+{
+    bool vfp = (low & 0xe00) == 0xa00 || (low & 0xf00) == 0x900;              /* single, double, half */
+    bool memory = (op & 0xfe00) == 0xec00 && (op & 0xffe0) != 0xec40;         /* not VMOV of two registers */
+    if (!vfp || !memory) return one(FP_MVE);
+    if ((op & 0x120) == 0x100) return one(op & 0x10 ? LOAD : STORE);          /* VLDR, VSTR */
+    return several(low & (low & 0x100 ? 0xfe : 0xff));                        /* VLDM, VSTM, VPUSH, VPOP */
 }
 
 /* And the 32-bit ones (A5.3); both halves, first half first. */
-static int class_of_wide(unsigned op, unsigned low)
+static struct meaning wide(unsigned op, unsigned low)
 {
-    if ((op & 0xec00) == 0xec00) return FP_MVE;                          /* coprocessor: VFP, Helium */
-    if ((op & 0xfff0) == 0xe8d0 && (low & 0xffe0) == 0xf000) return BRANCH; /* TBB, TBH */
-    if ((op & 0xfe00) == 0xe800) return op & 0x10 ? LOAD : STORE;        /* LDM, STM, LDRD, exclusive */
-    if ((op & 0xfe00) == 0xf800) return op & 0x10 ? LOAD : STORE;
-    if ((op & 0xff80) == 0xfb00) return MUL;
-    if ((op & 0xff80) == 0xfb80) return (op & 0x50) == 0x10 && (low & 0xf0) == 0xf0 ? DIV : MUL;
+    if ((op & 0xec00) == 0xec00) return coprocessor(op, low);
+    if ((op & 0xfe00) == 0xe800) return wide_multiple(op, low);
+    if ((op & 0xfe00) == 0xf800) {
+        bool hint = op & 0x10 && (op & 0x60) != 0x40 && (low & 0xf000) == 0xf000; /* PLD, PLI */
+        return one(hint ? OTHER : op & 0x10 ? LOAD : STORE);
+    }
+    if ((op & 0xff80) == 0xfb00) return one(MUL);
+    if ((op & 0xff80) == 0xfb80) return one((op & 0x50) == 0x10 && (low & 0xf0) == 0xf0 ? DIV : MUL);
+    if ((op & 0xff80) == 0xf000 && low == 0xe001) return one(OTHER);          /* DLS, LCTP */
     if ((op & 0xf800) == 0xf000 && (low & 0x8000)) /* B, BL, the loops WLS and LE; but MSR, MRS and barriers too */
-        return (low & 0x5000) == 0 && (op & 0x0380) == 0x0380 ? OTHER : BRANCH;
-    return OTHER;
+        return one((low & 0x5000) == 0 && (op & 0x0380) == 0x0380 ? OTHER : BRANCH);
+    return one(OTHER);
 }
 
 static void on_begin(unsigned vcpu, void *unused)
@@ -101,7 +144,7 @@ static void on_begin(unsigned vcpu, void *unused)
     (void)vcpu;
     (void)unused;
     memcpy(at_begin, counts, sizeof counts);
-    at_mark = total();
+    memcpy(at_mark, counts, sizeof counts);
     marks = 0;
 }
 
@@ -126,27 +169,44 @@ static void on_mark(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t read, vo
         i++;
     if (i == marks) {
         marked[marks++] = node;
-        node_counts[node] = times[node] = 0;
+        memset(node_counts[node], 0, sizeof node_counts[node]);
+        times[node] = 0;
     }
-    node_counts[node] += total() - at_mark;
+    for (int k = 0; k < COUNTERS; k++)
+        node_counts[node][k] += counts[k] - at_mark[k];
     times[node]++;
-    at_mark = total();
+    memcpy(at_mark, counts, sizeof counts);
+}
+
+/* The instructions in all, then each class, then the words that multiple loads and stores have moved. */
+static void tell(const uint64_t *now, const uint64_t *then)
+{
+    uint64_t sum = 0;
+    for (int i = 0; i < CLASSES; i++)
+        sum += now[i] - then[i];
+    fprintf(records, " instructions=%llu", (unsigned long long)sum);
+    for (int i = 0; i < COUNTERS; i++)
+        fprintf(records, " %s=%llu", names[i], (unsigned long long)(now[i] - then[i]));
+    fprintf(records, "\n");
 }
 
 static void on_end(unsigned vcpu, void *unused)
 {
-    uint64_t sum = 0;
+    static const uint64_t nothing[COUNTERS];
     (void)vcpu;
     (void)unused;
-    for (size_t i = 0; i < marks; i++)
-        fprintf(records, "mark node=%u times=%u instructions=%llu\n", marked[i], times[marked[i]],
-                (unsigned long long)node_counts[marked[i]]);
-    for (int i = 0; i < CLASSES; i++)
-        sum += counts[i] - at_begin[i];
-    fprintf(records, "bracket instructions=%llu", (unsigned long long)sum);
-    for (int i = 0; i < CLASSES; i++)
-        fprintf(records, " %s=%llu", class_names[i], (unsigned long long)(counts[i] - at_begin[i]));
-    fprintf(records, "\n");
+    for (size_t i = 0; i < marks; i++) {
+        fprintf(records, "mark node=%u times=%u", marked[i], times[marked[i]]);
+        tell(node_counts[marked[i]], nothing);
+    }
+    fprintf(records, "bracket");
+    tell(counts, at_begin);
+}
+
+static void count(struct qemu_plugin_insn *insn, int which, uint64_t by)
+{
+    if (by)
+        qemu_plugin_register_vcpu_insn_exec_inline(insn, QEMU_PLUGIN_INLINE_ADD_U64, &counts[which], by);
 }
 
 static void on_translation(qemu_plugin_id_t id, struct qemu_plugin_tb *block)
@@ -166,9 +226,10 @@ static void on_translation(qemu_plugin_id_t id, struct qemu_plugin_tb *block)
         if (pc >= address.mark && pc < address.mark_end)
             qemu_plugin_register_vcpu_mem_cb(insn, on_mark, QEMU_PLUGIN_CB_NO_REGS, QEMU_PLUGIN_MEM_RW, NULL);
         if (pc < address.first || pc >= address.last) {
-            int class = qemu_plugin_insn_size(insn) == 2 ? class_of_narrow(op)
-                                                         : class_of_wide(op, byte[2] | (unsigned)byte[3] << 8);
-            qemu_plugin_register_vcpu_insn_exec_inline(insn, QEMU_PLUGIN_INLINE_ADD_U64, &counts[class], 1);
+            struct meaning is = qemu_plugin_insn_size(insn) == 2 ? narrow(op)
+                                                                 : wide(op, byte[2] | (unsigned)byte[3] << 8);
+            count(insn, is.class, 1);
+            count(insn, REGISTERS, is.registers);
         }
     }
 }
@@ -182,14 +243,14 @@ static void on_finish(qemu_plugin_id_t id, void *unused)
 
 int qemu_plugin_install(qemu_plugin_id_t id, const struct qemu_info_t *info, int argc, char **argv)
 {
-    static const char *const names[] = {"begin=", "end=", "mark=", "mark_end=", "first=", "last=", "ram="};
+    static const char *const keys[] = {"begin=", "end=", "mark=", "mark_end=", "first=", "last=", "ram="};
     uint64_t *const places[] = {&address.begin,    &address.end,   &address.mark, &address.mark_end,
                                 &address.first, &address.last, &address.ram};
     (void)info;
     for (int i = 0; i < argc; i++) {
-        for (size_t k = 0; k < sizeof names / sizeof *names; k++)
-            if (!strncmp(argv[i], names[k], strlen(names[k])))
-                *places[k] = strtoull(argv[i] + strlen(names[k]), NULL, 0);
+        for (size_t k = 0; k < sizeof keys / sizeof *keys; k++)
+            if (!strncmp(argv[i], keys[k], strlen(keys[k])))
+                *places[k] = strtoull(argv[i] + strlen(keys[k]), NULL, 0);
         if (!strncmp(argv[i], "records=", 8))
             records = fopen(argv[i] + 8, "w");
     }
