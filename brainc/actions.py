@@ -37,6 +37,8 @@ def _prepare(request: Request, target: str, note: Note) -> Job:
     job = prepare(request, target)
     for remark in job.remarks:
         note(remark)
+    if request.optimize != "speed":
+        note(f"optimized for {request.optimize}")
     if request.calibrate == RANDOM:
         note("calibrated with random numbers: sizes and speed are right, answers are not")
     return job
@@ -62,6 +64,7 @@ def build(request: Request, target: str, output: Path, form: str, note: Note) ->
     data = {
         "brain": program.name,
         "target": target,
+        "optimize": program.optimize,
         "arena": plan.arena,
         "lower_bound": plan.lower_bound,
         "optimal": plan.optimal,
@@ -98,7 +101,7 @@ def run(request: Request, target: str, inputs: Path, output: Path | None, note: 
     raw = proofs.execute(program, vectors.arrays).outputs
     rows = proofs.from_bytes(program.graph, raw, vectors.count)
     arrays = {p: np.stack([row[p] for row in rows]) for p in program.graph.entries[0].outputs}
-    data = {"brain": program.name, "target": target, "samples": vectors.count}
+    data = {"brain": program.name, "target": target, "optimize": program.optimize, "samples": vectors.count}
     if output is None:
         data["outputs"] = {p: a.tolist() for p, a in arrays.items()}
         return data, _output_lines(arrays)
@@ -138,7 +141,7 @@ def check(
 ) -> Result:
     """The ladder on each target; with quality also what was lost against the float model."""
     compiled = {target: _compile_to_run(request, target, note) for target in targets}
-    data: dict[str, Any] = {"brain": "", "targets": {}}
+    data: dict[str, Any] = {"brain": "", "optimize": request.optimize, "targets": {}}
     lines: list[str | Table] = []
     for target, (job, program) in compiled.items():
         vectors = _vectors(job, program.graph, path, limit or CHECK_SAMPLES, note)
@@ -208,10 +211,12 @@ def show(
     job, program = _compile(request, target, note)
     lines: list[str | Table] = []
     lines += report.picture(program) if memory else []
-    lines += report.kernel_lines(program, kernel_table(job)) if kernels else []
+    lines += [report.kernel_table(program, kernel_table(job))] if kernels else []
     lines += [report.cost_table(program)] if cost else []
     kernels_of = {n: c.kernel.name for n, c in program.choices.items()}
     data = {"graph": program.graph.text(), "kernels": kernels_of, "arena": program.plan.arena}
+    data |= {"optimize": program.optimize}
+    data |= {"candidates": report.kernel_data(program, kernel_table(job))} if kernels else {}
     return data, lines or [program.graph.text()]
 
 

@@ -47,7 +47,6 @@ def measure(program: Program, vectors: check.Vectors, *, sim: str | None = None,
     plan, weights, whole = program.plan, program.constant_bytes, seen.whole
     flash, static = (getattr(full.image, k) - getattr(bare.image, k) for k in ("flash_bytes", "ram_bytes"))
     total = None if whole.stack is None else plan.nbytes + static + whole.stack
-    nodes = enumerate(plan.entries[0].nodes)
     return {
         "brain": program.name,
         "target": program.target.name,
@@ -65,16 +64,7 @@ def measure(program: Program, vectors: check.Vectors, *, sim: str | None = None,
             "total": total,
         },
         "arena": {"bytes": plan.arena, "lower_bound": plan.lower_bound, "optimal": plan.optimal},
-        "layers": [
-            {
-                "name": node.name,
-                "op": node.op,
-                "kernel": program.choices[node.name].kernel.name,
-                "macs": program.macs(node),
-                **_costs(program, seen.layers.nodes.get(index, ()), timed.layers.nodes.get(index, ())),
-            }
-            for index, node in nodes
-        ],
+        "layers": [_layer(program, index, seen.layers, timed.layers) for index, _ in enumerate(plan.entries[0].nodes)],
         "firmware": {"flash": full.image.flash_bytes, "ram": full.image.ram_bytes + (whole.stack or 0)},
     }
 
@@ -89,7 +79,7 @@ def _counted(firmware: Firmware, data: bytes, samples: int, work: Path) -> Run:
 
 def _on_another(program: Program, vectors: check.Vectors, seen: _Seen, work: Path, optimize: str) -> _Seen:
     """The same brain on the target's next simulator that knows cycles; without one, what was seen already."""
-    chosen = _costliest(program, seen.whole)
+    chosen = _costliest(program, seen.whole, check.count_of(vectors))
     some = {port: array[chosen] for port, array in vectors.items()}
     data, count = check.to_bytes(program.graph, some), check.count_of(some)
     for other in program.target.sims[1:]:
@@ -106,12 +96,11 @@ def _on_another(program: Program, vectors: check.Vectors, seen: _Seen, work: Pat
     return seen
 
 
-def _costliest(program: Program, run: Run) -> list[int]:
+def _costliest(program: Program, run: Run, samples: int) -> list[int]:
     """The samples with the most instructions, in their order; the first ones where a state remembers others."""
-    counts = run.instructions or ()
-    if program.plan.states:
-        return list(range(len(counts)))[:CYCLE_SAMPLES]
-    return sorted(sorted(range(len(counts)), key=lambda i: -counts[i])[:CYCLE_SAMPLES])
+    counts = None if program.plan.states else run.instructions
+    order = sorted(range(samples), key=lambda i: -counts[i]) if counts else range(samples)
+    return sorted(order[:CYCLE_SAMPLES])
 
 
 def _entry(program: Program, whole: Run, timed: _Seen, times: Sequence[float] | None) -> Figures:
@@ -125,10 +114,21 @@ def _entry(program: Program, whole: Run, timed: _Seen, times: Sequence[float] | 
     }
 
 
+def _layer(program: Program, index: int, run: Run, timed: Run) -> Figures:
+    node = program.plan.entries[0].nodes[index]
+    return {
+        "name": node.name,
+        "op": node.op,
+        "kernel": program.choices[node.name].kernel.name,
+        "macs": program.macs(node),
+        **_costs(program, run.nodes.get(index, ()), timed.nodes.get(index, ())),
+    }
+
+
 def _costs(program: Program, counts: Sequence[Counts], timed: Sequence[Counts]) -> Figures:
     """The highest over the samples of what is counted, and of what a timing table makes of it."""
     timing = program.target.timing
-    by_class = [c for c in counts if "load" in c]
+    by_class = [c for c in counts if "registers" in c]
     return {
         "instructions": _highest(c["instructions"] for c in counts if "instructions" in c),
         "cycles": _highest(c["cycles"] for c in timed if "cycles" in c),

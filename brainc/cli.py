@@ -22,7 +22,8 @@ from brainc.compiler import Request
 from brainc.errors import BraincError, BugError, UserError, Where, WorldError
 
 F = TypeVar("F", bound=Callable[..., Any])
-_out = Console(soft_wrap=True, highlight=False, markup=False)
+PIPE_WIDTH = 160  # of tables that are not for a terminal
+_out = Console(soft_wrap=True, highlight=False, markup=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
 _err = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
 
 

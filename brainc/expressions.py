@@ -48,6 +48,15 @@ def evaluate(text: str, env: Env) -> Any:
     return _value(_parse(text), env, text)
 
 
+def unmet(text: str, env: Env) -> str:
+    """Of a formula that does not hold: the first of its conditions that does not, and what its names are."""
+    whole = _parse(text)
+    parts = whole.values if isinstance(whole, ast.BoolOp) and isinstance(whole.op, ast.And) else [whole]
+    part = next((p for p in parts if not _value(p, env, text)), whole)
+    names = sorted({n.id for n in ast.walk(part) if isinstance(n, ast.Name) and n.id in env})
+    return f"{ast.unparse(part)}, but {', '.join(f'{name} is {env[name]}' for name in names)}"
+
+
 def _value(node: ast.expr, env: Env, text: str) -> Any:
     match node:
         case ast.Constant(value=int() | float() | str() | bool() as value):

@@ -23,7 +23,7 @@ import numpy as np
 from brainc import ops
 from brainc.dtypes import DType
 from brainc.errors import KernelError, UnsupportedError, at
-from brainc.expressions import evaluate
+from brainc.expressions import evaluate, unmet
 from brainc.ir import Attr, Const, Graph, Node, TensorType
 from brainc.resources import templates_dir
 from brainc.spec import CHANNEL
@@ -85,11 +85,16 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What became of a candidate: `failed` is the first test it did not pass, empty if it passed all."""
+    """What became of a candidate: `failed` is the first test it did not pass, empty if it passed all.
+
+    `merit` is what candidates that passed are compared by, the smaller the better.
+    """
 
     kernel: Kernel
     failed: str
-    cost: float | None
+    cost: float = 0.0
+    scratch: int = 0
+    merit: tuple[float, float] = (0.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +215,7 @@ class KernelTable:
         for kernel in self.candidates(node.op):
             env = _with_let(kernel, known)
             failed = self._first_failure(kernel, graph, node, env)
-            verdicts.append(Verdict(kernel, failed, None if failed else float(evaluate(kernel.cost, env))))
+            verdicts.append(Verdict(kernel, failed) if failed else self._passed(kernel, env))
         return verdicts
 
     def _first_failure(self, kernel: Kernel, graph: Graph, node: Node, env: Mapping[str, Any]) -> str:
@@ -222,7 +227,7 @@ class KernelTable:
         if absent := kernel.needs - self.target.features:
             return f"needs {', '.join(sorted(absent))}"
         if kernel.where and not evaluate(kernel.where, env):
-            return f"where {kernel.where}"
+            return f"where {unmet(kernel.where, env)}"
         return ""
 
     def choose(self, graph: Graph, node: Node) -> Choice:
@@ -237,17 +242,14 @@ class KernelTable:
                     f"{self.target.name} has no kernel for {node.op}({types}){near}",
                     fix=f"write targets/{self.target.name}/kernels/{node.op}/NAME.c.j2, or choose another target",
                 )
-        known = self.environment(graph, node)
-        best = min(passed, key=lambda v: (*self._merit(v, known), v.kernel.rank, v.kernel.name))
-        assert best.cost is not None
-        env = _with_let(best.kernel, known)
-        return Choice(best.kernel, env, int(evaluate(best.kernel.scratch, env)), best.cost)
+        best = min(passed, key=lambda v: (*v.merit, v.kernel.rank, v.kernel.name))
+        env = _with_let(best.kernel, self.environment(graph, node))
+        return Choice(best.kernel, env, best.scratch, best.cost)
 
-    def _merit(self, verdict: Verdict, known: Mapping[str, Any]) -> tuple[float, float]:
-        cost = verdict.cost or 0.0
-        if self.optimize == "ram":
-            return float(evaluate(verdict.kernel.scratch, _with_let(verdict.kernel, known))), cost
-        return (float(len(verdict.kernel.bake)), cost) if self.optimize == "flash" else (cost, 0.0)
+    def _passed(self, kernel: Kernel, env: Mapping[str, Any]) -> Verdict:
+        cost, scratch = float(evaluate(kernel.cost, env)), int(evaluate(kernel.scratch, env))
+        merits = {"speed": (cost, 0.0), "ram": (float(scratch), cost), "flash": (float(len(kernel.bake)), cost)}
+        return Verdict(kernel, "", cost, scratch, merits[self.optimize])
 
     def has(self, graph: Graph, node: Node) -> bool:
         """Whether some kernel fits (a view needs none)."""

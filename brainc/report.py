@@ -12,7 +12,7 @@ from typing import Any
 
 from rich.table import Table
 
-from brainc.kernels import KernelTable
+from brainc.kernels import KernelTable, Verdict
 from brainc.memory import EntryPlan, Slot
 from brainc.program import Program
 from brainc.quality import Quality
@@ -27,7 +27,7 @@ def plan_lines(program: Program) -> Iterator[str]:
     """The plan in a few lines: what `build` prints."""
     plan = program.plan
     greedy = max(e.placement.greedy_bytes for e in plan.entries)
-    yield f"{program.name} for {program.target.title}"
+    yield f"{program.name} for {program.target.title}, optimized for {program.optimize}"
     yield f"  work     {program.work:,} multiply-accumulates in {sum(1 for _ in program.steps)} steps"
     yield f"  arena    {plan.arena:,} bytes ({plan.proof}; greedy: {greedy:,})"
     if plan.state:
@@ -92,15 +92,51 @@ def _homes(entry: EntryPlan) -> list[_Home]:
     return [(letter, *row) for letter, row in zip(cycle(_LETTERS), rows, strict=False)]
 
 
-def kernel_lines(program: Program, table: KernelTable) -> Iterator[str]:
-    """Why each node got its kernel, and what spoke against the others."""
+def kernel_table(program: Program, table: KernelTable) -> Table:
+    """Which kernel each step got, and what spoke against each of the others; like steps share a row."""
+    rows: dict[tuple[str, ...], list[str]] = {}
     for node in program.steps:
-        chosen = program.choices[node.name]
-        yield f"{node.name}  {node.op}: {chosen.kernel.name} (cost {chosen.cost:,.0f})"
-        for verdict in table.explain(program.graph, node):
-            if verdict.kernel.name != chosen.kernel.name:
-                why = verdict.failed or f"fits too, cost {verdict.cost:,.0f}"
-                yield f"    not {verdict.kernel.name}: {why}"
+        won = program.choices[node.name]
+        verdicts = {v.kernel.name: v for v in table.explain(program.graph, node)}
+        best = verdicts.pop(won.kernel.name)
+        figures = (short(best.cost), number(best.scratch))
+        passed = sorted((v for v in verdicts.values() if not v.failed), key=lambda v: v.merit)
+        beaten = [f"{v.kernel.name}: {_merits(v, program.optimize)}" for v in passed]
+        out = [f"{v.kernel.name}: {v.failed}" for v in verdicts.values() if v.failed]
+        rows.setdefault((won.kernel.name, *figures, "\n".join((*beaten, *out))), []).append(node.name)
+    first = {"speed": "cheapest", "ram": "least scratch", "flash": "least baked in"}[program.optimize]
+    title = f"{program.name} on {program.target.name}, optimized for {program.optimize}: {first} first"
+    shown = _table(title, ("step", "kernel"), ("cost", "scratch"))
+    shown.add_column("chosen over", overflow="fold")
+    for (kernel, cost, scratch, others), steps in rows.items():
+        shown.add_row("\n".join(steps), kernel, cost, scratch, others)
+    return shown
+
+
+def _merits(verdict: Verdict, optimize: str) -> str:
+    """What a kernel that fits was beaten by."""
+    cost, baked = f"cost {short(verdict.cost)}", f"bakes {len(verdict.kernel.bake)} in"
+    return {"ram": f"scratch {verdict.scratch:,}, {cost}", "flash": f"{baked}, {cost}"}.get(optimize, cost)
+
+
+def kernel_data(program: Program, table: KernelTable) -> dict[str, Any]:
+    """The same for `show --kernels --json`: every candidate of every step, `failed` empty where it fits."""
+    return {
+        node.name: [
+            {"kernel": v.kernel.name, "failed": v.failed, "cost": v.cost, "scratch": v.scratch}
+            for v in table.explain(program.graph, node)
+        ]
+        for node in program.steps
+    }
+
+
+def short(value: float) -> str:
+    """Three digits of a large figure: 9.81 M, 523 k."""
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if value >= 0.9995 * size:
+            digits = 2 if value < 9.995 * size else 1 if value < 99.95 * size else 0
+            return f"{value / size:.{digits}f} {unit}"
+    return f"{value:,.0f}"
 
 
 def cost_table(program: Program) -> Table:
@@ -135,14 +171,11 @@ def number(value: float | int | None, unit: str = "") -> str:
 def bench_lines(figures: Mapping[str, Any]) -> Iterator[str]:
     """A bench result in a few lines; `budget` as `fit.budgets` gives it."""
     ram, flash = figures["ram_bytes"], figures["flash_bytes"]
-    yield f"{figures['brain']} on {figures['target']}  ({figures['toolchain']})"
+    yield f"{figures['brain']} on {figures['target']}, optimized for {figures['optimize']}  ({figures['toolchain']})"
     for name, entry in figures["entries"].items():
-        measured = [
-            number(entry[key], unit)
-            for key, unit in (("cycles", "cycles"), ("instructions", "instructions"), ("microseconds", "µs"))
-            if entry[key] is not None
-        ]
-        yield f"  {name:8} {', '.join(measured) or 'not measured'} for {entry['macs']:,} MACs"
+        yield f"  {name:8} {', '.join(_measured(entry)) or 'not measured'} for {entry['macs']:,} MACs"
+        if classes := entry["instruction_classes"]:
+            yield "  classes  " + ", ".join(f"{k} {v:,}" for k, v in classes.items() if v)
     parts = " + ".join(
         f"{k} {number(ram[k])}" for k in ("arena", "state", "static", "stack") if k != "static" or ram[k]
     )
@@ -151,6 +184,15 @@ def bench_lines(figures: Mapping[str, Any]) -> Iterator[str]:
     for name, b in figures["budget"].items():
         verdict = {True: "ok", None: "not measured"}.get(b["ok"]) or f"OVER by {b['used'] - b['limit']:,}"
         yield f"  budget   {name} {number(b['used'])} of {b['limit']:,}: {verdict}"
+
+
+def _measured(entry: Mapping[str, Any]) -> Iterator[str]:
+    """Each figure that there is with its unit; an estimate under a ~."""
+    for key, unit in (("cycles", "cycles"), ("instructions", "instructions"), ("microseconds", "µs")):
+        if entry[key] is not None:
+            yield number(entry[key], unit)
+    if entry["cycles_estimated"] is not None:
+        yield f"~{number(entry['cycles_estimated'], 'cycles')}"
 
 
 def quality_data(found: Quality) -> dict[str, Any]:
@@ -175,14 +217,19 @@ def quality_lines(target: str, found: Quality) -> Iterator[str | Table]:
         yield f"{found.metric}: float {found.float_value:.4f}, brain {found.brain_value:.4f} ({change:+.4f})"
 
 
+_COSTS = {"instructions": "instructions", "cycles": "cycles", "cycles_estimated": "~cycles"}
+
+
 def layer_table(figures: Mapping[str, Any]) -> Table:
-    """Cost per layer, as measured."""
+    """Cost per layer as measured, or estimated (~); `per MAC` is of what stands before it."""
     rows = figures["layers"]
-    unit = "cycles" if any(row["cycles"] is not None for row in rows) else "instructions"
+    kinds = [kind for kind in _COSTS if any(row[kind] is not None for row in rows)] or ["instructions"]
+    headings = [_COSTS[kind] for kind in kinds]
     title = f"{figures['brain']} on {figures['target']}, per layer"
-    table = _table(title, ("layer", "kernel"), ("MACs", unit, "per MAC"))
+    table = _table(title, ("layer", "kernel"), ("MACs", headings[0], "per MAC", *headings[1:]))
     for row in rows:
-        cost, macs = row[unit], row["macs"]
-        each = f"{cost / macs:.2f}" if cost is not None and macs else ""
-        table.add_row(row["name"], row["kernel"], f"{macs:,}" if macs else "", number(cost), each)
+        first, macs = row[kinds[0]], row["macs"]
+        each = f"{first / macs:.2f}" if first is not None and macs else ""
+        costs = [number(row[kind]) for kind in kinds]
+        table.add_row(row["name"], row["kernel"], f"{macs:,}" if macs else "", costs[0], each, *costs[1:])
     return table

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -173,9 +174,41 @@ def test_run_answers_and_writes(brainc: Callable[..., Result], tmp_path: Path) -
 def test_show_has_all_its_pictures(brainc: Callable[..., Result]) -> None:
     code, out, _ = brainc("show", DIGITS, "--quantize", "int8", "--memory", "--kernels", "--cost")
     assert code == 0
-    assert "bytes, least possible" in out and "not " in out and "MACs" in out
+    assert "bytes, least possible" in out and "chosen over" in out and "MACs" in out
     code, out, _ = brainc("show", DIGITS, "--at", "imported")
     assert code == 0 and "@IMPORTED" in out
+
+
+def test_show_says_why_each_kernel_won(brainc: Callable[..., Result]) -> None:
+    """What it was chosen over and at what cost, and of each that is out the condition with what the layer has."""
+    words = ("show", DIGITS, "-t", "cortex-m4", "--quantize", "int8", "--kernels")
+    code, out, _ = brainc(*words)
+    assert code == 0
+    assert "digits on cortex-m4, optimized for speed: cheapest first" in out
+    assert re.search(r"cortex-m-dsp/qconv2d/\w+ +[\d.]+ k +\d+ +\S+/qconv2d/\w+: cost [\d.]+ [kM]", out)
+    assert "types are i8 -> f32" in out
+    found = json.loads(brainc(*words, "--json")[1])
+    for step, candidates in found["candidates"].items():
+        fit = [c for c in candidates if not c["failed"]]
+        assert found["kernels"][step] in [c["kernel"] for c in fit if c["cost"] == min(f["cost"] for f in fit)]
+
+
+@pytest.mark.parametrize("what", ["speed", "ram", "flash"])
+def test_every_verb_takes_and_tells_what_matters_most(brainc: Callable[..., Result], tmp_path: Path, what: str) -> None:
+    brain = (DIGITS, "--quantize", "int8", "--optimize", what)
+    samples = examples_dir() / "digits" / "test.npz"
+    verbs = {
+        ("build", "-t", "cortex-m4", "-o", tmp_path): f"optimized for {what}",
+        ("show", "-t", "cortex-m4", "--kernels"): f"optimized for {what}",
+        ("check", "-t", "c99", "--limit", 1): "the same",
+        ("bench", "-t", "c99"): f"optimized for {what}",
+        ("run", "-t", "c99", "--input", samples, "--output", tmp_path / "out.npz"): "wrote",
+    }
+    for (verb, *words), told in verbs.items():
+        code, out, err = brainc(verb, *brain, *words)
+        assert code == 0 and told in out
+        assert what == "speed" or f"optimized for {what}" in err
+    assert json.loads((tmp_path / "report.json").read_text())["optimize"] == what
 
 
 def test_targets_and_doctor_list(brainc: Callable[..., Result]) -> None:

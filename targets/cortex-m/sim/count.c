@@ -133,9 +133,11 @@ static struct meaning wide(unsigned op, unsigned low)
     }
     if ((op & 0xff80) == 0xfb00) return one(MUL);
     if ((op & 0xff80) == 0xfb80) return one((op & 0x50) == 0x10 && (low & 0xf0) == 0xf0 ? DIV : MUL);
-    if ((op & 0xff80) == 0xf000 && low == 0xe001) return one(OTHER);          /* DLS, LCTP */
-    if ((op & 0xf800) == 0xf000 && (low & 0x8000)) /* B, BL, the loops WLS and LE; but MSR, MRS and barriers too */
-        return one((low & 0x5000) == 0 && (op & 0x0380) == 0x0380 ? OTHER : BRANCH);
+    if ((op & 0xf800) == 0xf000 && (low & 0x8000)) {                          /* branches and miscellaneous */
+        if ((low & 0xf000) == 0xe000) return one(low & 0x800 ? FP_MVE : OTHER); /* VCTP; DLS, LCTP */
+        bool system = (low & 0x5000) == 0 && (op & 0x0380) == 0x0380;         /* MSR, MRS, barriers */
+        return one(system ? OTHER : BRANCH);                                  /* B, BL, WLS, LE */
+    }
     return one(OTHER);
 }
 
