@@ -23,8 +23,8 @@ from brainc.target import all_targets
 from brainc.toml_lines import Table, one_of, read
 
 FILE = "brain.toml"
-KINDS = ("onnx",)
-LATER = ("tflite", "gguf", "trees", "extern", "builtin")
+KINDS = ("onnx", "tflite")
+LATER = ("gguf", "trees", "extern", "builtin")
 METRICS = ("top1", "auc_error", "mse")
 _WEIGHTS = {"i8": "int8", "f32": "none"}  # how `Quantise` calls them
 _QUANT = {"weights": _WEIGHTS, "per": ("channel",), "calibration": ("minmax", "percentile", "mse")}

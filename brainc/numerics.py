@@ -146,17 +146,21 @@ def high_product(a: Array, b: Array | int) -> Array:
 
 
 def reciprocal(x: Array) -> Array:
-    """1 / (1 + x) as fractions of 2^31, for int64 x = 0..2^31-1 that are such fractions themselves.
+    """1 / (1 + x) as fractions of 2^31, for int64 x = 0..2^31-1 that are such fractions themselves."""
+    return clamp(twice_reciprocal(x) << 1, I32_LO, I32_HI)
 
-    Three steps of Newton's method from 48/17 - 32/17 d, the steps that gemmlowp's fixedpoint.h takes; d is half of
-    1 + x, and numbers above 1 are fractions of 2^29.
+
+def twice_reciprocal(x: Array) -> Array:
+    """2 / (1 + x) as fractions of 2^29, for int64 x = 0..2^31-1 that are fractions of 2^31.
+
+    Three steps of Newton's method from 48/17 - 32/17 d, as gemmlowp's fixedpoint.h takes them; d is half of 1 + x.
     """
     d = (x + (1 << 31)) >> 1
     y = 1515870810 + high_product(d, -1010580540)
     for _ in range(3):
         rest = (1 << 29) - high_product(d, y)
         y = y + clamp(high_product(y, rest) << 2, I32_LO, I32_HI)
-    return clamp(y << 1, I32_LO, I32_HI)
+    return y
 
 
 def tflite_softmax(weights: Array) -> Array:

@@ -27,6 +27,7 @@ ROOMS = (
 DOORS = {
     "jinja2": ("emit.py", "frontends/chat_template.py"),
     "onnx": ("frontends/onnx/",),
+    "tflite": ("frontends/tflite/",),
     "click": ("cli.py",),
     "subprocess": ("toolchain.py", "runners.py"),
 }

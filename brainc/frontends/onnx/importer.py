@@ -20,8 +20,9 @@ import onnx
 from brainc import ops
 from brainc.dtypes import F32, F64, I64, U32, Array, of_numpy
 from brainc.errors import ModelError, UnsupportedError, Where, at
+from brainc.frontends.moves import refuse
 from brainc.frontends.onnx import folding, reader
-from brainc.frontends.onnx.rules import Call, Known, all_rules, refuse
+from brainc.frontends.onnx.rules import Call, Known, all_rules
 from brainc.ir import Attr, Const, Node, Quant, Role, TensorType, Value, attrs, fresh_name
 from brainc.spec import MOVES
 

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import onnx
 
-from brainc.errors import ModelError, UnsupportedError
+from brainc.errors import ModelError
 from brainc.frontends import names
+from brainc.frontends.moves import raise_refused
 from brainc.frontends.onnx import reader
 from brainc.frontends.onnx.importer import Importer
 from brainc.frontends.onnx.rules import Call
@@ -30,7 +31,7 @@ def import_model(model: onnx.ModelProto, path: Path, name: str, shapes: Mapping[
     for port, shape in reader.settle_shapes(ports, shapes).items():
         importer.add_input(port, ports[port].type.tensor_type.elem_type, shape)
     importer.walk(in_order(graph))
-    _raise_refused(importer)
+    raise_refused(importer.refused)
     outputs = tuple(o.name for o in graph.output)
     if not outputs or not all(outputs):
         raise ModelError("the model has no outputs, or one without a name", fix=reader.DAMAGED)
@@ -76,17 +77,3 @@ def _reads(node: onnx.NodeProto) -> Iterator[str]:
     for attribute in node.attribute:
         for inner in attribute.g.node:
             yield from _reads(inner)
-
-
-def _raise_refused(importer: Importer) -> None:
-    """One error for all that cannot be compiled."""
-    lines = []
-    for (op, why, _), names_ in importer.refused.items():
-        count = f"{len(names_)} node" + ("s" if len(names_) > 1 else "")
-        some = ", ".join(names_[:3]) + (", …" if len(names_) > 3 else "")
-        lines.append(f"{op}: {count} ({some})" + (f": {why}" if why else ""))
-    if lines:
-        raise UnsupportedError(
-            "brainc cannot compile these nodes of the model:\n  " + "\n  ".join(lines),
-            fix="\n".join(dict.fromkeys(fix for _, _, fix in importer.refused)),
-        )

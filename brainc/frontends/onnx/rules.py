@@ -16,10 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from brainc.dtypes import Array
-from brainc.errors import UnsupportedError
 from brainc.ir import Quant
 
-OTHER_OPS = "express it by other ops before export, or cut the model there and do the rest outside"
 Result = str | tuple[str, ...]  # the names of the results
 Apply = Callable[..., Result]  # (Importer, Call)
 
@@ -90,8 +88,3 @@ def all_rules() -> Mapping[str, Rule]:
         if info.name.startswith("rules_"):
             importlib.import_module(f"{__package__}.{info.name}")
     return _RULES
-
-
-def refuse(what: str, fix: str = OTHER_OPS) -> UnsupportedError:
-    """The error for a node that is right but out of reach."""
-    return UnsupportedError(what, fix=fix)

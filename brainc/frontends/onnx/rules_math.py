@@ -15,10 +15,11 @@ import numpy as np
 import onnx
 
 from brainc.dtypes import of_numpy
+from brainc.frontends.moves import broadcast, refuse
 from brainc.frontends.onnx.importer import Importer
 from brainc.frontends.onnx.reader import element_type
-from brainc.frontends.onnx.rules import Call, refuse, rule, rule_of_constants
-from brainc.frontends.onnx.rules_shape import broadcast, listed
+from brainc.frontends.onnx.rules import Call, rule, rule_of_constants
+from brainc.frontends.onnx.rules_shape import listed
 
 BINARY = {"Add": "add", "Div": "div", "Mul": "mul", "Sub": "sub"}
 VARIADIC = {"Max": "maximum", "Mean": "add", "Min": "minimum", "Sum": "add"}

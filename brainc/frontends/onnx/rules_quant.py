@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from brainc.dtypes import of_numpy
+from brainc.frontends.moves import refuse
 from brainc.frontends.onnx.importer import Importer
 from brainc.frontends.onnx.reader import element_type
-from brainc.frontends.onnx.rules import Call, refuse, rule, rule_of_any, rule_of_constants
+from brainc.frontends.onnx.rules import Call, rule, rule_of_any, rule_of_constants
 from brainc.ir import Quant
 
 # The real twin of a quantised op: which operands are activations or weights (each with its scale and zero

@@ -5,17 +5,15 @@ The importer finds these by their names; they work on any element type.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
 
+from brainc.frontends.moves import LONGEST, PIECES, broadcast, cut, refuse, take
 from brainc.frontends.onnx.importer import Importer
 from brainc.frontends.onnx.model import import_branch
-from brainc.frontends.onnx.rules import Call, refuse, rule_of_any, rule_of_constants
-
-PIECES = 64  # a selection of more runs than this is not made of slices
-LONGEST = 2**20  # cells along an axis that are picked one by one
+from brainc.frontends.onnx.rules import Call, rule_of_any, rule_of_constants
 
 
 def listed(g: Importer, c: Call, key: str, index: int) -> list[int] | None:
@@ -23,41 +21,6 @@ def listed(g: Importer, c: Call, key: str, index: int) -> list[int] | None:
     if c.input(index):
         return g.ints(c.inputs[index], key)
     return [int(n) for n in c.attrs[key]] if key in c.attrs else None
-
-
-def cut(g: Importer, x: str, ranges: Mapping[int, range]) -> str:
-    """A slice along some axes; nothing at all if it takes everything."""
-    full = [range(n) for n in g.shape(x)]
-    cells = [ranges.get(axis, all_) for axis, all_ in enumerate(full)]
-    if cells == full:
-        return x
-    starts, steps = tuple(r.start for r in cells), tuple(r.step for r in cells)
-    return g.emit("slice", x, starts=starts, sizes=tuple(map(len, cells)), steps=steps)
-
-
-def take(g: Importer, x: str, axis: int, indices: Sequence[int]) -> str:
-    """x[indices] along an axis, as slices of equal step, joined."""
-    if len(indices) > LONGEST:
-        raise refuse(f"it selects more than {LONGEST} cells of an axis")
-    picks = [range(g.shape(x)[axis])[i] for i in indices]
-    parts: list[str] = []
-    while picks:
-        step = picks[1] - picks[0] if len(picks) > 1 else 1
-        run = 1
-        while step and run < len(picks) and picks[run] - picks[run - 1] == step:
-            run += 1
-        step = step if run > 1 else 1
-        parts.append(cut(g, x, {axis: range(picks[0], picks[0] + run * step, step)}))
-        picks = picks[run:]
-        if len(parts) > PIECES:
-            raise refuse(f"it selects in more than {PIECES} runs")
-    return parts[0] if len(parts) == 1 else g.emit("concat", *parts, axis=axis)
-
-
-def broadcast(g: Importer, x: str, shape: tuple[int, ...]) -> str:
-    """x repeated up to `shape`."""
-    aligned = g.reshape(x, (1,) * (len(shape) - len(g.shape(x))) + g.shape(x))
-    return aligned if g.shape(aligned) == shape else g.emit("expand", aligned, shape=shape)
 
 
 @rule_of_constants("Identity", "Dropout")

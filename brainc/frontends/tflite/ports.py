@@ -1,0 +1,39 @@
+"""Names for what goes in and out, as a person would choose them.
+
+The importer knocks with a model; a valid C identifier for each port leaves. A signature's names stand as they are;
+without one, the tensors' names lose what exporters put around them, and one that says nothing is `input` or `output`.
+"""
+
+from __future__ import annotations
+
+import re
+
+from brainc.c_names import c_identifier
+from brainc.frontends.tflite.reader import Model
+from brainc.ir import fresh_name
+
+_AROUND = re.compile(r"^serving_default_|(_u?int(8|16)|_quantized|_dequantize|:\d+)+$", re.IGNORECASE)
+_SILENT = re.compile(r"(.*[/_.])?(input(_layer)?|output|identity|(stateful)?partitionedcall)(_?\d+)?|", re.IGNORECASE)
+
+
+def port_names(model: Model) -> dict[int, str]:
+    """Tensor index to name, inputs first; a tensor that is both has its input's name."""
+    graph, names = model.subgraphs[0], dict[int, str]()
+    for ends, word in ((graph.inputs, "input"), (graph.outputs, "output")):
+        for index in ends:
+            plain = model.ports.get(index) or _plain(graph.tensors[index].name, word)
+            if index not in names:
+                names[index] = _numbered(c_identifier(plain), {*names.values()})
+    return names
+
+
+def _plain(name: str, word: str) -> str:
+    """The last part of a path, without what says nothing."""
+    last = name.split(";")[-1]
+    while last != (shorter := _AROUND.sub("", last)):
+        last = shorter
+    return word if _SILENT.fullmatch(last) else last.rsplit("/", 1)[-1]
+
+
+def _numbered(name: str, taken: set[str]) -> str:
+    return fresh_name(name, taken).replace(".", "_")

@@ -1,0 +1,141 @@
+"""Rules for sums, products, means, extremes and softmax, int8.
+
+Factors are worked out as TFLite Micro does when it prepares a node: which of them in single precision differs from op
+to op.
+"""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+
+from brainc import ops
+from brainc.frontends.moves import broadcast, refuse
+from brainc.frontends.tflite import tables
+from brainc.frontends.tflite.importer import Importer
+from brainc.frontends.tflite.rules import Call, rule, scale_zero
+from brainc.frontends.tflite.rules_layers import fused, result, window
+from brainc.frontends.tflite.rules_tables import table
+from brainc.ir import Attr
+from brainc.numerics import tflite_multiplier
+
+LEFT = 20  # bits that operands of a sum are shifted by
+LONGEST = 4095  # terms of a softmax whose sum fits its 12 integer bits
+
+
+def pair(g: Importer, c: Call, op: str, given: dict[str, Attr]) -> str:
+    """An op of two operands; the smaller one is repeated, as the second, and one with a number a function of it."""
+    (a, b), shape = c.inputs, np.broadcast_shapes(*map(g.shape, c.inputs))
+    if g.shape(a) != shape and (g.shape(b) == shape or b not in g.known):
+        a, b = b, a
+        swapped = {"za": "zb", "ma": "mb", "sa": "sb"}
+        swapped |= {new: old for old, new in swapped.items()}
+        given = {swapped.get(key, key): value for key, value in given.items()}
+    a, given = broadcast(g, a, shape), {**given, **result(c), "round": "tflite"}
+    if b in g.known and g.known[b].array.size == 1 and a not in g.known:
+        number = g.known[b].array.reshape(1)
+        (answers,) = ops.get(op).run([tables.X.astype(np.int8), number], given)
+        return table(g, c, answers, a)
+    tail = g.shape(b)
+    while len(tail) > 1 and tail[0] == 1:
+        tail = tail[1:]
+    last = len(tail) <= len(shape) and shape[len(shape) - len(tail) :] == tail
+    b = g.reshape(b, tail or (1,)) if last or not tail else broadcast(g, b, shape)
+    return g.emit(op, a, b, **given)
+
+
+@rule("ADD", "SUB", of="INT8")
+def addition(g: Importer, c: Call) -> str:
+    """Both operands on twice the larger scale; SUB works that out in single precision, and subtracts."""
+    real = np.float32 if c.op == "SUB" else np.float64
+    (sa, za), (sb, zb), (sy, _) = (scale_zero(t) for t in (*c.ins, c.outs[0]))
+    twice = real(2 * max(sa, sb))
+    (ma, sha), (mb, shb) = (tflite_multiplier(float(real(s) / twice)) for s in (sa, sb))
+    mult, shift = tflite_multiplier(float(twice / (real(1 << LEFT) * real(sy))))
+    each: dict[str, Attr] = {"za": za, "ma": ma, "sa": sha, "zb": zb, "mb": -mb if c.op == "SUB" else mb, "sb": shb}
+    return pair(g, c, "qadd", {**each, "left": LEFT, "mult": mult, "shift": shift})
+
+
+@rule("MUL", of="INT8")
+def product(g: Importer, c: Call) -> str:
+    (sa, za), (sb, zb), (sy, _) = (scale_zero(t) for t in (*c.ins, c.outs[0]))
+    mult, shift = tflite_multiplier(sa * sb / sy)
+    return pair(g, c, "qmul", {"za": za, "zb": zb, "mult": mult, "shift": shift})
+
+
+def reducible(g: Importer, c: Call) -> str:
+    """The first operand as [before, reduced, after], its axes (the second operand) brought together."""
+    x, shape = c.inputs[0], g.shape(c.inputs[0])
+    axes = {range(len(shape))[a] for a in g.ints(c.inputs[1], "its axes")}
+    real = [a for a, n in enumerate(shape) if n > 1]
+    inside = [a for a in real if a in axes]
+    first, end = (real.index(inside[0]), real.index(inside[-1]) + 1) if inside else (0, 0)
+    if end - first > len(inside):  # not side by side
+        perm = (*(a for a in range(len(shape)) if a not in axes), *sorted(axes))
+        x, real, first, end = g.emit("transpose", x, perm=perm), [*perm], len(shape) - len(axes), len(shape)
+    return g.reshape(x, [prod(shape[a] for a in part) for part in (real[:first], real[first:end], real[end:])])
+
+
+@rule("MEAN", "SUM", of="INT8")
+def mean(g: Importer, c: Call) -> str:
+    """The number of terms goes into the multiplier, in integers."""
+    x = reducible(g, c)
+    (sx, zx), (sy, zy), terms = scale_zero(c.ins[0]), scale_zero(c.outs[0]), g.shape(x)[1]
+    mult, shift = tflite_multiplier(sx / sy)
+    if c.op == "MEAN":
+        more = min(terms.bit_length() - 1, 32, 31 + (31 - shift))
+        mult, shift = (mult << more) // terms, shift + more
+    return g.emit("qmean", x, zx=zx, zy=zy, mult=mult, shift=shift, round="tflite")
+
+
+@rule("REDUCE_MAX", "REDUCE_MIN", of="INT8")
+def extreme(g: Importer, c: Call) -> str:
+    """A pooling window over all that is reduced; the smallest is the largest of the complements."""
+    x = reducible(g, c)
+    m, k, n = g.shape(x)
+    x = g.reshape(x, (m, k, 1, n))
+    if c.op == "REDUCE_MIN":
+        return table(g, c, ~tables.X, g.emit("maxpool2d", table(g, c, ~tables.X, x), kernel=(k, 1)))
+    return g.emit("maxpool2d", x, kernel=(k, 1))
+
+
+@rule("AVERAGE_POOL_2D", "MAX_POOL_2D", of="INT8")
+def pool(g: Importer, c: Call) -> str:
+    kernel = (c.option("FilterHeight"), c.option("FilterWidth"))
+    given, held = window(c, g.shape(c.inputs[0])[1:3], kernel), result(c)
+    if c.op == "AVERAGE_POOL_2D":
+        bounds = {key: held[key] for key in ("lo", "hi")}
+        return g.emit("qavgpool2d", c.inputs[0], kernel=kernel, round="tflite", **given, **bounds)
+    y = g.emit("maxpool2d", c.inputs[0], kernel=kernel, **given)
+    return y if fused(c) == (-np.inf, np.inf) else table(g, c, np.clip(tables.X, held["lo"], held["hi"]), y)
+
+
+@rule("SOFTMAX", of="INT8")
+def softmax(g: Importer, c: Call) -> str:
+    x, shape = c.inputs[0], g.shape(c.inputs[0])
+    if shape[-1] > LONGEST or scale_zero(c.outs[0]) != (1 / 256, -128):
+        raise refuse(f"it has more than {LONGEST} terms, or its result is not in 256ths from -128")
+    answers = tables.exponentials(scale_zero(c.ins[0])[0], float(np.float32(c.option("Beta", 1.0))))
+    name = g.constant(answers.astype(np.int32), f"{c.name}/table")
+    rows = g.reshape(x, (prod(shape[:-1]), shape[-1]))
+    return g.emit("qsoftmax", rows, name, round="tflite")
+
+
+@rule("BATCH_MATMUL", of="INT8")
+def matmul(g: Importer, c: Call) -> str:
+    """Two activations, either of them transposed."""
+    flips = (c.option("AdjX"), c.option("AdjY"))
+    a, b = (swap_last(g, x) if flip else x for x, flip in zip(c.inputs, flips, strict=True))
+    lead = np.broadcast_shapes(g.shape(a)[:-2], g.shape(b)[:-2])
+    a, b = (broadcast(g, x, (*lead, *g.shape(x)[-2:])) for x in (a, b))
+    a, b = (g.reshape(x, (prod(lead), *g.shape(x)[-2:])) for x in (a, b))
+    (sa, za), (sb, zb), (sy, zy) = (scale_zero(t) for t in (*c.ins, c.outs[0]))
+    mult, shift = tflite_multiplier(float(np.float32(sa) * np.float32(sb)) / sy)
+    given: dict[str, Attr] = {"za": za, "zb": zb, "zy": zy, "mult": mult, "shift": shift}
+    return g.emit("qmatmul", a, b, round="tflite", **given)
+
+
+def swap_last(g: Importer, x: str) -> str:
+    *lead, rows, columns = range(len(g.shape(x)))
+    return g.emit("transpose", x, perm=(*lead, columns, rows))
