@@ -6,6 +6,7 @@ and for each job its operands, its expected result and what its head claims abou
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import cast
@@ -68,7 +69,8 @@ class Rig:
         """The C that these jobs need."""
         used = {job.fn for job in self.jobs}
         for fn in reversed(self.functions):  # a shared part stands before those who call it
-            used |= {part for part in self.functions if fn in used and f"{part}(" in self.functions[fn]}
+            calls = set(re.findall(r"\b(\w+?_\d+)(?:_[a-z]+)?\(", self.functions[fn])) if fn in used else set()
+            used |= calls & self.functions.keys()
         return "\n".join([self.head, *(text for fn, text in self.functions.items() if fn in used)])
 
 

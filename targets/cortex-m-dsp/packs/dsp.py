@@ -23,13 +23,51 @@ def tiles2x3(w: Array, b: Array, mult: Array, shift: Array, env: _Env) -> Array:
     return np.concatenate([lanes.reshape(len(lanes), -1), _finish(b, mult, shift, env).reshape(-1, 8)], axis=1)
 
 
+def rows_of_pairs(w: Array, b: Array, mult: Array, shift: Array, env: _Env) -> Array:
+    """w [N,K] int8 to int32 [N / (2 * PAIRS), ...]: the lanes of PAIRS pairs, four terms of each in turn, then what
+    finishes the rows; with one scale for all that is twice the bias alone.
+    """
+    pairs = int(env["PAIRS"])
+    lanes = _lanes(w)
+    blocks = lanes.reshape(-1, pairs, *lanes.shape[1:]).transpose(0, 2, 1, 3).reshape(len(lanes) // pairs, -1)
+    finish = _finish(b, mult, shift, env)[:, : 1 if mult.size == 1 else 4]
+    return np.concatenate([blocks, finish.reshape(len(blocks), -1)], axis=1)
+
+
+def one_scale(b: Array, mult: Array, shift: Array, env: _Env) -> Array:
+    """What finishes every row of a layer with one scale: factor, rounding and zero point, shift. int32 [3]"""
+    return _finish(b[:1], mult[:1], shift[:1], env)[0, 1:]
+
+
+def taps3x3(w: Array, b: Array, mult: Array, shift: Array, env: _Env) -> Array:
+    """Depthwise w [3,3,C] int8 to int32 [ceil(C/4), 34], for four channels at a time.
+
+    The weights of pairs of taps, channel by channel; the ninth tap's for channels 0 and 2, 1 and 3; what finishes each
+    channel. The last four channels overlap those before them if they must.
+    """
+    starts = [*range(0, w.shape[-1] - 3, 4), *([w.shape[-1] - 4] if w.shape[-1] % 4 else [])]
+    taps, finish = w.reshape(9, -1).astype(np.int32), _finish(b, mult, shift, env)
+    blocks = []
+    for start in starts:
+        four = taps[:, start : start + 4]
+        pairs = [_halves(four[i], four[j]) for i, j in ((1, 2), (4, 5), (7, 8), (0, 3))]
+        ninth = _halves(four[6, :2], four[6, 2:])
+        blocks.append(np.concatenate([*pairs, ninth, finish[start : start + 4].reshape(-1)]))
+    return np.stack(blocks)
+
+
+def _halves(low: Array, high: Array) -> Array:
+    """Two 16-bit numbers in a word."""
+    return np.asarray((low & 0xFFFF) | (high << 16), np.int32)
+
+
 def _lanes(w: Array) -> Array:
     """w [N, ...] int8 to int32 [ceil(N/2), ceil(K/4), 2]: the weights of two filters, two terms a word."""
     flat = w.reshape(w.shape[0], -1).astype(np.int32)
     flat = np.pad(flat, ((0, -flat.shape[0] % 2), (0, -flat.shape[1] % 4)))
     both = 256 * flat[0::2] + flat[1::2]
     low, high = np.moveaxis(both.reshape(len(both), -1, 4)[:, :, _ORDER].reshape(len(both), -1, 2, 2), -1, 0)
-    return np.asarray((low & 0xFFFF) | (high << 16), np.int32)
+    return _halves(low, high)
 
 
 def _finish(b: Array, mult: Array, shift: Array, env: _Env) -> Array:
