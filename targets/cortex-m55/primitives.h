@@ -26,6 +26,34 @@ static inline __attribute__((unused)) int32_t br_dot_i8(const int8_t *x, const i
     return sum;
 }
 
+/* n bytes from one place to another. */
+BR_OWN void br_copy_i8(int8_t *to, const int8_t *from, int32_t n)
+{
+    __asm__ volatile("wlstp.8 lr, %[n], 2f\n"
+                     "1:\n\t"
+                     "vldrb.8 q0, [%[from]], #16\n\t"
+                     "vstrb.8 q0, [%[to]], #16\n\t"
+                     "letp lr, 1b\n"
+                     "2:"
+                     : [to] "+r"(to), [from] "+r"(from)
+                     : [n] "r"(n)
+                     : "q0", "lr", "memory");
+}
+
+/* n bytes that are all v. */
+BR_OWN void br_fill_i8(int8_t *to, int32_t v, int32_t n)
+{
+    __asm__ volatile("vdup.8 q0, %[v]\n\t"
+                     "wlstp.8 lr, %[n], 2f\n"
+                     "1:\n\t"
+                     "vstrb.8 q0, [%[to]], #16\n\t"
+                     "letp lr, 1b\n"
+                     "2:"
+                     : [to] "+r"(to)
+                     : [v] "r"(v), [n] "r"(n)
+                     : "q0", "lr", "memory");
+}
+
 /* How sums of four channels become int8: (acc << left) * factor / 2^32, shifted right and rounded (packs/helium.py). */
 typedef struct br_scale_4 {
     int32x4_t factor, left, right;
@@ -36,6 +64,35 @@ typedef struct br_scale_4 {
 BR_OWN int32x4_t br_scaled_4(int32x4_t acc, br_scale_4 scale)
 {
     return vrshlq_s32(vmulhq_s32(vqshlq_s32(acc, scale.left), scale.factor), scale.right);
+}
+
+/* The same as TFLite rounds it: (acc << left) * factor / 2^31 half up, then shifted right half away from zero. */
+BR_OWN int32x4_t br_scaled_tflite_4(int32x4_t acc, br_scale_4 scale)
+{
+    const int32x4_t v = vqrdmulhq_s32(vshlq_s32(acc, scale.left), scale.factor);
+    return vrshlq_s32(vaddq_s32(v, vshrq_n_s32(vandq_s32(v, scale.right), 31)), scale.right);
+}
+
+/* What the tiles of kernels/_parts work on: three columns x, `step` from one row of y to the next. */
+typedef struct br_tile {
+    int8_t *y;
+    const int32_t *finish;
+    const int8_t *w, *x[3];
+    int32_t count, step[2], zero, lo, hi;
+} br_tile;
+
+/* The last step of every tile: four sums and their constants (packs finish4) to `lanes` numbers of y. */
+BR_OWN void br_finish_4(int8_t *y, const int32_t *sum, const int32_t *finish, int plain, int tflite, int32_t zero,
+                        int32_t lo, int32_t hi, int32_t lanes)
+{
+    const int8_t *const steps = (const int8_t *)(finish + 8);
+    const int32x4_t left = plain ? vdupq_n_s32(0) : vldrbq_s32(steps);
+    const br_scale_4 scale = {vldrwq_s32(finish + 4), left, vldrbq_s32(plain ? steps : steps + 4)};
+    const int32x4_t all = vaddq_s32(vldrwq_s32(sum), vldrwq_s32(finish));
+    const int32x4_t v = vaddq_n_s32(tflite ? br_scaled_tflite_4(all, scale) : br_scaled_4(all, scale), zero);
+    BR_FENCE;
+    vstrbq_p_s32(y, vminq_s32(vmaxq_s32(v, vdupq_n_s32(lo)), vdupq_n_s32(hi)), vctp32q((uint32_t)lanes));
+    BR_FENCE;
 }
 
 /* A layer of dot products: count filters w (packs rows4x16) of `terms`, their offsets and scales (fours, factor, steps). */

@@ -44,6 +44,59 @@ def steps(mult: Array, shift: Array, env: _Env) -> Array:
     return both if mult.size == 1 else np.pad(both, ((0, 0), (0, -mult.size % 4)))
 
 
+def tiles(w: Array, env: _Env) -> Array:
+    """w [N, ...] int8 for the part `tile`: by four filters, the even ones then the odd ones, sixteen terms at a time.
+
+    Filled up with zeros. A layer that loops (env's LOOP) walks the odd ones backwards, so that x is walked there and back.
+    """
+    flat = w.reshape(w.shape[0], -1)
+    padded = np.pad(flat, ((0, -flat.shape[0] % 4), (0, -flat.shape[1] % 16)))
+    tile = padded.reshape(-1, 2, 2, padded.shape[1] // 16, 16).transpose(0, 2, 3, 1, 4).copy()
+    if env["LOOP"]:
+        tile[:, 1] = tile[:, 1, ::-1].copy()
+    return tile
+
+
+def finish4(b: Array, mult: Array, shift: Array, env: _Env) -> Array:
+    """What makes int8 of sums, by four channels: int32 [b, factors, shifts] as one stream.
+
+    The shifts are bytes: four to the left, which are left out where env's PLAIN says that there are none, and four
+    to the right as negative numbers.
+    """
+    return _finish(b, mult, shift, env, np.arange(4))
+
+
+def finish8(b: Array, mult: Array, shift: Array, env: _Env) -> Array:
+    """`finish4` of the even ones of eight channels, then of the odd ones."""
+    return _finish(b, mult, shift, env, np.array([0, 2, 4, 6, 1, 3, 5, 7]))
+
+
+def _finish(b: Array, mult: Array, shift: Array, env: _Env, order: Array) -> Array:
+    m, s = np.broadcast_to(mult, b.shape), np.broadcast_to(shift, b.shape)
+    used = m > 0
+    factors, left, right = _tflite(m, s) if env["round"] == "tflite" else _once(m, s)
+    steps = [np.where(used, right, -1)] if env["PLAIN"] else [np.where(used, left, 0), np.where(used, right, -1)]
+    bytes_ = np.stack([_by(v.astype(np.int8), order, -1) for v in steps], axis=1).reshape(-1, 4 * len(steps))
+    words = [_by(b, order, 0), _by(factors, order, 0), np.ascontiguousarray(bytes_).view("<i4").astype(np.int32)]
+    return np.concatenate(words, axis=1)
+
+
+def _by(v: Array, order: Array, fill: int) -> Array:
+    """v [N] to [N/4, 4], filled up and put in order."""
+    full = np.pad(v, (0, -v.size % order.size), constant_values=fill)
+    return full.reshape(-1, order.size)[:, order].reshape(-1, 4)
+
+
+def _once(mult: Array, shift: Array) -> tuple[Array, Array, Array]:
+    factors, normal = _normal(mult, shift)
+    return factors, *_split(normal)
+
+
+def _tflite(mult: Array, shift: Array) -> tuple[Array, Array, Array]:
+    s = shift.astype(np.int64)
+    return mult, np.maximum(31 - s, 0), -np.maximum(s - 31, 0)
+
+
 def eights(w: Array, env: _Env) -> Array:
     """Depthwise w [KH,KW,C] int8 to [C/8, KH*KW, 8]."""
     taps = w.reshape(-1, w.shape[-1])
