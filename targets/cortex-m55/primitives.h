@@ -131,8 +131,8 @@ BR_OWN int32x4_t br_dot_4(const int32_t *b, const int8_t *x, const int8_t **w, i
     return all;
 }
 
-/* One column x times all filters: y[0 .. count). */
-static __attribute__((noinline, unused)) void br_column_i8(const br_filters *f, const int8_t *x, int8_t *y)
+/* One column x times all filters: y[0 .. count), rounded once or as TFLite does. */
+BR_OWN void br_column(const br_filters *f, const int8_t *x, int8_t *y, int tflite)
 {
     const int32_t *b = f->b, *factor = f->factor;
     const int8_t *w = f->w, *left = f->steps, *right = left + (f->scales > 1 ? (f->scales + 3) & ~3 : 1);
@@ -145,7 +145,8 @@ static __attribute__((noinline, unused)) void br_column_i8(const br_filters *f, 
             scale = (br_scale_4){vldrwq_s32(factor), vldrbq_s32(left), vldrbq_s32(right)};
             factor += 4, left += 4, right += 4;
         }
-        const int32x4_t v = vminq_s32(vmaxq_s32(vaddq_n_s32(br_scaled_4(sum, scale), zero), lo), hi);
+        const int32x4_t scaled = tflite ? br_scaled_tflite_4(sum, scale) : br_scaled_4(sum, scale);
+        const int32x4_t v = vminq_s32(vmaxq_s32(vaddq_n_s32(scaled, zero), lo), hi);
         if (rest >= 4) {
             vstrbq_s32(y, v);
         } else {
@@ -153,6 +154,16 @@ static __attribute__((noinline, unused)) void br_column_i8(const br_filters *f, 
         }
     }
     BR_FENCE;
+}
+
+static __attribute__((noinline, unused)) void br_column_once(const br_filters *f, const int8_t *x, int8_t *y)
+{
+    br_column(f, x, y, 0);
+}
+
+static __attribute__((noinline, unused)) void br_column_tflite(const br_filters *f, const int8_t *x, int8_t *y)
+{
+    br_column(f, x, y, 1);
 }
 
 /* One tap of eight channels: even ones are added to sum[0], odd ones to sum[1]. *w moves on to the next tap. */

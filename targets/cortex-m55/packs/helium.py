@@ -14,7 +14,6 @@ import numpy as np
 from brainc.dtypes import Array
 
 _Env = Mapping[str, Any]
-_LEAST = 33  # a shift that leaves the low word of the product aside
 
 
 def rows4x16(w: Array, env: _Env) -> Array:
@@ -31,23 +30,20 @@ def fours(b: Array, env: _Env) -> Array:
 
 def factor(mult: Array, shift: Array, env: _Env) -> Array:
     """The multipliers of `steps`, in fours; one scale for all channels stays one."""
-    return _normal(mult, shift)[0] if mult.size == 1 else fours(_normal(mult, shift)[0], env)
+    factors = _split(mult, shift, env)[0]
+    return factors if mult.size == 1 else fours(factors, env)
 
 
 def steps(mult: Array, shift: Array, env: _Env) -> Array:
-    """int8 [2, S in fours]: the shifts to the left, then those to the right as negative numbers.
-
-    acc * mult / 2^shift is ((acc << left) * factor) >> 32 >> right: left is 0 unless shift is below 33, and
-    then `factor` is so large that a saturated acc << left still ends beyond int8.
-    """
-    both = _split(_normal(mult, shift)[1])
+    """int8 [2, S in fours]: the shifts to the left, then those to the right as negative numbers."""
+    both = np.stack(_split(mult, shift, env)[1:]).astype(np.int8)
     return both if mult.size == 1 else np.pad(both, ((0, 0), (0, -mult.size % 4)))
 
 
 def tiles(w: Array, env: _Env) -> Array:
     """w [N, ...] int8 for the part `tile`: by four filters, the even ones then the odd ones, sixteen terms at a time.
 
-    Filled up with zeros. A layer that loops (env's LOOP) walks the odd ones backwards, so that x is walked there and back.
+    Filled up with zeros. Where env's LOOP is set the odd ones go backwards: x is walked there and back.
     """
     flat = w.reshape(w.shape[0], -1)
     padded = np.pad(flat, ((0, -flat.shape[0] % 4), (0, -flat.shape[1] % 16)))
@@ -74,7 +70,7 @@ def finish8(b: Array, mult: Array, shift: Array, env: _Env) -> Array:
 def _finish(b: Array, mult: Array, shift: Array, env: _Env, order: Array) -> Array:
     m, s = np.broadcast_to(mult, b.shape), np.broadcast_to(shift, b.shape)
     used = m > 0
-    factors, left, right = _tflite(m, s) if env["round"] == "tflite" else _once(m, s)
+    factors, left, right = _split(m, s, env)
     steps = [np.where(used, right, -1)] if env["PLAIN"] else [np.where(used, left, 0), np.where(used, right, -1)]
     bytes_ = np.stack([_by(v.astype(np.int8), order, -1) for v in steps], axis=1).reshape(-1, 4 * len(steps))
     words = [_by(b, order, 0), _by(factors, order, 0), np.ascontiguousarray(bytes_).view("<i4").astype(np.int32)]
@@ -85,16 +81,6 @@ def _by(v: Array, order: Array, fill: int) -> Array:
     """v [N] to [N/4, 4], filled up and put in order."""
     full = np.pad(v, (0, -v.size % order.size), constant_values=fill)
     return full.reshape(-1, order.size)[:, order].reshape(-1, 4)
-
-
-def _once(mult: Array, shift: Array) -> tuple[Array, Array, Array]:
-    factors, normal = _normal(mult, shift)
-    return factors, *_split(normal)
-
-
-def _tflite(mult: Array, shift: Array) -> tuple[Array, Array, Array]:
-    s = shift.astype(np.int64)
-    return mult, np.maximum(31 - s, 0), -np.maximum(s - 31, 0)
 
 
 def eights(w: Array, env: _Env) -> Array:
@@ -110,27 +96,35 @@ def even_odd(b: Array, env: _Env) -> Array:
 
 def even_odd_factor(mult: Array, shift: Array, env: _Env) -> Array:
     """`factor` as `even_odd`, one for each channel."""
-    return even_odd(_normal(mult, shift)[0], env)
+    return even_odd(_split(mult, shift, env)[0], env)
 
 
 def even_odd_steps(mult: Array, shift: Array, env: _Env) -> Array:
     """`steps` of eight channels: int8 [C/8, left and right, even and odd, 4]."""
-    left, right = _split(_normal(mult, shift)[1])
-    return np.stack([even_odd(left, env), even_odd(right, env)], axis=1)
+    _, left, right = _split(mult, shift, env)
+    return np.stack([even_odd(left, env), even_odd(right, env)], axis=1).astype(np.int8)
 
 
 def _channels(one_or_all: Array, env: _Env) -> Array:
     return np.broadcast_to(one_or_all, (env["C"],))
 
 
-def _normal(mult: Array, shift: Array) -> tuple[Array, Array]:
+def _split(mult: Array, shift: Array, env: _Env) -> tuple[Array, Array, Array]:
+    """int32 factors, shifts to the left, and shifts to the right as negative numbers, for the rounding profile.
+
+    once: acc * mult / 2^shift is ((acc << left) * factor) >> 32 >> right; left is 0 unless shift is below 33, and then
+    the factor is so large that a saturated acc << left still ends beyond int8.
+    tflite: the product is doubled before its upper half is taken, and every shift is TFLite's own.
+    """
+    m, s, whole = mult.astype(np.int64), shift.astype(np.int64), 31
+    if env["round"] == "once":
+        (m, s), whole = _normal(m, s), 33
+    return m.astype(np.int32), np.maximum(whole - s, 0), -np.maximum(s - whole, 0) - (whole == 33)
+
+
+def _normal(m: Array, s: Array) -> tuple[Array, Array]:
     """The same scales with every multiplier at least 2^30, but where it is 0 or its shift already 62."""
-    m, s = mult.astype(np.int64), shift.astype(np.int64)
     for _ in range(30):
         small = (m < 1 << 30) & (s < 62)
         m, s = np.where(small, 2 * m, m), np.where(small, s + 1, s)
-    return m.astype(np.int32), s
-
-
-def _split(shift: Array) -> Array:
-    return np.stack([np.maximum(_LEAST - shift, 0), 32 - np.maximum(shift, _LEAST)]).astype(np.int8)
+    return m, s
