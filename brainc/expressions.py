@@ -1,7 +1,8 @@
 """Small formulas in kernel heads: `K % 16 == 0 and round == 'once'`, `2*K*KH`, `r*SH - PT`.
 
 Read by `kernels.py` and `memory.py`. Parsed with `ast` and walked here, never evaluated as Python:
-arithmetic, comparison, `and`/`or`/`not`, `a if c else b`, `min`, `max` and names are all there is.
+arithmetic, comparison, `and`/`or`/`not`, `a if c else b`, `min`, `max` and names are all there is. A name that
+stands for a function is what the function returns: facts that are only looked for when a formula asks.
 """
 
 from __future__ import annotations
@@ -66,7 +67,8 @@ def _value(node: ast.expr, env: Env, text: str) -> Any:
                 raise KernelError(
                     f"formula {text!r} uses {name}, which is not known here", fix="known: " + ", ".join(sorted(env))
                 )
-            return env[name]
+            found = env[name]
+            return found() if callable(found) else found
         case ast.BinOp(left=left, op=op, right=right) if type(op) in _BINARY:
             return _BINARY[type(op)](_value(left, env, text), _value(right, env, text))
         case ast.UnaryOp(op=ast.USub(), operand=operand):

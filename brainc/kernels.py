@@ -25,6 +25,7 @@ from brainc.dtypes import DType
 from brainc.errors import KernelError, UnsupportedError, at
 from brainc.expressions import evaluate, unmet
 from brainc.ir import Attr, Const, Graph, Node, TensorType
+from brainc.ranges import accumulator_bits
 from brainc.resources import templates_dir
 from brainc.spec import CHANNEL
 from brainc.target import Target
@@ -244,6 +245,7 @@ class KernelTable:
                 )
         best = min(passed, key=lambda v: (*v.merit, v.kernel.rank, v.kernel.name))
         env = _with_let(best.kernel, self.environment(graph, node))
+        env = {name: v() if callable(v) else v for name, v in env.items()}
         return Choice(best.kernel, env, best.scratch, best.cost)
 
     def _passed(self, kernel: Kernel, env: Mapping[str, Any]) -> Verdict:
@@ -265,7 +267,10 @@ def _with_let(kernel: Kernel, known: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def environment(graph: Graph, node: Node) -> dict[str, Any]:
-    """What a kernel's formulas and template may mention of a node: dims, attributes, shapes."""
+    """What a kernel's formulas and template may mention of a node: dims, attributes, shapes.
+
+    `acc_bits`, the bits that hold every partial sum, costs something to find: it is a function until a formula asks.
+    """
     op = ops.get(node.op)
     ins: list[TensorType | None] = [graph.type(i) if i else None for i in node.inputs]
     outs = [graph.type(o) for o in node.outputs]
@@ -273,6 +278,7 @@ def environment(graph: Graph, node: Node) -> dict[str, Any]:
     given = {op.operand_at(index).name for index, type_ in enumerate(ins) if type_ is not None}
     env.update({f"has_{o.name}": o.name in given for o in op.inputs if o.optional})
     env.update(_facts_of(graph, node))
+    env["acc_bits"] = lambda: accumulator_bits(graph, node)
     env["ESZ"] = (outs or [t for t in ins if t])[0].dtype.nbytes
     for index, type_ in enumerate(ins):
         if type_ is not None and not op.operand_at(index).variadic:

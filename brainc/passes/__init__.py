@@ -8,6 +8,7 @@ the canonical passes go round until none of them changes anything, so their orde
 
     BRAINC_DEBUG=1     a line a pass: when it was done, how many nodes it left; =2 also the graph after it
     BRAINC_DUMP=DIR    the graph after each pass, as DIR/NN_pass.txt
+    BRAINC_WITHOUT=A,B leaves these passes out
     BRAINC_CHECK=1     runs the graph before and after each pass and names the one that changed the answer
 """
 
@@ -64,7 +65,9 @@ CALIBRATED = 0.25  # quantising a float model moves the answer, but not this far
 def run(graph: Graph, context: Context, *, until: Stage = Stage.READY, watch: Watch | None = None) -> Graph:
     """`graph` brought to stage `until`. BugError naming the pass that broke its stage's rules."""
     hooks = [*_hooks(context), *([watch] if watch else [])]
-    for stage, passes in PIPELINE:
+    without = context.options.without | set(os.environ.get("BRAINC_WITHOUT", "").split(","))
+    for stage, every in PIPELINE:
+        passes = [one for one in every if one.__name__ not in without]
         if graph.stage < stage <= until:
             for _ in range(ROUNDS):
                 before = graph

@@ -18,6 +18,7 @@ class Options:
     calibration: str = "mse"  # "minmax" | "percentile" | "mse"
     io: str = "native"  # "native" | "int8": ports keep the model's own types, or become int8
     layout: str = "native"  # "native" | "nhwc": image ports keep the model's order, or have channels last
+    without: frozenset[str] = frozenset()  # passes left out, by name: for tests
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,12 @@ from graphs import Builder
 
 from brainc.dtypes import I8
 from brainc.errors import UnsupportedError
+from brainc.expressions import evaluate
 from brainc.ir import Graph, Quant, Stage
+from brainc.kernels import environment
 from brainc.passes import Context
-from brainc.passes.widths import accumulator_bits, prove_widths, value_ranges
+from brainc.passes.widths import prove_widths
+from brainc.ranges import accumulator_bits, value_spans
 
 ONE = Quant.tensor(1.0, 0)
 
@@ -43,8 +46,8 @@ def test_dense_bounds_are_those_of_brute_force(seed: int) -> None:
             for order in permutations([*(row * x), start]):
                 sums += np.cumsum(order).tolist()
     b = Builder()
-    x = b.input("x", (1, 2), I8, ONE)
-    h = dense(b, x, np.ones((3, 2)), np.zeros(3), lo=lo, hi=127)
+    x = b.input("x", (1, 3), I8, ONE)
+    h = b.add("qlut", x, b.const(np.maximum(np.arange(-128, 128), lo).astype(np.int8)), quant=ONE)
     graph = b.graph(dense(b, h, w, bias, lo=-128, hi=127), stage=Stage.INTEGER)
     assert last_bits(graph) == bits(min(sums), max(sums))
 
@@ -55,12 +58,20 @@ def test_a_border_counts_as_input() -> None:
     q = Quant.tensor(1.0, -128)
     x = b.input("x", (1, 4, 4, 1), I8, ONE)
     h = b.add("qlut", x, b.const(np.full(256, 1, np.int8)), quant=q)
-    assert value_ranges(b.graph(h, stage=Stage.INTEGER))[h] == (1, 1)
+    assert value_spans(b.graph(h, stage=Stage.INTEGER))[h].ends == (1, 1)
     w = np.full((1, 3, 3, 1), 127, np.int8)
     constants = (w, np.zeros(1, np.int32), np.full(1, 1 << 30, np.int32), np.full(1, 40, np.int8))
     names = [b.const(c) for c in constants]
     y = b.add("qconv2d", h, *names, pads=(1, 1, 1, 1), zx=-128, zy=0, lo=-128, hi=127, quant=ONE)
     assert last_bits(b.graph(y, stage=Stage.INTEGER)) == bits(-128 * 127 * 9, 127 * 9)
+
+
+def test_kernel_heads_may_ask_for_widths_and_weights() -> None:
+    b = Builder()
+    x = b.input("x", (1, 2), I8, ONE)
+    graph = b.graph(dense(b, x, np.array([[100, -100]]), np.zeros(1)), stage=Stage.INTEGER)
+    env = environment(graph, next(graph.nodes()))
+    assert evaluate("acc_bits <= 16 and w_min > -128", env)
 
 
 def test_a_mean_and_a_softmax() -> None:
@@ -81,7 +92,9 @@ def test_a_layer_beyond_32_bits_is_an_error_that_names_it() -> None:
     with pytest.raises(UnsupportedError, match="33 bits") as caught:
         prove_widths(graph, Context())
     assert caught.value.where.node == f"n_{y}" and "smaller" in caught.value.fix
-    assert prove_widths(small := _fits(), Context()) is small
+    notes: list[str] = []
+    assert prove_widths(small := _fits(), Context(note=notes.append)) is small
+    assert notes == ["the widest sum, n_qdense0, has 32 bits at most"]
 
 
 def _fits() -> Graph:
