@@ -135,7 +135,7 @@ def _run(graph: Graph, node: Node, moving: Callable[[int, str], Array]) -> Array
     """The op's own meaning with `moving(index, name)` for the operands that flow."""
     op = ops.get(node.op)
     fixed = [op.operand_at(i).constant and node.op != "load" for i in range(len(node.inputs))]
-    operands = [graph.array(n) if fixed[i] else moving(i, n) for i, n in enumerate(node.inputs)]
+    operands = [(graph.array(n) if fixed[i] else moving(i, n)) if n else None for i, n in enumerate(node.inputs)]
     return np.asarray(op.run(operands, node.attrs)[0])
 
 
@@ -194,11 +194,10 @@ def _wraps(node: Node, low: Array, high: Array, shift: Array) -> Array:
 
 def _steady(graph: Graph, node: Node, spans: Spans) -> bool:
     """Whether the op keeps order over all that its sums may be."""
-    if "shift" in node.attrs or node.op == "qavgpool2d":
-        shift = graph.array(node.inputs[2]) if node.op == "qavgpool2d" else np.array([_int(node, "shift")])
-        low, high = partial_sums(graph, node, spans)
-        return not _wraps(node, np.array([low]), np.array([high]), shift).any()
-    return True
+    if "shift" not in node.attrs:
+        return True
+    low, high = (np.array([end]) for end in partial_sums(graph, node, spans))
+    return not _wraps(node, low, high, np.array([_int(node, "shift")])).any()
 
 
 def sums(graph: Graph, node: Node, spans: Spans, *, in_part: bool = False) -> tuple[Array, Array]:
