@@ -28,6 +28,7 @@ from brainc.errors import BugError
 from brainc.ir import Graph, Stage
 from brainc.passes import batch
 from brainc.passes.canonical import fuse_affine, fuse_clamp, name_activations, settle_forms
+from brainc.passes.channels import drop_channels
 from brainc.passes.context import Context, Options
 from brainc.passes.equalise import equalise
 from brainc.passes.fold import fold_constants, fold_qdq
@@ -50,7 +51,7 @@ CANONICAL: tuple[Pass, ...] = (
 PIPELINE: tuple[tuple[Stage, tuple[Pass, ...]], ...] = (
     (Stage.CANONICAL, CANONICAL),
     (Stage.QUANTIZED, (equalise, assign_types, port_types)),
-    (Stage.INTEGER, (lower_to_integers, prove_widths)),
+    (Stage.INTEGER, (lower_to_integers, drop_channels, prove_widths)),
     (Stage.READY, (drop_dead, copy_for_views, load_constants, legalize)),
 )
 ROUNDS = 20  # a chain of canonical passes that needs more chases its own tail
