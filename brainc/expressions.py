@@ -55,7 +55,11 @@ def unmet(text: str, env: Env) -> str:
     parts = whole.values if isinstance(whole, ast.BoolOp) and isinstance(whole.op, ast.And) else [whole]
     part = next((p for p in parts if not _value(p, env, text)), whole)
     names = sorted({n.id for n in ast.walk(part) if isinstance(n, ast.Name) and n.id in env})
-    return f"{ast.unparse(part)}, but {', '.join(f'{name} is {env[name]}' for name in names)}"
+    return f"{ast.unparse(part)}, but {', '.join(f'{name} is {_found(env[name])}' for name in names)}"
+
+
+def _found(fact: Any) -> Any:
+    return fact() if callable(fact) else fact
 
 
 def _value(node: ast.expr, env: Env, text: str) -> Any:
@@ -67,8 +71,7 @@ def _value(node: ast.expr, env: Env, text: str) -> Any:
                 raise KernelError(
                     f"formula {text!r} uses {name}, which is not known here", fix="known: " + ", ".join(sorted(env))
                 )
-            found = env[name]
-            return found() if callable(found) else found
+            return _found(env[name])
         case ast.BinOp(left=left, op=op, right=right) if type(op) in _BINARY:
             return _BINARY[type(op)](_value(left, env, text), _value(right, env, text))
         case ast.UnaryOp(op=ast.USub(), operand=operand):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from graphs import Builder
 from planted import planted_network
 
 from brainc import interp, passes
