@@ -25,6 +25,7 @@ from brainc.dtypes import DType
 from brainc.errors import KernelError, UnsupportedError, at
 from brainc.expressions import evaluate, unmet
 from brainc.ir import Attr, Const, Graph, Node, TensorType
+from brainc.ops.qadd import RESIDUAL
 from brainc.ranges import accumulator_bits
 from brainc.resources import templates_dir
 from brainc.spec import CHANNEL
@@ -36,6 +37,7 @@ _SCALARS = {
     "dilations": ("DH", "DW"),
     "kernel": ("KH", "KW"),
     "factors": ("FH", "FW"),
+    "add": tuple(f"ADD_{name.upper()}" for name in RESIDUAL),
 }
 _OPEN, _CLOSE = "/*--- kernel", "---*/"
 _KEYS = {
@@ -325,7 +327,9 @@ def _facts(axis: int, w: Const, b: Const, mult: Const, shift: Const) -> Mapping[
 
 def _scalars(name: str, value: Attr) -> dict[str, Any]:
     names = _SCALARS.get(name)
-    return dict(zip(names, value, strict=True)) if names and isinstance(value, tuple) else {name: value}
+    if names and isinstance(value, tuple):
+        return dict(zip(names, value, strict=True)) if value else {}
+    return {name: value}
 
 
 def _type_mismatch(kernel: Kernel, graph: Graph, node: Node) -> str:

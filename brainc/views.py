@@ -112,7 +112,7 @@ class Viewer:
         """The name of the C function for this kernel, these baked values and parameters; rendered once."""
         kernel = choice.kernel
         parameters = tuple(parameter for parameter, _ in self._arguments(node, choice, None))
-        parts = {name: self.part(kernel, file, choice.env) for name, file in kernel.parts.items()}
+        parts = dict(self._parts(kernel, choice.env))
         key = (kernel.name, repr(shown(kernel, choice.env)), parameters, *parts.values())
         if key not in self.functions:
             fn = self._function_names.of(f"{kernel.op}_{kernel.stem}_{len(self.functions)}")
@@ -120,14 +120,19 @@ class Viewer:
             self.functions[key] = KernelView(kernel, choice.env, fn, params, parts)
         return self.functions[key].fn
 
-    def part(self, kernel: Kernel, file: str, env: Mapping[str, Any]) -> str:
-        """The name of a shared function for these baked values; rendered once, before whoever calls it."""
-        part = load_part(kernel.path.parents[1] / f"{file}.c.j2")
-        key = (str(part.path), repr(shown(part, env)))
-        if key not in self.functions:
-            fn = self._function_names.of(f"{part.name}_{len(self.functions)}")
-            self.functions[key] = KernelView(part, env, fn, "", {})
-        return self.functions[key].fn
+    def _parts(self, kernel: Kernel, env: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        """(what the kernel calls it, its name) of every shared function, each rendered once for its baked values.
+
+        A part is left out where a layer lacks those, as for a residual that it has not.
+        """
+        for name, file in kernel.parts.items():
+            part = load_part(kernel.path.parents[1] / f"{file}.c.j2")
+            if set(part.bake) <= env.keys():
+                key = (str(part.path), repr(shown(part, env)))
+                if key not in self.functions:
+                    fn = self._function_names.of(f"{part.name}_{len(self.functions)}")
+                    self.functions[key] = KernelView(part, env, fn, "", {})
+                yield name, self.functions[key].fn
 
     def _arguments(self, node: Node, choice: Choice, plan: EntryPlan | None) -> list[tuple[str, str]]:
         """(parameter, argument) of all that is not baked in; without a plan only the parameters count."""

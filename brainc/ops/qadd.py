@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 
 from brainc.numerics import scaled_sum, sum_multipliers, tflite_multiplier, tflite_sum
-from brainc.ops import Array, Cases, Rng, op
+from brainc.ops import Array, Cases, Ints, Rng, op
 from brainc.ops._samples import int8_pairs
+
+# the numbers of a qadd in which another op ends, in this order: its own result is a, what is added b
+RESIDUAL = ("za", "zb", "ma", "mb", "sa", "sb", "left", "mult", "shift", "zy", "lo", "hi")
+
+
+def with_residual(y: Array, r: Array | None, add: Ints, round: str) -> Array:
+    """y, to which a qadd of the numbers `add` adds r if there is one."""
+    return y if r is None else np.asarray(qadd.meaning(y, r, **dict(zip(RESIDUAL, add, strict=True)), round=round))
 
 
 @op("a[...] b[...2] -> y[...]")
@@ -39,15 +50,28 @@ def qadd(
     return tflite_sum(a, b, **each, left=left, mult=mult, shift=shift, zero=zy, lo=lo, hi=hi)
 
 
+def residuals() -> Iterator[tuple[Ints, str]]:
+    """`add` for a result that meets an operand of another scale, and the profile it is for."""
+    for profile in ("once", "tflite"):
+        numbers = dict.fromkeys(RESIDUAL, 0) | next(n for n in _numbers(0.6, 0.9) if n.get("round", "once") == profile)
+        yield tuple(numbers[name] for name in RESIDUAL), profile
+
+
 @qadd.cases
 def _cases(rng: Rng) -> Cases:
     for a, b in int8_pairs(rng):
         for ra, rb in ((0.7, 0.4), (1.9, -1.3), (0.001, 0.9)):
-            zeros = {"za": -20, "zb": 33, "zy": -4, "lo": -100}
-            ma, mb, shift = sum_multipliers(ra, rb)
-            yield [a, b], {**zeros, "ma": ma, "mb": mb, "shift": shift}
-            largest = 2 * max(ra, abs(rb))
-            (ma, sa), (mb, sb) = (tflite_multiplier(abs(r) / largest) for r in (ra, rb))
-            mult, shift = tflite_multiplier(largest / (1 << 20))
-            each = {"ma": ma, "sa": sa, "mb": mb if rb > 0 else -mb, "sb": sb, "left": 20}
-            yield [a, b], {**zeros, **each, "mult": mult, "shift": shift, "round": "tflite"}
+            for numbers in _numbers(ra, rb):
+                yield [a, b], numbers
+
+
+def _numbers(ra: float, rb: float) -> Iterator[dict[str, Any]]:
+    """The attributes of ra * a + rb * b in each profile."""
+    zeros = {"za": -20, "zb": 33, "zy": -4, "lo": -100, "hi": 127}
+    ma, mb, shift = sum_multipliers(ra, rb)
+    yield {**zeros, "ma": ma, "mb": mb, "shift": shift}
+    largest = 2 * max(ra, abs(rb))
+    (ma, sa), (mb, sb) = (tflite_multiplier(abs(r) / largest) for r in (ra, rb))
+    mult, shift = tflite_multiplier(largest / (1 << 20))
+    each = {"ma": ma, "sa": sa, "mb": mb if rb > 0 else -mb, "sb": sb, "left": 20}
+    yield {**zeros, **each, "mult": mult, "shift": shift, "round": "tflite"}

@@ -6,8 +6,9 @@ import numpy as np
 
 from brainc.numerics import requant
 from brainc.ops import Array, Cases, Ints, Rng, op
-from brainc.ops._samples import WINDOWS, Geometry, both_rounds, int8_layer, offsets
+from brainc.ops._samples import WINDOWS, Geometry, both_rounds, int8_layer, int8s, offsets
 from brainc.ops._windows import WINDOW, grouped, window_result, windows
+from brainc.ops.qadd import residuals, with_residual
 
 # x, w: groups, depths that kernels unroll by, pictures of one channel
 MORE: tuple[tuple[Ints, Ints, Geometry], ...] = (
@@ -20,7 +21,7 @@ MORE: tuple[tuple[Ints, Ints, Geometry], ...] = (
 
 
 @op(
-    "x[B,H,W,C] w[F,KH,KW,CG]c b[F]c mult[S]c shift[S]c -> y[B,OH,OW,F]",
+    "x[B,H,W,C] w[F,KH,KW,CG]c b[F]c mult[S]c shift[S]c r[B,OH,OW,F]? -> y[B,OH,OW,F]",
     macs="B*OH*OW*F*KH*KW*CG",
     shared=WINDOW,
     result=window_result,
@@ -31,6 +32,7 @@ def qconv2d(
     b: Array,
     mult: Array,
     shift: Array,
+    r: Array | None = None,
     *,
     group: int = 1,
     zx: int,
@@ -38,9 +40,10 @@ def qconv2d(
     lo: int = -128,
     hi: int = 127,
     round: str = "once",
+    add: Ints = (),
     **window: Ints,
 ) -> Array:
-    """y = requant(sum of window * w + b); the border is zx.
+    """y = requant(sum of window * w + b); the border is zx. An r is added as `qadd` adds, see RESIDUAL there.
 
     The offset -zx * sum(w) is already in b (int32), so inner loops multiply plain int8 by int8.
     S is 1 (one scale) or F (one a channel). Needs an accumulator within int32.
@@ -48,7 +51,7 @@ def qconv2d(
     # exact in float64: |acc| < 2^31 and every partial sum is an integer below 2^53
     cols = windows(x, w.shape[1:3], zx, **window).astype(np.float64)
     acc = grouped(cols, w.astype(np.float64), group).astype(np.int64) + b
-    return requant(acc, mult, shift, zy, lo, hi, round)
+    return with_residual(requant(acc, mult, shift, zy, lo, hi, round), r, add, round)
 
 
 @qconv2d.cases
@@ -59,3 +62,6 @@ def _cases(rng: Rng) -> Cases:
             yield from both_rounds(operands, {**geometry, **offsets(rng)})
     for x, w, attrs in MORE:
         yield from both_rounds(int8_layer(rng, x, w, w[0], w[0]), {**attrs, **offsets(rng)})
+    for add, profile in residuals():
+        layer, attrs = int8_layer(rng, (1, 5, 6, 8), (7, 3, 3, 8), 7, 7), {"pads": (1, 1, 1, 1), **offsets(rng)}
+        yield [*layer, int8s(rng, (1, 5, 6, 7))], {**attrs, "add": add, "round": profile}

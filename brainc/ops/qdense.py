@@ -5,28 +5,32 @@ from __future__ import annotations
 import numpy as np
 
 from brainc.numerics import dot, requant
-from brainc.ops import Array, Cases, Rng, op
+from brainc.ops import Array, Cases, Ints, Rng, op
 from brainc.ops._samples import Geometry, both_rounds, int8_layer, int8s, scales
+from brainc.ops.qadd import residuals, with_residual
 
 
-@op("x[M,K] w[N,K]c b[N]c mult[S]c shift[S]c -> y[M,N]", macs="M*N*K")
+@op("x[M,K] w[N,K]c b[N]c mult[S]c shift[S]c r[M,N]? -> y[M,N]", macs="M*N*K")
 def qdense(
     x: Array,
     w: Array,
     b: Array,
     mult: Array,
     shift: Array,
+    r: Array | None = None,
     *,
     zy: int,
     lo: int = -128,
     hi: int = 127,
     round: str = "once",
+    add: Ints = (),
 ) -> Array:
     """y = requant(x @ w.T + b); the offset -zx * sum(w) is already in b.
 
-    S is 1 (one scale) or N (one a row of w). Needs an accumulator within int32.
+    An r is added as `qadd` adds, see RESIDUAL there. S is 1 (one scale) or N (one a row of w). Needs an accumulator
+    within int32.
     """
-    return requant(dot(x, w) + b, mult, shift, zy, lo, hi, round)
+    return with_residual(requant(dot(x, w) + b, mult, shift, zy, lo, hi, round), r, add, round)
 
 
 @qdense.cases
@@ -41,3 +45,6 @@ def _cases(rng: Rng) -> Cases:
         mult, shift = scales(rng, 4, 64)
         operands = [extreme, int8s(rng, (4, 64)), b, mult, np.full_like(shift, size)]
         yield from both_rounds(operands, {"zy": -5})
+    for add, profile in residuals():
+        layer, attrs = int8_layer(rng, (5, 12), (6, 12), 6, 6), {"zy": -7, "add": add, "round": profile}
+        yield [*layer, int8s(rng, (5, 6))], attrs

@@ -54,6 +54,14 @@ static __attribute__((noinline, unused)) int32_t br_requant_wide(int32_t acc, in
     return v > INT8_MAX ? INT8_MAX : v < INT8_MIN ? INT8_MIN : (int32_t)v;
 }
 
+/* Half of `doubled`, times mult / 2^(31 + right), rounded twice as TFLite does (see br_scale_tflite in fixed.h). */
+BR_OWN int32_t br_scaled_twice(int32_t doubled, int32_t mult, int32_t right)
+{
+    int32_t v;
+    __asm__("smmulr %0, %1, %2" : "=r"(v) : "r"(doubled), "r"(mult));
+    return right > 0 ? (v + (v >> 31) + (1 << (right - 1))) >> right : v;
+}
+
 #define BR_HAS_REQUANT_ONCE_I8
 /* See fixed.h. Above 32, a shift and its rounding never see the low word of the product; the last step of the
  * shift, the zero point and the saturation are one addition and one SSAT. */

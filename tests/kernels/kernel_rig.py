@@ -123,6 +123,8 @@ def call(job: Job, places: list[str]) -> str:
             words.append(places[count])
         elif arg in [o.name for o in op.inputs]:
             first = [o.name for o in op.inputs].index(arg)
+            if first >= count:
+                continue  # an optional operand that this case has not
             words += places[first : count if op.inputs[first].variadic else first + 1]
         else:
             value = job.choice.env[arg]
