@@ -25,7 +25,6 @@ from brainc.dtypes import DType
 from brainc.errors import KernelError, UnsupportedError, at
 from brainc.expressions import evaluate, unmet
 from brainc.ir import Attr, Const, Graph, Node, TensorType
-from brainc.ops.qadd import RESIDUAL
 from brainc.ranges import accumulator_bits
 from brainc.resources import templates_dir
 from brainc.spec import CHANNEL
@@ -37,7 +36,7 @@ _SCALARS = {
     "dilations": ("DH", "DW"),
     "kernel": ("KH", "KW"),
     "factors": ("FH", "FW"),
-    "add": tuple(f"ADD_{name.upper()}" for name in RESIDUAL),
+    "add": tuple(f"ADD_{name.upper()}" for name in ops.RESIDUAL),
 }
 _OPEN, _CLOSE = "/*--- kernel", "---*/"
 _KEYS = {

@@ -8,11 +8,8 @@ from typing import Any
 import numpy as np
 
 from brainc.numerics import scaled_sum, sum_multipliers, tflite_multiplier, tflite_sum
-from brainc.ops import Array, Cases, Ints, Rng, op
+from brainc.ops import RESIDUAL, Array, Cases, Ints, Rng, op
 from brainc.ops._samples import int8_pairs
-
-# the numbers of a qadd in which another op ends, in this order: its own result is a, what is added b
-RESIDUAL = ("za", "zb", "ma", "mb", "sa", "sb", "left", "mult", "shift", "zy", "lo", "hi")
 
 
 def with_residual(y: Array, r: Array | None, add: Ints, round: str) -> Array:

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from brainc.ir import Entry, Graph, Node, Role, Value, attrs, fresh_name
-from brainc.ops.qadd import RESIDUAL, qadd
+from brainc.ops import RESIDUAL
+from brainc.ops.qadd import qadd
 from brainc.passes.context import Context
 
 LAYERS = frozenset({"qconv2d", "qdense"})
