@@ -6,12 +6,14 @@ sums, depthwise layers). What is planted is put into `gone`; a layer must end wi
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import prod
 
 import numpy as np
 from graphs import Builder
 
+from brainc import interp
 from brainc.dtypes import I8
 from brainc.ir import Attr, Graph, Stage
 from brainc.numerics import sum_multipliers, tflite_multiplier
@@ -194,6 +196,13 @@ class Planted:
 
 
 KINDS = ("conv", "point", "depth", "residual", "joined", "looked_up", "pooled", "halved", "framed")
+
+
+def hard_inputs(graph: Graph, seed: int) -> Iterator[dict[str, np.ndarray]]:
+    """Inputs that are all lowest, all highest, and twice anything."""
+    for number in range(4):
+        inputs = interp.random_inputs(graph, None, seed + number)
+        yield inputs if number > 1 else {k: np.full_like(v, (-128, 127)[number]) for k, v in inputs.items()}
 
 
 def planted_network(seed: int) -> tuple[Graph, Planted]:
