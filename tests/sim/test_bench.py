@@ -73,3 +73,14 @@ def test_the_simulators_agree_on_instructions(tmp_path: Path) -> None:
         assert qemu.nodes.keys() == slow.nodes.keys() and bool(qemu.nodes) == bool(trace)
         for node, seen in qemu.nodes.items():
             assert [c["instructions"] for c in seen] == [c["instructions"] for c in slow.nodes[node]]
+
+
+@pytest.mark.parametrize("core", ["cortex-m0plus", "cortex-m4", "uno"])
+def test_ram_is_what_the_image_holds_and_the_stack_takes(core: str, tmp_path: Path) -> None:
+    """The brain's struct in the image is arena and state to the byte; nothing but it and the stack is counted."""
+    program, vectors = digits(core)
+    ram = bench.measure(program, vectors, sim=program.target.sims[0].kind)["ram_bytes"]
+    image = check.firmware(program, tmp_path).image
+    assert image.symbols["brain"][1] == program.plan.nbytes == ram["arena"] + ram["state"]
+    assert ram["total"] == ram["arena"] + ram["state"] + ram["static"] + ram["stack"]
+    assert ram["static"] == 0 < ram["stack"] < 512
