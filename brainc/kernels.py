@@ -36,7 +36,7 @@ _SCALARS = {
     "dilations": ("DH", "DW"),
     "kernel": ("KH", "KW"),
     "factors": ("FH", "FW"),
-    "add": tuple(f"ADD_{name.upper()}" for name in ops.RESIDUAL),
+    "residual": tuple(f"ADD_{name.upper()}" for name in ops.RESIDUAL),
 }
 _OPEN, _CLOSE = "/*--- kernel", "---*/"
 _KEYS = {

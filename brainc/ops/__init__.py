@@ -37,7 +37,7 @@ Cases = Iterator[Case]
 MakeCases = Callable[[Rng], Cases]
 ResultRule = Callable[..., TensorType | None]
 NONE: Attrs = {}
-# the numbers of a sum in which an op may end, in the order of its attribute `add`: its own result is a, what is added b
+# the numbers of a sum in which an op may end, as its attribute `residual`: its own result is a, r is b
 RESIDUAL = ("za", "zb", "ma", "mb", "sa", "sb", "left", "mult", "shift", "zy", "lo", "hi")
 _OPERAND = re.compile(r"(?P<name>\w+)\[(?P<dims>[^\]]*)\](?P<flags>[c?!*]*)(?::(?P<dtype>\w+))?$")
 

@@ -12,9 +12,9 @@ from brainc.ops import RESIDUAL, Array, Cases, Ints, Rng, op
 from brainc.ops._samples import int8_pairs
 
 
-def with_residual(y: Array, r: Array | None, add: Ints, round: str) -> Array:
-    """y, to which a qadd of the numbers `add` adds r if there is one."""
-    return y if r is None else np.asarray(qadd.meaning(y, r, **dict(zip(RESIDUAL, add, strict=True)), round=round))
+def with_residual(y: Array, r: Array | None, numbers: Ints, round: str) -> Array:
+    """y, to which a qadd of the these numbers adds r if there is one."""
+    return y if r is None else np.asarray(qadd.meaning(y, r, **dict(zip(RESIDUAL, numbers, strict=True)), round=round))
 
 
 @op("a[...] b[...2] -> y[...]")
@@ -48,7 +48,7 @@ def qadd(
 
 
 def residuals() -> Iterator[tuple[Ints, str]]:
-    """`add` for a result that meets an operand of another scale, and the profile it is for."""
+    """`residual` for a result that meets an operand of another scale, and the profile it is for."""
     for profile in ("once", "tflite"):
         numbers = dict.fromkeys(RESIDUAL, 0) | next(n for n in _numbers(0.6, 0.9) if n.get("round", "once") == profile)
         yield tuple(numbers[name] for name in RESIDUAL), profile

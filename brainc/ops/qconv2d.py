@@ -40,7 +40,7 @@ def qconv2d(
     lo: int = -128,
     hi: int = 127,
     round: str = "once",
-    add: Ints = (),
+    residual: Ints = (),
     **window: Ints,
 ) -> Array:
     """y = requant(sum of window * w + b); the border is zx. An r is added as `qadd` adds, see RESIDUAL there.
@@ -51,7 +51,7 @@ def qconv2d(
     # exact in float64: |acc| < 2^31 and every partial sum is an integer below 2^53
     cols = windows(x, w.shape[1:3], zx, **window).astype(np.float64)
     acc = grouped(cols, w.astype(np.float64), group).astype(np.int64) + b
-    return with_residual(requant(acc, mult, shift, zy, lo, hi, round), r, add, round)
+    return with_residual(requant(acc, mult, shift, zy, lo, hi, round), r, residual, round)
 
 
 @qconv2d.cases
@@ -64,4 +64,4 @@ def _cases(rng: Rng) -> Cases:
         yield from both_rounds(int8_layer(rng, x, w, w[0], w[0]), {**attrs, **offsets(rng)})
     for add, profile in residuals():
         layer, attrs = int8_layer(rng, (1, 5, 6, 8), (7, 3, 3, 8), 7, 7), {"pads": (1, 1, 1, 1), **offsets(rng)}
-        yield [*layer, int8s(rng, (1, 5, 6, 7))], {**attrs, "add": add, "round": profile}
+        yield [*layer, int8s(rng, (1, 5, 6, 7))], {**attrs, "residual": add, "round": profile}

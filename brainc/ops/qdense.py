@@ -23,14 +23,14 @@ def qdense(
     lo: int = -128,
     hi: int = 127,
     round: str = "once",
-    add: Ints = (),
+    residual: Ints = (),
 ) -> Array:
     """y = requant(x @ w.T + b); the offset -zx * sum(w) is already in b.
 
     An r is added as `qadd` adds, see RESIDUAL there. S is 1 (one scale) or N (one a row of w). Needs an accumulator
     within int32.
     """
-    return with_residual(requant(dot(x, w) + b, mult, shift, zy, lo, hi, round), r, add, round)
+    return with_residual(requant(dot(x, w) + b, mult, shift, zy, lo, hi, round), r, residual, round)
 
 
 @qdense.cases
@@ -46,5 +46,5 @@ def _cases(rng: Rng) -> Cases:
         operands = [extreme, int8s(rng, (4, 64)), b, mult, np.full_like(shift, size)]
         yield from both_rounds(operands, {"zy": -5})
     for add, profile in residuals():
-        layer, attrs = int8_layer(rng, (5, 12), (6, 12), 6, 6), {"zy": -7, "add": add, "round": profile}
+        layer, attrs = int8_layer(rng, (5, 12), (6, 12), 6, 6), {"zy": -7, "residual": add, "round": profile}
         yield [*layer, int8s(rng, (5, 6))], attrs

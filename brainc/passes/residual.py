@@ -91,8 +91,8 @@ def _fused(graph: Graph, node: Node, chain: list[Node]) -> Fused | None:
         shape = attrs(shape=values[to].type.shape)
         return () if x == to else (Node(f"{layer.name}/{to}/view", "reshape", (x,), (to,), shape, node.where),)
 
-    add = tuple(int(str(numbers[name if first else SWAPPED.get(name, name)])) for name in RESIDUAL)
+    given = tuple(int(str(numbers[name if first else SWAPPED.get(name, name)])) for name in RESIDUAL)
     inner, result = lying(r), lying(y)
-    given = attrs(**{**layer.attrs, "add": add})
-    made = replace(layer, inputs=(*layer.inputs, inner), outputs=(result,), attrs=given)
+    full = attrs(**{**layer.attrs, "residual": given})
+    made = replace(layer, inputs=(*layer.inputs, inner), outputs=(result,), attrs=full)
     return Fused(made, (*view(r, inner), made, *view(result, y)), values)

@@ -241,24 +241,24 @@ static inline __attribute__((unused)) void br_widen_of_three(uint8_t *column, co
     }
 }
 
-/* What a tile makes of twice an accumulator: finish is a factor, what rounds and moves to zero, a shift (packs/dsp.py). */
-BR_OWN int8_t br_finish(int32_t v, const int32_t *finish, int32_t lo, int32_t hi)
+/* The last of what a tile makes of an accumulator: n bits but one are shifted out, the last one rounds. */
+BR_OWN int8_t br_finish(int32_t v, int32_t n, int32_t zero, int32_t lo, int32_t hi)
 {
-    v = (v + finish[1]) >> finish[2];
+    v = ((v >> n) + 2 * zero + 1) >> 1;
     return (int8_t)(v < lo ? lo : v > hi ? hi : v);
 }
 
-/* In the rounding profile `once`. */
-BR_OWN int8_t br_finish_once(int32_t twice, const int32_t *finish, int32_t lo, int32_t hi)
+/* From twice an accumulator, in the rounding profile `once`: times factor / 2^(32 + n). */
+BR_OWN int8_t br_finish_once(int32_t twice, int32_t factor, int32_t n, int32_t zero, int32_t lo, int32_t hi)
 {
-    return br_finish((int32_t)((int64_t)twice * finish[0] >> 32), finish, lo, hi);
+    return br_finish((int32_t)((int64_t)twice * factor >> 32), n, zero, lo, hi);
 }
 
-/* And `tflite`. */
-BR_OWN int8_t br_finish_tflite(int32_t twice, const int32_t *finish, int32_t lo, int32_t hi)
+/* And in `tflite`. */
+BR_OWN int8_t br_finish_tflite(int32_t twice, int32_t factor, int32_t n, int32_t zero, int32_t lo, int32_t hi)
 {
-    const int32_t v = (int32_t)(((int64_t)twice * finish[0] + ((int64_t)1 << 31)) >> 32);
-    return br_finish(v + (v >> 31), finish, lo, hi);
+    const int32_t v = (int32_t)(((int64_t)twice * factor + ((int64_t)1 << 31)) >> 32);
+    return br_finish(v + (v >> 31), n, zero, lo, hi);
 }
 
 /* What a layer's tiles are multiplied by: filters w (packs.pairs4) of 4 * fours terms, count of them. */

@@ -18,41 +18,43 @@ _ORDER = [0, 2, 1, 3]
 
 
 def tiles2x3(w: Array, b: Array, mult: Array, shift: Array, env: _Env) -> Array:
-    """w [N, ...] int8 to int32 [ceil(N/2), 2 * ceil(K/4) + 8]: a pair's lanes, then what finishes A and B."""
-    lanes = _lanes(w)
-    return np.concatenate([lanes.reshape(len(lanes), -1), _finish(b, mult, shift, env).reshape(-1, 8)], axis=1)
+    """w [N, ...] int8 to int32 [ceil(N/2), 2 * ceil(K/4) + 5]: lanes of a pair, its shifts, bias and factor of both."""
+    lanes, (bias, factor, steps) = _lanes(w), _finish(b, mult, shift)
+    finish = np.stack([bias, factor], axis=1).reshape(-1, 4)
+    return np.concatenate([lanes.reshape(len(lanes), -1), _bytes(steps.reshape(-1, 2)), finish], axis=1)
 
 
 def rows_of_pairs(w: Array, b: Array, mult: Array, shift: Array, env: _Env) -> Array:
     """w [N,K] int8 to int32 [N / (2 * PAIRS), ...]: the lanes of PAIRS pairs, four terms of each in turn, then what
-    finishes the rows; with one scale for all that is twice the bias alone.
+    finishes the rows: twice the bias and, unless one scale serves all, factor and shift.
     """
     pairs = int(env["PAIRS"])
     lanes = _lanes(w)
     blocks = lanes.reshape(-1, pairs, *lanes.shape[1:]).transpose(0, 2, 1, 3).reshape(len(lanes) // pairs, -1)
-    finish = _finish(b, mult, shift, env)[:, : 1 if mult.size == 1 else 4]
+    finish = np.stack(_finish(b, mult, shift)[: 1 if mult.size == 1 else 3], axis=1)
     return np.concatenate([blocks, finish.reshape(len(blocks), -1)], axis=1)
 
 
 def one_scale(b: Array, mult: Array, shift: Array, env: _Env) -> Array:
-    """What finishes every row of a layer with one scale: factor, rounding and zero point, shift. int32 [3]"""
-    return _finish(b[:1], mult[:1], shift[:1], env)[0, 1:]
+    """Factor and shift of a layer whose rows have one scale. int32 [2]"""
+    return np.array([column[0] for column in _finish(b, mult, shift)[1:]], np.int32)
 
 
 def taps3x3(w: Array, b: Array, mult: Array, shift: Array, env: _Env) -> Array:
-    """Depthwise w [3,3,C] int8 to int32 [ceil(C/4), 34], for four channels at a time.
+    """Depthwise w [3,3,C] int8 to int32 [ceil(C/4), 27], for four channels at a time.
 
-    The weights of pairs of taps, channel by channel; the ninth tap's for channels 0 and 2, 1 and 3; what finishes each
-    channel. The last four channels overlap those before them if they must.
+    The weights of pairs of taps, channel by channel; the ninth tap's for channels 0 and 2, 1 and 3; the shifts, then
+    bias and factor of each channel. The last four channels overlap those before them if they must.
     """
     starts = [*range(0, w.shape[-1] - 3, 4), *([w.shape[-1] - 4] if w.shape[-1] % 4 else [])]
-    taps, finish = w.reshape(9, -1).astype(np.int32), _finish(b, mult, shift, env)
+    taps, (bias, factor, steps) = w.reshape(9, -1).astype(np.int32), _finish(b, mult, shift)
     blocks = []
     for start in starts:
-        four = taps[:, start : start + 4]
+        some = slice(start, start + 4)
+        four = taps[:, some]
         pairs = [_halves(four[i], four[j]) for i, j in ((1, 2), (4, 5), (7, 8), (0, 3))]
-        ninth = _halves(four[6, :2], four[6, 2:])
-        blocks.append(np.concatenate([*pairs, ninth, finish[start : start + 4].reshape(-1)]))
+        finish = np.stack([bias[some], factor[some]], axis=1).reshape(-1)
+        blocks.append(np.concatenate([*pairs, _halves(four[6, :2], four[6, 2:]), _bytes(steps[some]), finish]))
     return np.stack(blocks)
 
 
@@ -70,14 +72,20 @@ def _lanes(w: Array) -> Array:
     return _halves(low, high)
 
 
-def _finish(b: Array, mult: Array, shift: Array, env: _Env) -> Array:
-    """int32 [N in pairs, 4]: twice the bias, the factor, half a step and the zero point before the shift, the shift.
+def _finish(b: Array, mult: Array, shift: Array) -> tuple[Array, Array, Array]:
+    """int32 [N in pairs] each: twice the bias, the factor, the shift but one of what is left above 31.
 
-    Twice acc * factor / 2^32, plus the third, shifted right by the fourth, is what `requant` makes of acc before it
-    clamps; see `where` in the kernels for when that is so.
+    Twice acc * factor / 2^32 is shifted by the third, then rounded by one more bit: what `requant` makes of acc before
+    it adds the zero point. See `where` in the kernels for when that is so.
     """
     factor = np.broadcast_to(mult.astype(np.int64), b.shape)
-    right = np.where(factor > 0, np.broadcast_to(shift.astype(np.int64), b.shape) - 31, 1)
-    rounding = (np.int64(1) << (right - 1)) + (np.int64(env["zy"]) << right)
-    table = np.stack([2 * b.astype(np.int64), factor, rounding, right], axis=1)
-    return np.pad(table, ((0, len(table) % 2), (0, 0))).astype(np.int32)
+    steps = np.where(factor > 0, np.broadcast_to(shift.astype(np.int64), b.shape) - 32, 0)
+    even = ((0, b.size % 2),)
+    twice, factor, steps = (np.pad(v, even).astype(np.int32) for v in (2 * b.astype(np.int64), factor, steps))
+    return twice, factor, steps
+
+
+def _bytes(numbers: Array) -> Array:
+    """Numbers below 256 [..., 2 or 4] in the bytes of a word [..., 1], the first one lowest."""
+    places = 8 * np.arange(numbers.shape[-1], dtype=np.int32)
+    return np.asarray((numbers << places).sum(axis=-1, keepdims=True), np.int32)
