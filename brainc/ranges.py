@@ -112,14 +112,9 @@ def _result(graph: Graph, node: Node, spans: Spans) -> Span | None:
         return _corners(graph, node, spans)
     if node.op == "qlut" and graph.type(node.inputs[0]).dtype is I8:
         return _looked_up(span(graph, node.inputs[0], spans), graph.array(node.inputs[1]))
-    if is_weighted(node) and graph.type(node.outputs[0]).dtype is I8:
-        return _requantised(graph, node, *sums(graph, node, spans))
+    if node.op.startswith("q") and node.op[1:] in CHANNEL and graph.type(node.outputs[0]).dtype is I8:
+        return _requantised(graph, node, spans)
     return _held(graph, node)
-
-
-def is_weighted(node: Node) -> bool:
-    """Whether it is an integer layer of x, w, b, mult and shift alone."""
-    return node.op.startswith("q") and node.op[1:] in CHANNEL and len(node.operands) == 5
 
 
 def _held(graph: Graph, node: Node) -> Span | None:
@@ -174,16 +169,22 @@ def _looked_up(x: Span, table: Array) -> Span:
     return Span(np.where(asked, answers, 1 << 31).min(axis=1), np.where(asked, answers, -1 << 31).max(axis=1))
 
 
-def _requantised(graph: Graph, node: Node, low: Array, high: Array) -> Span:
-    """What the layer makes of its sums, by the meaning of a dense layer that has them as biases."""
-    op = ops.get("qdense")
-    mult, shift = (graph.array(n) for n in node.inputs[3:5])
+def _requantised(graph: Graph, node: Node, spans: Spans) -> Span:
+    """What a layer makes of its sums (and of a residual): a dense layer's meaning, with the sums as biases."""
+    op, (low, high) = ops.get("qdense"), sums(graph, node, spans)
+    mult, shift, *others = node.inputs[3:]
     given = {name: v for name, v in node.attrs.items() if name in op.defaults}
     nothing = np.zeros((1, 1), np.int8), np.zeros((len(low), 1), np.int8)
-    lo, hi = (op.run([*nothing, end, mult, shift], given)[0][0].astype(np.int64) for end in (low, high))
-    full = op.full(given)
-    loose = _wraps(node, low, high, shift) & (low < high)
-    return Span(np.where(loose, full["lo"], lo), np.where(loose, full["hi"], hi))
+    added = [span(graph, n, spans) for n in others if n]
+    ends = [[s.lo for s in added], [s.hi for s in added]] if added else [[]]
+    answers = [
+        op.run([*nothing, end, graph.array(mult), graph.array(shift), *(r.astype(np.int8)[None] for r in rest)], given)
+        for end in (low, high)
+        for rest in ends
+    ]
+    found, most = np.concatenate([a[0] for a in answers]), everything(graph, node.outputs[0])
+    loose = _wraps(node, low, high, graph.array(shift)) & (low < high)
+    return Span(np.where(loose, most.lo, found.min(axis=0)), np.where(loose, most.hi, found.max(axis=0)))
 
 
 def _wraps(node: Node, low: Array, high: Array, shift: Array) -> Array:

@@ -14,7 +14,7 @@ import numpy as np
 from brainc.dtypes import Array
 from brainc.ir import Graph, Node, Role
 from brainc.ops import ints
-from brainc.ranges import Spans, is_weighted, span
+from brainc.ranges import Spans, span
 from brainc.spec import number
 
 ALIKE = ("qlut", "qshift8", "qadd", "qmul", "qmean", "qavgpool2d", "maxpool2d", "upsample2d")  # channel to channel
@@ -79,7 +79,7 @@ def _alike(found: Going, node: Node) -> None:
 
 def _layer(found: Going, node: Node) -> None:
     """An input channel is needed by the weights of rows that are; what is always one number goes into the bias."""
-    if not is_weighted(node) or node.attrs.get("group", 1) != 1:
+    if not _plain(node) or node.attrs.get("group", 1) != 1:
         return _pin(found, node)
     rows = ~found.goes(node.outputs[0]) & ~found.spans[node.outputs[0]].fixed
     weights = found.graph.array(node.inputs[1])[rows]
@@ -94,8 +94,13 @@ def foldable(graph: Graph, node: Node, spans: Spans) -> Array:
     return x.fixed & (x.lo == number(node.attrs["zx"])) if bordered else x.fixed
 
 
+def _plain(node: Node) -> bool:
+    """Whether it is a layer of x, w, b, mult and shift alone."""
+    return len(node.operands) == 5
+
+
 def _depthwise(found: Going, node: Node) -> None:
-    (_alike if is_weighted(node) else _pin)(found, node)
+    (_alike if _plain(node) else _pin)(found, node)
 
 
 def _reshape(found: Going, node: Node) -> None:
