@@ -130,13 +130,16 @@ class Importer:
         state = self.states.setdefault(name, State())
         if not state.value:
             dtype = of_numpy(np.dtype(NUMPY[like.type]))
-            if dtype is None:
-                raise refuse(f"its variable is {like.type}")
+            if dtype is None or prod(like.shape) > FOLDED:
+                raise refuse(f"its variable is {like.type}{list(like.shape)}")
             zeros = np.zeros(like.shape, dtype.numpy)
             start = zeros if state.initial is None else state.initial.reshape(like.shape).astype(dtype.numpy)
-            state.value = self._claim(name.removeprefix(VARIABLE))
-            type_ = TensorType(dtype, like.shape, like.quant)
-            self.values[state.value] = Value(state.value, type_, Role.STATE, Const.of(start), Where(self.file))
+            state.value = self._claim(name.removeprefix(VARIABLE) or "variable")
+            made = TensorType(dtype, like.shape, like.quant)
+            self.values[state.value] = Value(state.value, made, Role.STATE, Const.of(start), Where(self.file))
+        type_ = self.values[state.value].type
+        if (type_.dtype.numpy, type_.shape) != (np.dtype(NUMPY[like.type]), like.shape):
+            raise ModelError(f"its variable is {type_}, not {like.type}{list(like.shape)}", fix=DAMAGED)
         return state.assigned or state.value
 
     def _claim(self, wanted: str) -> str:
@@ -158,7 +161,7 @@ class Importer:
         hangs on it passed over."""
         for node in graph.operators:
             name = next((graph.tensors[i].name for i in node.outputs if i >= 0), "") or node.op
-            with at(node=name, op=node.op):
+            with at(node=name, op=node.op), np.errstate(all="ignore"):
                 try:
                     self._step(graph, node, name, ends)
                 except UnsupportedError as error:
@@ -171,7 +174,7 @@ class Importer:
 
     def _step(self, graph: Subgraph, node: Operator, name: str, ends: dict[int, str]) -> None:
         tensors = graph.tensors
-        inputs = tuple(self._resolve(i, tensors, ends) if i >= 0 else "" for i in node.inputs)
+        inputs = tuple(self.resolve(i, tensors, ends) if i >= 0 else "" for i in node.inputs)
         if any(i >= 0 and not end for i, end in zip(node.inputs, inputs, strict=True)):
             ends.update(dict.fromkeys(node.outputs, ""))
             return
@@ -193,7 +196,7 @@ class Importer:
             raise ModelError(f"its result is {dtype}, but {tensor.type} in the file", fix=DAMAGED)
         return self.reshape(result, tensor.shape)
 
-    def _resolve(self, index: int, tensors: Sequence[Tensor], ends: dict[int, str]) -> str:
+    def resolve(self, index: int, tensors: Sequence[Tensor], ends: dict[int, str]) -> str:
         """Our name for a tensor; one with numbers becomes known when it is first read."""
         if index not in ends:
             tensor = tensors[index]
@@ -217,6 +220,8 @@ class Importer:
 
     def add_output(self, name: str, tensor: Tensor, end: str) -> str:
         """The value that is this output; what is no result of a node of its own is copied."""
+        if end not in self.known and end not in self.values:
+            raise ModelError(f"output {name!r} is no tensor of numbers", fix=DAMAGED)
         if end in self.known or self.values[end].role is not Role.TEMP:
             self.call = Call("output", name, (end,), (tensor,), (tensor,), None)
             source = self._materialise(end)
@@ -240,22 +245,24 @@ def _rule(call: Call) -> Apply:
 
 def import_model(model: Model, path: Path, name: str) -> Graph:
     """The graph of a parsed model: stage IMPORTED, one entry `step`, ports named as `port_names` does."""
-    graph, ports, g = model.subgraphs[0], port_names(model), Importer(str(path), model)
-    ends = {i: g.add_input(ports[i], graph.tensors[i]) for i in graph.inputs}
-    inputs = tuple(ends[i] for i in graph.inputs)
+    graph, (ins, outs) = model.subgraphs[0], port_names(model)
+    g = Importer(str(path), model, taken={*ins, *outs})
+    inputs = tuple(g.add_input(port, graph.tensors[i]) for port, i in zip(ins, graph.inputs, strict=True))
+    ends = dict(zip(graph.inputs, inputs, strict=True))
     g.walk(graph, ends)
     raise_refused(g.refused)
     if not graph.outputs:
         raise ModelError("the model has no outputs", fix=DAMAGED)
     with at(op="output"):
-        sources = {i: g._resolve(i, graph.tensors, ends) for i in graph.outputs}
-    outputs = {ports[i]: g.add_output(ports[i], graph.tensors[i], end) for i, end in sources.items()}
+        sources = [g.resolve(i, graph.tensors, ends) for i in graph.outputs]
+    ports = zip(outs, (graph.tensors[i] for i in graph.outputs), sources, strict=True)
+    outputs = tuple(g.add_output(*port) for port in ports)
     for state in g.states.values():
         if state.value and state.assigned:
             pair, label = (state.value, g._materialise(state.assigned)), g._claim(f"{state.value}/assign")
             g.nodes.append(Node(label, "assign", pair, (), where=Where(str(path))))
-    entry = Entry("step", inputs, tuple(outputs.values()), tuple(g.nodes))
-    final = {ends[i]: ports[i] for i in graph.inputs} | {end: port for port, end in outputs.items()}
+    entry = Entry("step", inputs, outputs, tuple(g.nodes))
+    final = dict(zip((*inputs, *outputs), (*ins, *outs), strict=True))
     return names.renamed(Graph(name, _settled(g.values, g.nodes), (entry,)), final, {})
 
 

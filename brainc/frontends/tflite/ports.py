@@ -16,15 +16,15 @@ _AROUND = re.compile(r"^serving_default_|(_u?int(8|16)|_quantized|_dequantize|:\
 _SILENT = re.compile(r"(.*[/_.])?(input(_layer)?|output|identity|(stateful)?partitionedcall)(_?\d+)?|", re.IGNORECASE)
 
 
-def port_names(model: Model) -> dict[int, str]:
-    """Tensor index to name, inputs first; a tensor that is both has its input's name."""
-    graph, names = model.subgraphs[0], dict[int, str]()
+def port_names(model: Model) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names of the inputs and of the outputs, no two alike."""
+    graph, taken = model.subgraphs[0], list[str]()
     for ends, word in ((graph.inputs, "input"), (graph.outputs, "output")):
         for index in ends:
-            plain = model.ports.get(index) or _plain(graph.tensors[index].name, word)
-            if index not in names:
-                names[index] = _numbered(c_identifier(plain), {*names.values()})
-    return names
+            name = c_identifier(model.ports.get(index) or _plain(graph.tensors[index].name, word))
+            taken.append(fresh_name(name, {*taken}).replace(".", "_"))
+    count = len(graph.inputs)
+    return tuple(taken[:count]), tuple(taken[count:])
 
 
 def _plain(name: str, word: str) -> str:
@@ -33,7 +33,3 @@ def _plain(name: str, word: str) -> str:
     while last != (shorter := _AROUND.sub("", last)):
         last = shorter
     return word if _SILENT.fullmatch(last) else last.rsplit("/", 1)[-1]
-
-
-def _numbered(name: str, taken: set[str]) -> str:
-    return fresh_name(name, taken).replace(".", "_")

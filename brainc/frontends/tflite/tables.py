@@ -94,8 +94,9 @@ def hard_swish(x: tuple[float, int], y: tuple[float, int]) -> Array:
     steep = _high_product_16(steep, slope)
     steep = _saturated(steep << 1) if left > 0 else half_away_shift(steep, -left)
     steep = (steep + (1 << 15)) >> 1
-    product = (steep * _high_product_16(v, out)) >> 15
-    return clamp(half_away_shift(product, out_shift - 31) + zy, -128, 127)
+    product = steep * _high_product_16(v, out)
+    towards_zero = np.sign(product) * (np.abs(product) >> 15)
+    return clamp(half_away_shift(towards_zero, out_shift - 31) + zy, -128, 127)
 
 
 def _saturated(v: Array) -> Array:
@@ -103,6 +104,6 @@ def _saturated(v: Array) -> Array:
 
 
 def _high_product_16(a: Array, b: int) -> Array:
-    """a * b / 2^15 of 16 bits, rounded half away from zero."""
-    product: Array = a * b
-    return np.asarray(np.sign(product) * ((np.abs(product) + (1 << 14)) >> 15))
+    """a * b / 2^15 of 16 bits, rounded half up."""
+    product: Array = a * b + (1 << 14)
+    return np.asarray(product >> 15)
