@@ -66,7 +66,7 @@ class Kernel:
     parts: Mapping[str, str]  # what the body calls a shared function, and the function's file
     scratch: str
     rows: str
-    reads: Mapping[str, tuple[str, str]]
+    reads: Mapping[str, tuple[str, ...]]  # per operand: its rows, first(r), and last(r) if rows may run down
     inplace: tuple[str, ...]
     cost: str
 
@@ -166,7 +166,7 @@ def parse(text: str, name: str, path: Path, rank: int = 0) -> Kernel:
             parts=head.get("parts", {}),
             scratch=str(head.get("scratch", "0")),
             rows=str(head.get("rows", "")),
-            reads={k: (str(v[0]), str(v[1])) for k, v in head.get("reads", {}).items()},
+            reads={k: tuple(map(str, v)) for k, v in head.get("reads", {}).items()},
             inplace=tuple(head.get("inplace", ())),
             cost=str(head["cost"]),
         )

@@ -29,12 +29,16 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class EntryPlan:
-    """One entry: its nodes in execution order, a slot per value (and per node that needs scratch)."""
+    """One entry: its nodes in execution order, a slot per value (and per node that needs scratch).
+
+    `down` names the nodes that make their last row first, since their result lies behind what they read.
+    """
 
     name: str
     nodes: tuple[Node, ...]
     slots: Mapping[str, Slot]
     scratch: Mapping[str, Slot]
+    down: frozenset[str]
     placement: Placement
 
 
@@ -111,7 +115,14 @@ def _plan_entry(graph: Graph, entry: Entry, choices: Mapping[str, Choice], align
         if choices[step].scratch
     }
     by_name = {n.name: n for n in entry.nodes}
-    return EntryPlan(entry.name, tuple(by_name[n] for n in placement.order), slots, scratch, placement)
+    down = frozenset(step.name for step in problem.steps if _runs_down(step, placement.offsets))
+    return EntryPlan(entry.name, tuple(by_name[n] for n in placement.order), slots, scratch, down, placement)
+
+
+def _runs_down(step: Step, offsets: Mapping[str, int]) -> bool:
+    """Whether the step's result lies where only rows made from the last to the first are right."""
+    apart = {o: offsets[o.x] - offsets[o.y] for o in step.overlaps if o.below is not None}
+    return any(o.distance > gap and o.below is not None and -gap >= o.below for o, gap in apart.items())
 
 
 def _homes(graph: Graph, entry: Entry) -> dict[str, str]:
@@ -144,12 +155,12 @@ def _overlaps(graph: Graph, node: Node, choice: Choice, home: Mapping[str, str])
         if x in operands
     ]
     if choice.kernel.rows:
-        rows = int(evaluate(choice.kernel.rows, choice.env))
-        for x, (count, first) in choice.kernel.reads.items():
+        for x, reads in choice.kernel.reads.items():
             if x in operands:
                 x_bytes = graph.type(node.inputs[names.index(x)]).nbytes
-                y_bytes = graph.type(node.outputs[0]).nbytes
-                found.append(Overlap(operands[x], y, _row_distance(rows, y_bytes, count, first, x_bytes, choice)))
+                found.append(
+                    Overlap(operands[x], y, *_row_distances(graph.type(node.outputs[0]).nbytes, x_bytes, reads, choice))
+                )
     readers = [home.get(i) for i in node.operands]
     return [o for o in found if o.x != o.y and readers.count(o.x) == 1]
 
@@ -160,16 +171,23 @@ def _element_distance(graph: Graph, node: Node, index: int) -> int:
     return max(0, y.size * (y.dtype.nbytes - x.dtype.nbytes))
 
 
-def _row_distance(rows: int, y_bytes: int, count: str, first: str, x_bytes: int, choice: Choice) -> int:
+def _row_distances(y_bytes: int, x_bytes: int, reads: tuple[str, ...], choice: Choice) -> tuple[int, int | None]:
     """The same for a kernel by the row: no row of y is written over a row of x that is still needed.
 
-    Row r of y ends at (r + 1) * y_row; the first row of x that it or a later one reads is at first(r) * x_row.
+    `reads` is how many rows x has, the first of them that row r of y or a later one reads and, if the kernel can
+    also run from the last row to the first, the last that row r or an earlier one reads. Row r of y lies at r * y_row:
+    behind it, running up, comes first(r) * x_row; before it, running down, ends (last(r) + 1) * x_row.
     """
-    x_rows = int(evaluate(count, choice.env))
+    rows, x_rows = int(evaluate(choice.kernel.rows, choice.env)), int(evaluate(reads[0], choice.env))
     y_row, x_row = y_bytes // rows, x_bytes // x_rows
-    return max(
-        (r + 1) * y_row - min(max(int(evaluate(first, {**choice.env, "r": r})), 0), x_rows) * x_row for r in range(rows)
-    )
+
+    def row(formula: str, r: int) -> int:
+        return min(max(int(evaluate(formula, {**choice.env, "r": r})), 0), x_rows)
+
+    up = max((r + 1) * y_row - row(reads[1], r) * x_row for r in range(rows))
+    if len(reads) < 3:
+        return up, None
+    return up, max(row(f"{reads[2]} + 1", r) * x_row - r * y_row for r in range(rows))
 
 
 def _after_state(graph: Graph, entry: Entry) -> tuple[tuple[str, str], ...]:

@@ -32,13 +32,15 @@ class Block:
 class Overlap:
     """A kernel's permission: y, written by this step, may share bytes with x, which the step reads.
 
-    It holds if offset(x) - offset(y) >= distance (which may be negative, or larger than the blocks) and x
-    dies at this step: no later reader, and not an output. Otherwise x and y must be disjoint.
+    It holds if offset(x) - offset(y) >= distance or offset(y) - offset(x) >= below (both may be negative, or
+    larger than the blocks; None is never) and x dies at this step: no later reader, and not an output. Otherwise
+    x and y must be disjoint.
     """
 
     x: str
     y: str
     distance: int
+    below: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,9 +198,14 @@ def _permits(step: Step, blocks: Mapping[str, Block], number: Mapping[str, int])
     """A step's overlaps that allow anything: one per pair, the most generous."""
     if any(o.x not in step.reads or o.y not in step.writes for o in step.overlaps):
         raise ValueError(f"{step.name}: an overlap must name a block read and a block written")
-    useful = [o for o in step.overlaps if blocks[o.x].nbytes and o.distance < blocks[o.y].nbytes]
-    best = {(number[o.x], number[o.y]): o.distance for o in sorted(useful, key=lambda o: -o.distance)}
-    return tuple((x, y, distance) for (x, y), distance in best.items())
+    best: dict[tuple[int, int], tuple[int, int]] = {}
+    for o in (o for o in step.overlaps if blocks[o.x].nbytes):
+        apart = blocks[o.y].nbytes, blocks[o.x].nbytes  # where y lies below x, or above it, without permission
+        lent = min(o.distance, apart[0]), apart[1] if o.below is None else min(o.below, apart[1])
+        known = best.get((number[o.x], number[o.y]), apart)
+        if lent != apart:
+            best[number[o.x], number[o.y]] = min(lent[0], known[0]), min(lent[1], known[1])
+    return tuple((x, y, *lent) for (x, y), lent in best.items())
 
 
 def _check(problem: Problem) -> None:
@@ -277,7 +284,8 @@ def _collisions(
     low, high = spans[y]
     for x in alive:
         start, end = spans[x]
-        lent = [o.distance for o in step.overlaps if (o.x, o.y) == (x, y) and not pending[x]]
-        if max(low, start) < min(high, end) and not any(start - low >= distance for distance in lent):
+        lent = [o for o in step.overlaps if (o.x, o.y) == (x, y) and not pending[x]]
+        allowed = any(start - low >= o.distance or (o.below is not None and low - start >= o.below) for o in lent)
+        if max(low, start) < min(high, end) and not allowed:
             found.append(f"{step.name}: {y} at {low}..{high} lies on {x} at {start}..{end}")
     return found

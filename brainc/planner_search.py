@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 from brainc.planner_pack import Budget, Edge, Network, OutOfEffort, pack
 
-Shared = tuple[int, int, int]  # (x, y, distance): y may lie on x if offset(x) - offset(y) >= distance
+# (x, y, distance, below): y may lie on x if offset(x) - offset(y) >= distance, or offset(y) - offset(x) >= below
+Shared = tuple[int, int, int, int]
 
 
 def bits(mask: int) -> Iterator[int]:
@@ -57,13 +58,14 @@ class Model:
     def floor(self, alive: int, shared: Iterable[Shared]) -> int:
         """A lower bound while `alive` coexist: only the top block may end off the grain.
 
-        y at 0 and x at δ >= d share min(δ + x, y) - max(δ, 0) bytes, at best min(x, y, y - d). Several x are
-        disjoint: together they share no more than y.
+        y at 0 and x at δ >= d share min(δ + x, y) - max(δ, 0) bytes, at best min(x, y, y - d); the same the other way
+        round. Several x are disjoint: together they share no more than y.
         """
         saved: dict[int, int] = {}
-        for x, y, distance in shared:
+        for x, y, distance, below in shared:
             size_x, size_y = self.weight(1 << x), self.weight(1 << y)
-            saved[y] = min(saved.get(y, 0) + min(size_x, size_y, size_y - distance), size_y)
+            best = min(size_x, size_y, max(size_y - distance, size_x - below))
+            saved[y] = min(saved.get(y, 0) + best, size_y)
         return self.weight(alive) - sum(saved.values()) - max((self.slacks[b] for b in bits(alive)), default=0)
 
 
@@ -83,11 +85,11 @@ def begin(model: Model) -> Place:
 
 def pairs(model: Model, alive: int, born: int, shared: Iterable[Shared]) -> frozenset[Edge]:
     """The edges of new blocks with those alive and with each other, the lower block first."""
-    lent = {(x, y): distance for x, y, distance in shared}
+    lent = {(x, y): (distance, below) for x, y, distance, below in shared}
     edges = []
     for y in bits(born):
         for x in bits(alive):
-            up, down = lent.get((x, y), model.sizes[y]), model.sizes[x]
+            up, down = lent.get((x, y), (model.sizes[y], model.sizes[x]))
             if up + down > 0:
                 edges.append((y, x, up, down) if y < x else (x, y, down, up))
         alive |= 1 << y
@@ -167,7 +169,8 @@ def least_peak(model: Model, budget: Budget) -> tuple[tuple[int, ...], int]:
             (max(peak, m.floor), depth - 1, model.weight(m.live), m.done, m.live, (*order, m.step))
             for m in moves(model, done, live)
         ]
-        harmless = model.weight(live) - max(model.slacks, default=0)
+        lasting = sum(1 << b for b in bits(live) if model.keep >> b & 1 or model.readers[b])  # the rest dies at once
+        harmless = model.weight(lasting) - max(model.slacks, default=0)
         opened = [e for e in opened if e[0] == peak and e[2] <= harmless][:1] or opened
         for entry in opened:
             heapq.heappush(heap, entry)

@@ -145,6 +145,8 @@ class Viewer:
         if arg == "scratch":
             offset = plan.scratch[node.name].offset if plan and node.name in plan.scratch else 0
             return [("uint8_t *scratch", f"m + {offset}")]
+        if arg == "down":
+            return [("int32_t down", "1" if plan and node.name in plan.down else "0")]
         for operand, kind, name in zip(op.outputs, kernel.outs, node.outputs, strict=True):
             if operand.name == arg:
                 return [(f"{_ctype(kind, self.graph.type(name))} *{arg}", self.place(name, plan, kind))]

@@ -30,6 +30,19 @@ Pick = Callable[[Kernel], bool]
 
 
 @dataclass(frozen=True)
+class Lap:
+    """A place of the result over an operand: x begins `gap` bytes behind y, and rows run up or down."""
+
+    operand: int
+    gap: int
+    down: bool = False
+
+    def farther(self, more: int) -> Lap:
+        """The same, that much farther apart."""
+        return replace(self, gap=self.gap - more if self.down else self.gap + more)
+
+
+@dataclass(frozen=True)
 class Job:
     """One kernel on one case: C wrapper `name`, operands as the kernel wants them, expected result."""
 
@@ -40,7 +53,7 @@ class Job:
     operands: tuple[Array, ...]
     constant: tuple[bool, ...]
     expected: Array
-    overlaps: tuple[tuple[int, int], ...]  # (operand, least distance from y's start to its own, in bytes)
+    overlaps: tuple[Lap, ...]
 
     @property
     def kernel(self) -> Kernel:
@@ -95,29 +108,35 @@ def rig_of(table: KernelTable, nodes: list[Bound]) -> Rig:
     steps = {s.name: s for s in memory.problem_of(graph, entry, choices, align).steps}
     jobs = []
     for node, choice, _ in renamed:
-        overlaps = tuple((node.inputs.index(o.x), o.distance) for o in steps[node.name].overlaps)
-        jobs.append(_job(viewer, node, choice, overlaps))
+        laps = steps[node.name].overlaps
+        overlaps = [Lap(node.inputs.index(o.x), o.distance) for o in laps]
+        overlaps += [Lap(node.inputs.index(o.x), -o.below, True) for o in laps if o.below is not None]
+        jobs.append(_job(viewer, node, choice, tuple(overlaps)))
     functions = {f.fn: render_kernel(f) for f in viewer.functions.values()}
     return Rig(target, tuple(jobs), headers(target), functions)
 
 
 def wrappers(rig: Rig) -> str:
-    """`void JOB(void *const *at)` for each job: at[i] is operand i, then come the result and the scratch."""
+    """`void JOB(void *const *at)` for each job: at[i] is operand i, then come the result and the scratch; JOB_down runs
+    its rows from the last to the first."""
     texts = []
     for job in rig.jobs:
         places = [f"at[{i}]" for i in range(len(job.operands) + 2)]
-        head = f"void {job.name}(void *const *at)"
-        texts.append(f"{head};\n{head}\n{{\n    {call(job, places)};\n}}\n")
+        for down in (False, True)[: 1 + ("down" in job.kernel.args)]:
+            head = f"void {job.name}{'_down' if down else ''}(void *const *at)"
+            texts.append(f"{head};\n{head}\n{{\n    {call(job, places, down)};\n}}\n")
     return "\n".join(texts)
 
 
-def call(job: Job, places: list[str]) -> str:
-    """The C call of a job with its operands, result and scratch at these places."""
+def call(job: Job, places: list[str], down: bool = False) -> str:
+    """The C call of a job with its operands, result and scratch at these places, rows running up or down."""
     op, kernel = ops.get(job.node.op), job.choice.kernel
     count = len(job.operands)
     words = []
     for arg in (a for a in kernel.args if a not in kernel.bake):
-        if arg == "scratch":
+        if arg == "down":
+            words.append(str(int(down)))
+        elif arg == "scratch":
             words.append(places[count + 1])
         elif arg in [o.name for o in op.outputs]:
             words.append(places[count])
@@ -180,7 +199,7 @@ def _renamed(prefix: str, node: Node, choice: Choice, values: list[Value]) -> Bo
     return renamed, choice, [replace(v, name=fresh[v.name]) for v in values]
 
 
-def _job(viewer: Viewer, node: Node, choice: Choice, overlaps: tuple[tuple[int, int], ...]) -> Job:
+def _job(viewer: Viewer, node: Node, choice: Choice, overlaps: tuple[Lap, ...]) -> Job:
     op = ops.get(node.op)
     given = [viewer.graph.array(i).copy() for i in node.inputs]
     constant = tuple(op.operand_at(i).constant for i in range(len(node.inputs)))

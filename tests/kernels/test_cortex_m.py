@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from kernel_rig import Bound, Job, Rig, call, jobs_of, one_node, rig_of
+from kernel_rig import Bound, Job, Lap, Rig, call, jobs_of, one_node, rig_of
 
 from brainc import ops, samples, toolchain
 from brainc.check import firmware, to_bytes
@@ -104,17 +104,17 @@ def _tiled(rig: Rig) -> Rig:
 class Trial:
     """One run of a job: where its operands, result and scratch lie in memory, and what is there before."""
 
-    def __init__(self, job: Job, overlap: tuple[int, int] | None = None) -> None:
+    def __init__(self, job: Job, overlap: Lap | None = None) -> None:
         self.job, self.overlap = job, overlap
         self.at: list[int | None] = []
         self.end = ROOM
-        reach = abs(overlap[1]) if overlap else 0
+        reach = abs(overlap.gap) if overlap else 0
         for index, operand in enumerate(job.operands):
-            around = reach if overlap and overlap[0] == index else 0
+            around = reach if overlap and overlap.operand == index else 0
             nbytes = operand.nbytes + 2 * around
             self.at.append(None if job.constant[index] else self._take(nbytes, around))
-        over = self.at[overlap[0]] if overlap else None
-        self.y = over - overlap[1] if overlap and over is not None else self._take(job.expected.nbytes)
+        over = self.at[overlap.operand] if overlap else None
+        self.y = over - overlap.gap if overlap and over is not None else self._take(job.expected.nbytes)
         self.end = max(self.end, self._round(self.y + job.expected.nbytes))
         self.scratch = self._take(job.choice.scratch)
         self.before = np.full(self.end, CANARY, np.uint8)
@@ -142,7 +142,7 @@ class Trial:
                 loads.append(f"    memcpy(ram + {place}, {name}, {self.job.operands[index].nbytes});")
             places.append(f"BR_CREF({name})" if place is None else f"(void *)(ram + {place})")
         places += [f"(void *)(ram + {self.y})", f"ram + {self.scratch}"]
-        return "\n".join([*loads, f"    {call(self.job, places)};", f"    br_host_write(ram, {self.end});"])
+        return "\n".join([*loads, f"    {call(self.job, places, self.overlap is not None and self.overlap.down)};", f"    br_host_write(ram, {self.end});"])
 
     def judge(self, after: np.ndarray) -> None:
         """Fails unless the result is right and nothing else has changed."""
@@ -161,8 +161,8 @@ def _trials(rig: Rig) -> list[Trial]:
     """Each job with everything apart, then with the result as close as allowed, and a little further."""
     found = [Trial(job) for job in rig.jobs]
     for job in rig.jobs:
-        for operand, distance in job.overlaps:
-            found += [Trial(job, (operand, distance + more)) for more in (0, 3)]
+        for lap in job.overlaps:
+            found += [Trial(job, lap.farther(more)) for more in (0, 3)]
     return found
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from kernel_rig import Job, Rig, jobs_of, wrappers
+from kernel_rig import Job, Lap, Rig, jobs_of, wrappers
 
 from brainc.kernels import KernelTable
 from brainc.resources import templates_dir
@@ -59,19 +59,20 @@ def rigs(cc):  # type: ignore[no-untyped-def]
 class Memory:
     """One block of memory for a job: constants, operands, result and scratch, each between canaries."""
 
-    def __init__(self, job: Job, overlap: tuple[int, int] | None = None) -> None:
+    def __init__(self, job: Job, overlap: Lap | None = None) -> None:
         sizes = [o.nbytes for o in job.operands]
+        self.down = overlap is not None and overlap.down
         y_bytes, scratch = job.expected.nbytes, job.choice.scratch
-        reach = abs(overlap[1]) if overlap else 0
+        reach = abs(overlap.gap) if overlap else 0
         total = sum(sizes) + y_bytes + scratch + 4 * reach + 4 * (len(sizes) + 3) * ROOM
         self.block = np.full(total, CANARY, np.uint8)
         self.at: list[int] = []
         self.free = ROOM - self.block.ctypes.data % ROOM
         for index, operand in enumerate(job.operands):
-            place = self._take(operand.nbytes + reach, reach if overlap and overlap[0] == index else 0)
+            place = self._take(operand.nbytes + reach, reach if overlap and overlap.operand == index else 0)
             self.at.append(place)
             self.block[place : place + operand.nbytes] = np.frombuffer(operand.tobytes(), np.uint8)
-        y = self.at[overlap[0]] - overlap[1] if overlap else self._take(y_bytes)
+        y = self.at[overlap.operand] - overlap.gap if overlap else self._take(y_bytes)
         if overlap:
             self.free = max(self.free, self._round(y + y_bytes))
         self.at += [y, self._take(scratch)]
@@ -96,7 +97,7 @@ class Memory:
     def run(self, job: Job, library: ctypes.CDLL) -> np.ndarray:
         before = self.block.copy()
         pointers = (ctypes.c_void_p * len(self.at))(*(self.block.ctypes.data + a for a in self.at))
-        getattr(library, job.name)(pointers)
+        getattr(library, job.name + ("_down" if self.down else ""))(pointers)
         strayed = np.flatnonzero((before != self.block) & ~self.written)
         assert strayed.size == 0, f"{job.name} wrote outside its result, at {strayed[:8] - self.at[-2]}"
         y = self.at[0] if job.node.op == "assign" else self.at[-2]
@@ -127,9 +128,9 @@ def test_memory_may_overlap_as_the_head_says(target: str, kernel: str, rigs) -> 
     if not jobs:
         pytest.skip("claims no overlap")
     for job in jobs:
-        for operand, distance in job.overlaps:
-            step = max(job.operands[operand].itemsize, job.expected.itemsize)
-            least = -(-distance // step) * step
+        for lap in job.overlaps:
+            step = max(job.operands[lap.operand].itemsize, job.expected.itemsize)
+            least = lap.farther(lap.gap % step if lap.down else -lap.gap % step)
             for further in (0, 1, 2, 3, 4, 7, 16):
-                place = (operand, least + further * step)
-                _compare(job, Memory(job, place).run(job, library), f"distance {place}")
+                place = least.farther(further * step)
+                _compare(job, Memory(job, place).run(job, library), f"at {place}")

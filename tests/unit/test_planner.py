@@ -19,6 +19,7 @@ import pytest
 from brainc.planner import Block, Overlap, Placement, Problem, Step, lifetimes, plan, verify
 
 Alive = tuple[tuple[str, int], ...]  # blocks alive and their offsets
+Lent = dict[tuple[str, str], list[tuple[int, int | None]]]  # (x, y) to the permissions (distance, below) for y on x
 
 
 class Exhaustive:
@@ -37,8 +38,8 @@ class Exhaustive:
     def fits(self) -> bool:
         return any(self.completes(frozenset(), alive) for alive in self.placings((), self.problem.inputs, {}))
 
-    def placings(self, alive: Alive, new: tuple[str, ...], lent: dict[tuple[str, str], int]) -> Iterator[Alive]:
-        """Every way to add the blocks `new`. `lent`: least offset(x) - offset(y) per permitted pair."""
+    def placings(self, alive: Alive, new: tuple[str, ...], lent: Lent) -> Iterator[Alive]:
+        """Every way to add the blocks `new`. `lent`: who may lie on whom, see `Lent`."""
         if not new:
             yield alive
             return
@@ -53,7 +54,7 @@ class Exhaustive:
             mine = (1 << size) - 1 << at
             if mine & taken:
                 continue
-            if all(not mine & ((1 << n) - 1 << spot) or spot - at >= least for spot, n, least in shared):
+            if all(not mine & ((1 << n) - 1 << spot) or _apart(spot - at, least) for spot, n, least in shared):
                 yield from self.placings((*alive, (y, at)), rest, lent)
 
     def completes(self, done: frozenset[str], alive: Alive) -> bool:
@@ -67,15 +68,20 @@ class Exhaustive:
                 continue
             now = done | {step.name}
             wanted = {r for s in self.problem.steps if s.name not in now for r in s.reads} | {*self.problem.outputs}
-            lent: dict[tuple[str, str], int] = {}
+            lent: Lent = {}
             for o in step.overlaps:
                 if o.x not in wanted:
-                    lent[o.x, o.y] = min(o.distance, lent.get((o.x, o.y), o.distance))
+                    lent.setdefault((o.x, o.y), []).append((o.distance, o.below))
             scratch = (f"{step.name}#scratch",) if step.scratch else ()
             for placed in self.placings(alive, step.writes + scratch, lent):
                 if self.completes(now, tuple(sorted(p for p in placed if p[0] in wanted))):
                     return True
         return False
+
+
+def _apart(gap: int, permissions: list[tuple[int, int | None]]) -> bool:
+    """Whether x may lie `gap` bytes above y."""
+    return any(gap >= distance or (below is not None and -gap >= below) for distance, below in permissions)
 
 
 def smallest_arena(problem: Problem) -> int:
@@ -116,13 +122,16 @@ def draw(rng: random.Random) -> Problem:
 
     for name in inputs:
         block(name)
+    def near() -> int:
+        return rng.choice((0, 0, 1, 2, 9, -1, -2, -3, rng.randint(-7, 7)))
+
     steps: list[Step] = []
     for k in range(rng.randint(2, 9)):
         known = list(blocks)
         reads = tuple({rng.choice(known[-rng.randint(1, 4) :]): None for _ in range(rng.choice((1, 1, 1, 2, 2, 3)))})
         writes = tuple(block(f"b{k}{c}") for c in "xy"[: rng.choice((1, 1, 1, 1, 2))])
         overlaps = tuple(
-            Overlap(x, y, rng.choice((0, 0, 1, 2, 9, -1, -2, -3, rng.randint(-7, 7))))
+            Overlap(x, y, near(), near() if rng.random() < 0.4 else None)
             for x in reads
             for y in writes
             if rng.random() < 0.6
