@@ -14,14 +14,17 @@ from brainc import link, manifest, memory, ops, passes, samples
 from brainc.dtypes import Array
 from brainc.errors import UserError, at
 from brainc.ir import Graph, TensorType
-from brainc.kernels import KernelTable
+from brainc.kernels import Choice, KernelTable
 from brainc.manifest import Brain, Budget, TargetChoice
+from brainc.memory import Plan
 from brainc.passes.context import Context, Options
 from brainc.program import Program
 from brainc.target import Target, load_target
 
 RANDOM = "random"
 RANDOM_SAMPLES = 20
+RAM_TRIALS = 4000  # plans tried for less RAM, times nodes: a large graph takes longer to plan
+Choices = Mapping[str, Choice]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +71,36 @@ def compile_job(job: Job) -> Program:
     context = replace(job.context, has_kernel=table.has, flat=job.target.word > 8, note=notes.append)
     with at(file=str(job.request.source)):
         ready = passes.run(job.graph, context)
-        choices = {n.name: table.choose(ready, n) for n in ready.nodes() if n.op != "reshape"}
+        choices: Choices = {n.name: table.choose(ready, n) for n in ready.nodes() if n.op != "reshape"}
         plan = memory.plan(ready, choices, align=min(job.target.word // 8, 4))
+        if table.optimize == "ram":
+            choices, plan = _less_ram(ready, table, choices, plan)
     if job.request.layout == "nhwc":
         turned = [name for name, type_ in ports(job.graph) if ready.type(name).shape != type_.shape]
         notes += [f"{name} has channels last, as --layout nhwc asks" for name in turned]
     return Program(ready, job.target, choices, plan, tuple(notes), job.request.portable, job.request.optimize)
+
+
+def _less_ram(graph: Graph, table: KernelTable, choices: Choices, plan: Plan) -> tuple[Choices, Plan]:
+    """Other kernels where they make the whole plan smaller, the cheapest that do.
+
+    Nodes are asked as they run, again and again until none helps; the size of the graph bounds the trials.
+    """
+    nodes = [node for entry in plan.entries for node in entry.nodes]
+    others = {node.name: table.fitting(graph, node) for node in nodes}
+    trials, better = RAM_TRIALS // max(len(nodes), 1), True
+    while better:
+        better = False
+        for name in others:
+            for other in others[name]:
+                if trials == 0 or other.kernel.name == choices[name].kernel.name:
+                    continue
+                trials -= 1
+                tried = {**choices, name: other}
+                found = memory.plan(graph, tried, align=plan.align)
+                if found.nbytes < plan.nbytes:
+                    choices, plan, better = tried, found, True
+    return choices, plan
 
 
 def prepare(request: Request, target_name: str) -> Job:

@@ -191,8 +191,8 @@ class KernelTable:
     ) -> None:
         """`pins` maps node names to kernel names; `portable` leaves only the plain C kernels.
 
-        `optimize` says what is compared first: "speed" the cost, "ram" the scratch, "flash" how little is
-        baked in (functions that more layers can share).
+        `optimize` says what is compared first: "flash" how little is baked in (functions that more layers can
+        share), else the cost; what "ram" trades for it afterwards, the compiler sees from whole plans.
         """
         self.target = target
         self.optimize = optimize
@@ -233,26 +233,32 @@ class KernelTable:
         return ""
 
     def choose(self, graph: Graph, node: Node) -> Choice:
-        """The cheapest kernel that fits; none: an `UnsupportedError` that lists the near misses."""
-        verdicts = self.explain(graph, node)
-        passed = [v for v in verdicts if not v.failed]
-        if not passed:
-            types = ", ".join(str(graph.type(i)) for i in node.operands)
-            near = "".join(f"\n  {v.kernel.name}: {v.failed}" for v in verdicts)
-            with at(node=node.name, op=node.op):
-                raise UnsupportedError(
-                    f"{self.target.name} has no kernel for {node.op}({types}){near}",
-                    fix=f"write targets/{self.target.name}/kernels/{node.op}/NAME.c.j2, or choose another target",
-                )
-        best = min(passed, key=lambda v: (*v.merit, v.kernel.rank, v.kernel.name))
-        env = _with_let(best.kernel, self.environment(graph, node))
-        env = {name: v() if callable(v) else v for name, v in env.items()}
-        return Choice(best.kernel, env, best.scratch, best.cost)
+        """The best kernel that fits; none: an `UnsupportedError` that lists the near misses."""
+        if found := self.fitting(graph, node):
+            return found[0]
+        types = ", ".join(str(graph.type(i)) for i in node.operands)
+        near = "".join(f"\n  {v.kernel.name}: {v.failed}" for v in self.explain(graph, node))
+        with at(node=node.name, op=node.op):
+            raise UnsupportedError(
+                f"{self.target.name} has no kernel for {node.op}({types}){near}",
+                fix=f"write targets/{self.target.name}/kernels/{node.op}/NAME.c.j2, or choose another target",
+            )
+
+    def fitting(self, graph: Graph, node: Node) -> list[Choice]:
+        """Every kernel that fits, bound to the node, the best first."""
+        passed = [v for v in self.explain(graph, node) if not v.failed]
+        passed.sort(key=lambda v: (*v.merit, v.kernel.rank, v.kernel.name))
+        known = self.environment(graph, node) if passed else {}
+        return [self._bound(v, known) for v in passed]
+
+    def _bound(self, verdict: Verdict, known: Mapping[str, Any]) -> Choice:
+        env = {name: v() if callable(v) else v for name, v in _with_let(verdict.kernel, known).items()}
+        return Choice(verdict.kernel, env, verdict.scratch, verdict.cost)
 
     def _passed(self, kernel: Kernel, env: Mapping[str, Any]) -> Verdict:
         cost, scratch = float(evaluate(kernel.cost, env)), int(evaluate(kernel.scratch, env))
-        merits = {"speed": (cost, 0.0), "ram": (float(scratch), cost), "flash": (float(len(kernel.bake)), cost)}
-        return Verdict(kernel, "", cost, scratch, merits[self.optimize])
+        first = float(len(kernel.bake)) if self.optimize == "flash" else 0.0
+        return Verdict(kernel, "", cost, scratch, (first, cost))
 
     def has(self, graph: Graph, node: Node) -> bool:
         """Whether some kernel fits (a view needs none)."""

@@ -104,8 +104,9 @@ def kernel_table(program: Program, table: KernelTable) -> Table:
         beaten = [f"{v.kernel.name}: {_merits(v, program.optimize)}" for v in passed]
         out = [f"{v.kernel.name}: {v.failed}" for v in verdicts.values() if v.failed]
         rows.setdefault((won.kernel.name, *figures, "\n".join((*beaten, *out))), []).append(node.name)
-    first = {"speed": "cheapest", "ram": "least scratch", "flash": "least baked in"}[program.optimize]
-    title = f"{program.name} on {program.target.name}, optimized for {program.optimize}: {first} first"
+    first = {"speed": "the cheapest", "ram": "the cheapest, unless another makes the whole plan smaller"}
+    rule = first.get(program.optimize, "those that bake least in, so that layers share them")
+    title = f"{program.name} on {program.target.name}, optimized for {program.optimize}: {rule}"
     shown = _table(title, ("step", "kernel"), ("cost", "scratch"))
     shown.add_column("chosen over", overflow="fold")
     for (kernel, cost, scratch, others), steps in rows.items():

@@ -184,7 +184,7 @@ def test_show_says_why_each_kernel_won(brainc: Callable[..., Result]) -> None:
     words = ("show", DIGITS, "-t", "cortex-m4", "--quantize", "int8", "--kernels")
     code, out, _ = brainc(*words)
     assert code == 0
-    assert "digits on cortex-m4, optimized for speed: cheapest first" in out
+    assert "digits on cortex-m4, optimized for speed: the cheapest" in out
     assert re.search(r"cortex-m-dsp/qconv2d/\w+ +[\d.]+ k +\d+ +\S+/qconv2d/\w+: cost [\d.]+ [kM]", out)
     assert "types are i8 -> f32" in out
     found = json.loads(brainc(*words, "--json")[1])
