@@ -339,7 +339,9 @@ def _scalars(name: str, value: Attr) -> dict[str, Any]:
 
 def _type_mismatch(kernel: Kernel, graph: Graph, node: Node) -> str:
     """Empty, or why the operand types do not fit the head's `types`."""
-    tail = [kernel.ins[-1]] * (len(node.inputs) - len(kernel.ins)) if kernel.ins else []
+    inputs = ops.get(node.op).inputs
+    more = len(node.inputs) - len(kernel.ins) if inputs and inputs[-1].variadic else 0
+    tail = [kernel.ins[-1]] * more
     wanted = (*kernel.ins, *tail)
     have = [graph.type(i).dtype if i else None for i in node.inputs]
     have += [None] * sum(w.endswith("?") for w in wanted[len(have) :])
