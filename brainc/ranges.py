@@ -119,10 +119,11 @@ def _result(graph: Graph, node: Node, spans: Spans) -> Span | None:
 
 def _held(graph: Graph, node: Node) -> Span | None:
     """What a q op's own bounds say."""
-    given = ops.get(node.op).full(node.attrs)
-    if not node.op.startswith("q") or "lo" not in given:
+    type_ = graph.type(node.outputs[0])
+    given = ops.get(node.op).full(node.attrs) if type_.dtype is I8 else node.attrs
+    if not node.op.startswith("q") or not {"lo", "hi"} <= set(given):
         return None
-    shape = graph.type(node.outputs[0]).shape
+    shape = type_.shape
     return _level((int(number(given["lo"])), int(number(given["hi"]))), shape[-1] if shape else 1)
 
 
@@ -148,7 +149,8 @@ def _between(graph: Graph, node: Node, spans: Spans) -> Span:
 def _corners(graph: Graph, node: Node, spans: Spans) -> Span:
     """The least and the most of all pairs of ends, a channel at a time."""
     found = [span(graph, n, spans) for n in node.inputs[:2]]
-    flat = [np.stack([s.lo, s.hi]).astype(np.int8) for s in found]
+    dtypes = [graph.type(n).dtype.numpy for n in node.inputs[:2]]
+    flat = [np.stack([s.lo, s.hi]).astype(dtype) for s, dtype in zip(found, dtypes, strict=True)]
 
     def corner(which: tuple[int, ...]) -> Array:
         return _run(graph, node, lambda i, n: _beside(flat[i][which[i]], n, graph))
