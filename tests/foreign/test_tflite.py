@@ -292,8 +292,10 @@ def strided(rng: Rng) -> Parts:
     begin = [int(rng.integers(-n, n)) for n in shape]
     end = [int(rng.integers(-n, n)) for n in shape]
     masks = [int(m) for m in rng.integers(0, 16, 2)]
-    cells = [range(n)[slice(*(None if m >> i & 1 else v[i] for v, m in zip((begin, end), masks, strict=True)), steps[i])]
-             for i, n in enumerate(shape)]  # fmt: skip
+    cells = []
+    for i, n in enumerate(shape):
+        first, last = (None if m >> i & 1 else v[i] for v, m in zip((begin, end), masks, strict=True))
+        cells.append(range(n)[first : last : steps[i]])
     for i, cell in enumerate(cells):
         if not cell:  # everything instead
             masks, steps[i] = [m | 1 << i for m in masks], 1
