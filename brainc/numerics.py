@@ -109,7 +109,7 @@ def tflite_sum(
     lo: int = I8_LO,
     hi: int = I8_HI,
 ) -> Array:
-    """int8 a + b of different scales, as TFLite adds: each is brought to one scale, then the sum to that of the result.
+    """int8 a + b of different scales, as TFLite adds: each brought to one scale, then the sum to that of the result.
 
     An operand is (q - its zero) * 2^left (within int32), scaled by |its mult| / 2^its shift; it is subtracted if
     its mult is negative. Every scaling rounds twice; shifts 31..62.
@@ -120,6 +120,15 @@ def tflite_sum(
         total = total + (scaled if m >= 0 else -scaled)
     scaled = scaled_twice(total, mult, shift)
     return clamp(scaled + zero, lo, hi).astype(operands[0].dtype)
+
+
+def tflite_prelu(
+    x: Array, alpha: Array, zeros: tuple[int, int], positive: tuple[int, int], negative: tuple[int, int], zero: int
+) -> Array:
+    """int8 x where it is not negative, else x times its slope; each scaled by its own (mult, shift), rounded twice."""
+    v, slope = (q.astype(np.int64) - z for q, z in zip((x, alpha), zeros, strict=True))
+    scaled = np.where(v >= 0, scaled_twice(v, *positive), scaled_twice(v * slope, *negative))
+    return clamp(scaled + zero, I8_LO, I8_HI).astype(np.int8)
 
 
 def dot(x: Array, w: Array) -> Array:

@@ -133,6 +133,14 @@ BR_INLINE int8_t br_add_tflite_i8(int8_t a, int8_t b, int32_t za, int32_t zb, in
 }
 #endif
 
+/* v where it is not negative, else v times its slope, each scaled by its own factor as TFLite rounds. */
+BR_INLINE int8_t br_prelu_tflite_i8(int32_t v, int32_t slope, int32_t mult, int8_t shift, int32_t mult_neg,
+                                    int8_t shift_neg, int32_t zero)
+{
+    return v >= 0 ? br_requant_tflite_i8(v, mult, shift, zero, -128, 127)
+                  : br_requant_tflite_i8(v * slope, mult_neg, shift_neg, zero, -128, 127);
+}
+
 #ifndef BR_HAS_DOT_I8
 /* Sum of x[i] * w[i], i < n; w is a constant. A product fits the 16 bits of the smallest int. */
 BR_INLINE int32_t br_dot_i8(const int8_t *x, BR_CP(int8_t) w, br_len n)

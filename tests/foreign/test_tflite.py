@@ -40,7 +40,8 @@ def load(file: Path) -> Graph:
 
 def same_as_theirs(file: Path, steps: int) -> None:
     """Random inputs, step by step: what one step leaves in variables is there in the next."""
-    graph, theirs = load(file), runtime.Interpreter.from_file(str(file))
+    graph, arena = load(file), 10 * file.stat().st_size + (1 << 20)
+    theirs = runtime.Interpreter.from_file(str(file), arena_size=arena)
     (entry,), state = graph.entries, interp.fresh_state(graph)
     for seed in range(steps):
         feed = interp.random_inputs(graph, None, seed)
@@ -241,6 +242,61 @@ def softmax(rng: Rng) -> Parts:
     return [x, T("y", shape, "INT8", 1 / 256, -128)], [N("SOFTMAX", ["x"], ["y"], "SoftmaxOptions", options)]
 
 
+def prelu(rng: Rng) -> Parts:
+    shape = picture(rng)
+    alpha = [(1, 1, shape[3]), (1, 1, 1), shape[1:]][int(rng.integers(0, 3))]
+    parts = [act(rng, "x", shape), act(rng, "alpha", alpha, data=int8s(rng, *alpha)), act(rng, "y", shape)]
+    return parts, [N("PRELU", ["x", "alpha"], ["y"])]
+
+
+def larger(op: str) -> Callable[[Rng], Parts]:
+    def make(rng: Rng) -> Parts:
+        shape, one = picture(rng), bool(rng.integers(0, 2))
+        x, other = act(rng, "x", shape), (1,) if one else shape
+        b = T("b", other, "INT8", x.scale, x.zero, 0, int8s(rng, 1) if one else None)
+        y = T("y", shape, "INT8", x.scale, x.zero)
+        return [x, b, y], [N(op, ["x", "b"], ["y"], "MaximumMinimumOptions")]
+
+    return make
+
+
+def transpose_conv(rng: Rng) -> Parts:
+    shape, k, s = picture(rng), [int(v) for v in rng.integers(1, 5, 2)], [int(v) for v in rng.integers(1, 4, 2)]
+    valid, filters = int(rng.integers(0, 2)), int(rng.integers(1, 6))
+    size = [(n - 1) * si + max(ki, si) if valid else n * si for n, ki, si in zip(shape[1:3], k, s, strict=True)]
+    size = [n + int(rng.integers(0, si)) * valid for n, si in zip(size, s, strict=True)]
+    parts = layer(rng, shape[3], act(rng, "x", shape), filters, (filters, *k, shape[3]), 0)
+    y = act(rng, "y", (1, *size, filters), scale=scale(rng, 0.05, 0.5))
+    options = {"Padding": valid, "StrideH": s[0], "StrideW": s[1], "FusedActivationFunction": fused(rng)}
+    node = N("TRANSPOSE_CONV", ["size", "w", "x", "b"], ["y"], "TransposeConvOptions", options)
+    return [*parts, ints("size", y.shape), y], [node]
+
+
+def to_batches(rng: Rng) -> Parts:
+    """Without borders: TFLite Micro fills them with what its memory happens to hold."""
+    (_, h, w, c), block = picture(rng), [int(v) for v in rng.integers(1, 4, 2)]
+    more = (ints("block", block), ints("sides", [[0, 0], [0, 0]]))
+    return moved(rng, "SPACE_TO_BATCH_ND", (1, h * block[0], w * block[1], c), (block[0] * block[1], h, w, c), *more)
+
+
+def from_batches(rng: Rng) -> Parts:
+    (_, h, w, c), block = picture(rng), [int(v) for v in rng.integers(1, 4, 2)]
+    sides = rng.integers(0, 2, (2, 2))
+    size = [n * k - int(side.sum()) for n, k, side in zip((h, w), block, sides, strict=True)]
+    more = (ints("block", block), ints("sides", sides))
+    return moved(rng, "BATCH_TO_SPACE_ND", (block[0] * block[1], h, w, c), (1, *size, c), *more)
+
+
+def arg(op: str) -> Callable[[Rng], Parts]:
+    def make(rng: Rng) -> Parts:
+        shape, axis = picture(rng), int(rng.integers(0, 4))
+        y = T("y", tuple(n for i, n in enumerate(shape) if i != axis), "INT32")
+        node = N(op, ["x", "axis"], ["y"], f"Arg{op[4:].title()}Options", {"OutputType": 2})
+        return [act(rng, "x", shape), ints("axis", axis), y], [node]
+
+    return make
+
+
 def concat(rng: Rng) -> Parts:
     axis, count = int(rng.integers(-1, 4)), int(rng.integers(1, 4))
     first = act(rng, "x0", picture(rng))
@@ -366,6 +422,8 @@ OPS: dict[str, Callable[[Rng], Parts]] = {
     "relu": unary("RELU"), "relu6": unary("RELU6", x=(0.04, 0.3), same=True), "abs": unary("ABS"), "elu": unary("ELU"),
     "hard_swish": unary("HARD_SWISH"), "softmax": softmax, "concat": concat, "pad": padded, "mirror_pad": mirrored,
     "transpose": transposed, "strided_slice": strided, "resize_nearest": resized, "split": split, "gather": gathered,
+    "prelu": prelu, "maximum": larger("MAXIMUM"), "minimum": larger("MINIMUM"), "transpose_conv": transpose_conv,
+    "space_to_batch": to_batches, "batch_to_space": from_batches, "arg_max": arg("ARG_MAX"), "arg_min": arg("ARG_MIN"),
     "quantize": door, "quantize_bytes": byte_door,
 }  # fmt: skip
 SEEDS = [*range(4), *(pytest.param(s, marks=pytest.mark.slow) for s in range(4, 150))]

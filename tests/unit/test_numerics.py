@@ -72,6 +72,14 @@ void tflite_sum(const int8_t *a, const int8_t *b, int8_t *y, int32_t n, const in
     }
 }
 
+void prelu(const int8_t *x, const int8_t *b, int8_t *y, int32_t n, const int32_t *p);
+void prelu(const int8_t *x, const int8_t *b, int8_t *y, int32_t n, const int32_t *p)
+{
+    for (int32_t i = 0; i < n; i++) {
+        y[i] = br_prelu_tflite_i8(x[i] - p[0], b[i] - p[1], p[2], (int8_t)p[3], p[4], (int8_t)p[5], p[6]);
+    }
+}
+
 void high_product(const int32_t *a, const int32_t *b, int32_t *y, int32_t n);
 void high_product(const int32_t *a, const int32_t *b, int32_t *y, int32_t n)
 {
@@ -259,6 +267,16 @@ def test_tflite_sum_for_all_pairs_of_bytes(c, rng) -> None:  # type: ignore[no-u
         each = {"zeros": (za, zb), "mults": (ma, sign * mb), "shifts": (sa, sb), "left": left}
         want = numerics.tflite_sum(a, b, **each, mult=mult, shift=shift, zero=zero, lo=-128, hi=120)
         np.testing.assert_array_equal(y, want)
+
+
+def test_prelu_for_all_pairs_of_bytes(c, rng) -> None:  # type: ignore[no-untyped-def]
+    a, b = (g.reshape(-1).astype(np.int8) for g in np.mgrid[-128:128, -128:128])
+    for real in (0.4, 1.0, 7.3):
+        positive, negative = numerics.tflite_multiplier(real), numerics.tflite_multiplier(real * rng.random() / 50)
+        zx, zb, zero = (int(z) for z in rng.integers(-128, 128, 3))
+        y = np.empty(a.size, np.int8)
+        call(c.prelu, a, b, y, a.size, np.array([zx, zb, *positive, *negative, zero], np.int32))
+        np.testing.assert_array_equal(y, numerics.tflite_prelu(a, b, (zx, zb), positive, negative, zero))
 
 
 def test_fractions_of_31_bits(c, rng) -> None:  # type: ignore[no-untyped-def]

@@ -7,13 +7,14 @@ point of the input goes into the bias.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import prod
 
 import numpy as np
 
 from brainc.dtypes import Array
 from brainc.errors import ModelError
-from brainc.frontends.moves import refuse
+from brainc.frontends.moves import cut, refuse
 from brainc.frontends.tflite.importer import Importer
 from brainc.frontends.tflite.reader import DAMAGED, Tensor
 from brainc.frontends.tflite.rules import Call, rule, scale_zero
@@ -115,6 +116,35 @@ def depthwise(g: Importer, c: Call) -> str:
         return layer(g, c, "qdwconv2d", c.inputs[0], weights, 2, factors, **given)
     grouped = weights.transpose(2, 0, 1)[..., None]
     return layer(g, c, "qconv2d", c.inputs[0], grouped, 0, factors, group=x[3], **given)
+
+
+@rule("TRANSPOSE_CONV")
+def transpose_conv(g: Importer, c: Call) -> str:
+    """A convolution over the picture with zeros between its pixels; the filters lie upside down."""
+    if c.ins[2].type != "INT8":
+        raise refuse(f"it works on {c.ins[2].type}; brainc knows it for INT8")
+    call = replace(c, inputs=(c.inputs[2], c.inputs[1], c.input(3)), ins=(c.ins[2], c.ins[1], *c.ins[3:]))
+    weights, factors = weights_of(g, call), per_channel(c.ins[2], c.ins[1], c.outs[0], c.ins[1].shape[0])
+    zx, size, kernel = scale_zero(c.ins[2])[1], c.outs[0].shape[1:3], weights.shape[1:3]
+    at, strides = window(c, size, kernel), (c.option("StrideH", 1), c.option("StrideW", 1))
+    x, pads = spread(g, c.inputs[2], strides, float(zx)), [0, 0, 0, 0]
+    for i, (n, k) in enumerate(zip(size, kernel, strict=True)):
+        pads[i] = k - 1 - at["pads"][i]
+        pads[i + 2] = n + k - 1 - g.shape(x)[i + 1] - pads[i]
+        if pads[i + 2] < 0:  # pixels that reach no result
+            x, pads[i + 2] = cut(g, x, {i + 1: range(g.shape(x)[i + 1] + pads[i + 2])}), 0
+    return layer(g, call, "qconv2d", x, weights[:, ::-1, ::-1], 0, factors, zx=zx, pads=tuple(pads))
+
+
+def spread(g: Importer, x: str, strides: tuple[int, int], value: float) -> str:
+    """The pixels of x `strides` apart, with cells of `value` between them."""
+    (b, h, w, c), (down, aside) = g.shape(x), strides
+    if strides == (1, 1):
+        return x
+    after = (0, 0, down - 1, 0, aside - 1, 0)
+    apart = g.emit("pad", g.reshape(x, (b, h, 1, w, 1, c)), before=(0,) * 6, after=after, value=value)
+    wide = g.reshape(apart, (b, h * down, w * aside, c))
+    return cut(g, wide, {1: range((h - 1) * down + 1), 2: range((w - 1) * aside + 1)})
 
 
 @rule("FULLY_CONNECTED", of="INT8")

@@ -32,7 +32,7 @@ def pair(g: Importer, c: Call, op: str, given: dict[str, Attr]) -> str:
         swapped = {"za": "zb", "ma": "mb", "sa": "sb"}
         swapped |= {new: old for old, new in swapped.items()}
         given = {swapped.get(key, key): value for key, value in given.items()}
-    a, given = broadcast(g, a, shape), {**given, **result(c), "round": "tflite"}
+    a = broadcast(g, a, shape)
     if b in g.known and g.known[b].array.size == 1 and a not in g.known:
         number = g.known[b].array.reshape(1)
         (answers,) = ops.get(op).run([tables.X.astype(np.int8), number], given)
@@ -54,14 +54,35 @@ def addition(g: Importer, c: Call) -> str:
     (ma, sha), (mb, shb) = (tflite_multiplier(float(real(s) / twice)) for s in (sa, sb))
     mult, shift = tflite_multiplier(float(twice / (real(1 << LEFT) * real(sy))))
     each: dict[str, Attr] = {"za": za, "ma": ma, "sa": sha, "zb": zb, "mb": -mb if c.op == "SUB" else mb, "sb": shb}
-    return pair(g, c, "qadd", {**each, "left": LEFT, "mult": mult, "shift": shift})
+    return pair(g, c, "qadd", {**each, "left": LEFT, "mult": mult, "shift": shift, **result(c), "round": "tflite"})
 
 
 @rule("MUL", of="INT8")
 def product(g: Importer, c: Call) -> str:
     (sa, za), (sb, zb), (sy, _) = (scale_zero(t) for t in (*c.ins, c.outs[0]))
     mult, shift = tflite_multiplier(sa * sb / sy)
-    return pair(g, c, "qmul", {"za": za, "zb": zb, "mult": mult, "shift": shift})
+    return pair(g, c, "qmul", {"za": za, "zb": zb, "mult": mult, "shift": shift, **result(c), "round": "tflite"})
+
+
+@rule("PRELU", of="INT8")
+def prelu(g: Importer, c: Call) -> str:
+    (sx, zx), (sb, zb), (sy, zy) = (scale_zero(t) for t in (*c.ins, c.outs[0]))
+    (mult, shift), (mult_neg, shift_neg) = tflite_multiplier(sx / sy), tflite_multiplier(sx * sb / sy)
+    given: dict[str, Attr] = {"zx": zx, "zb": zb, "zy": zy, "mult": mult, "shift": shift}
+    return pair(g, c, "qprelu", {**given, "mult_neg": mult_neg, "shift_neg": shift_neg})
+
+
+@rule("MAXIMUM", "MINIMUM", of="INT8")
+def larger(g: Importer, c: Call) -> str:
+    """Numbers as they lie: a pooling window over both, or over their complements; a table for one number."""
+    if len({t.quant for t in (*c.ins, c.outs[0])}) > 1:
+        raise refuse("its operands have other scales than its result", "quantise them alike")
+    shape, choose = np.broadcast_shapes(*map(g.shape, c.inputs)), np.maximum if c.op == "MAXIMUM" else np.minimum
+    for x, other in (c.inputs, c.inputs[::-1]):
+        if other in g.known and g.known[other].array.size == 1:
+            return table(g, c, choose(tables.X, int(g.known[other].array.reshape(()))), broadcast(g, x, shape))
+    parts = [g.reshape(broadcast(g, x, shape), (1, 1, 1, prod(shape))) for x in c.inputs]
+    return highest(g, c, g.emit("concat", *parts, axis=1), 2, least=c.op == "MINIMUM")
 
 
 def reducible(g: Importer, c: Call) -> str:
@@ -95,9 +116,14 @@ def extreme(g: Importer, c: Call) -> str:
     x = reducible(g, c)
     m, k, n = g.shape(x)
     x = g.reshape(x, (m, k, 1, n))
-    if c.op == "REDUCE_MIN":
-        return table(g, c, ~tables.X, g.emit("maxpool2d", table(g, c, ~tables.X, x), kernel=(k, 1)))
-    return g.emit("maxpool2d", x, kernel=(k, 1))
+    return highest(g, c, x, k, least=c.op == "REDUCE_MIN")
+
+
+def highest(g: Importer, c: Call, x: str, count: int, *, least: bool) -> str:
+    """The largest (or least) of each column of `count` rows."""
+    if not least:
+        return g.emit("maxpool2d", x, kernel=(count, 1))
+    return table(g, c, ~tables.X, g.emit("maxpool2d", table(g, c, ~tables.X, x), kernel=(count, 1)))
 
 
 @rule("AVERAGE_POOL_2D", "MAX_POOL_2D", of="INT8")

@@ -6,10 +6,12 @@ only put the numbers into their order.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import accumulate, pairwise
 
 import numpy as np
 
+from brainc.dtypes import Array
 from brainc.frontends.moves import PIECES, broadcast, cut, refuse, take
 from brainc.frontends.tflite.importer import Importer
 from brainc.frontends.tflite.reader import NUMPY
@@ -165,6 +167,28 @@ def blocks(g: Importer, c: Call) -> str:
     return g.emit("transpose", g.reshape(c.inputs[0], apart), perm=(0, 1, 3, 2, 4, 5))
 
 
+@rule("SPACE_TO_BATCH_ND", "BATCH_TO_SPACE_ND")
+def batches(g: Importer, c: Call) -> str:
+    """Blocks of pixels to batches and back: axes are split, moved and joined, after a border or before a crop."""
+    x, (b, *size, ch) = c.inputs[0], g.shape(c.inputs[0])
+    block, sides = g.ints(c.inputs[1], "its blocks"), g.array(c.inputs[2], "its borders").reshape(-1, 2).tolist()
+    n = len(block)
+    if len(size) != n or len(sides) != n:
+        raise ValueError(f"blocks {block} and borders {sides} of {len(size)} axes")
+    if c.op == "SPACE_TO_BATCH_ND":
+        before, after = ((0, *(side[i] for side in sides), 0) for i in (0, 1))
+        value = scale_zero(c.outs[0])[1] if c.outs[0].quant else 0
+        x = g.emit("pad", x, before=before, after=after, value=float(value)) if any(before + after) else x
+        pairs = [part for s, k in zip(g.shape(x)[1:], block, strict=False) for part in (s // k, k)]
+        perm = (*range(2, 2 * n + 1, 2), 0, *range(1, 2 * n, 2), 2 * n + 1)
+        return g.emit("transpose", g.reshape(x, (b, *pairs, ch)), perm=perm)
+    apart = g.reshape(x, (*block, b // int(np.prod(block)), *size, ch))
+    perm = (n, *(axis for i in range(n) for axis in (n + 1 + i, i)), 2 * n + 1)
+    wide = [s * k for s, k in zip(size, block, strict=True)]
+    whole = g.reshape(g.emit("transpose", apart, perm=perm), (b // int(np.prod(block)), *wide, ch))
+    return cut(g, whole, {i + 1: range(side[0], wide[i] - side[1]) for i, side in enumerate(sides)})
+
+
 @rule("RESIZE_NEAREST_NEIGHBOR")
 def resize_nearest(g: Importer, c: Call) -> str:
     """Whole factors are `upsample2d`; else each axis is picked from, cell by cell."""
@@ -189,11 +213,29 @@ def nearest(c: Call, old: int, new: int) -> list[int]:
     return [int(i) for i in np.clip(cells, 0, old - 1)]
 
 
-@rule("ARG_MAX")
+ARITHMETIC: dict[str, Callable[[Array, Array], Array]] = {
+    **{"ADD": np.add, "SUB": np.subtract, "MUL": np.multiply, "MAXIMUM": np.maximum, "MINIMUM": np.minimum},
+    **{"FLOOR_DIV": np.floor_divide, "FLOOR_MOD": np.mod},
+}
+
+
+@rule(*ARITHMETIC, of="INT32")
+@rule(*ARITHMETIC, of="INT64")
+def arithmetic(g: Importer, c: Call) -> str:
+    """Sizes and indices that follow from others."""
+    a, b = (g.array(x, "its integers") for x in c.inputs)
+    return g.constant(ARITHMETIC[c.op](a, b), c.name)
+
+
+@rule("ARG_MAX", "ARG_MIN")
 def arg_max(g: Importer, c: Call) -> str:
     x, old = c.inputs[0], g.shape(c.inputs[0])
     axis = range(len(old))[g.ints(c.inputs[1], "its axis")[0]]
     if axis != len(old) - 1:
         perm = (*(a for a in range(len(old)) if a != axis), axis)
         x = g.emit("transpose", x, perm=perm)
+    if c.op == "ARG_MIN":
+        if c.ins[0].type != "INT8":
+            raise refuse(f"it works on {c.ins[0].type}; brainc knows it for INT8")
+        x = g.emit("qlut", x, g.constant(np.arange(127, -129, -1).astype(np.int8), f"{c.name}/table"))
     return g.emit("argmax", g.reshape(x, (-1 if not old else int(np.prod(old)) // old[axis], old[axis])))
