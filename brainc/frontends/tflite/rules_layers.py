@@ -149,14 +149,11 @@ def spread(g: Importer, x: str, strides: tuple[int, int], value: float) -> str:
 
 @rule("FULLY_CONNECTED", of="INT8")
 def dense(g: Importer, c: Call) -> str:
-    """Every axis but the last is a row; one scale for all weights is multiplied in single precision."""
+    """Every axis but the last is a row."""
     weights = weights_of(g, c)
     if c.option("WeightsFormat"):
         raise refuse("its weights are shuffled", "convert the model without weight shuffling")
     units, depth = weights.shape
     factors = per_channel(c.ins[0], c.ins[1], c.outs[0], units)
-    if c.ins[1].quant and len(c.ins[1].quant.scale) == 1:
-        (sx, _), (sw, _), (sy, _) = (scale_zero(t) for t in (*c.ins[:2], c.outs[0]))
-        factors = np.array([float(np.float32(sx) * np.float32(sw)) / sy])
     rows = g.reshape(c.inputs[0], (prod(g.shape(c.inputs[0])) // depth, depth))
     return layer(g, c, "qdense", rows, weights, 0, factors)

@@ -157,7 +157,7 @@ def matmul(g: Importer, c: Call) -> str:
     a, b = (broadcast(g, x, (*lead, *g.shape(x)[-2:])) for x in (a, b))
     a, b = (g.reshape(x, (prod(lead), *g.shape(x)[-2:])) for x in (a, b))
     (sa, za), (sb, zb), (sy, zy) = (scale_zero(t) for t in (*c.ins, c.outs[0]))
-    mult, shift = tflite_multiplier(float(np.float32(sa) * np.float32(sb)) / sy)
+    mult, shift = tflite_multiplier(sa * sb / sy)
     given: dict[str, Attr] = {"za": za, "zb": zb, "zy": zy, "mult": mult, "shift": shift}
     return g.emit("qmatmul", a, b, round="tflite", **given)
 
