@@ -82,8 +82,8 @@ class Rig:
         """The C that these jobs need."""
         used = {job.fn for job in self.jobs}
         for fn in reversed(self.functions):  # a shared part stands before those who call it
-            calls = set(re.findall(r"\b(\w+?_\d+)(?:_[a-z]+)?\(", self.functions[fn])) if fn in used else set()
-            used |= calls & self.functions.keys()
+            names = set(re.findall(r"\b(\w+?_\d+)(?:_[a-z]+)?\b", self.functions[fn])) if fn in used else set()
+            used |= names & self.functions.keys()
         return "\n".join([self.head, *(text for fn, text in self.functions.items() if fn in used)])
 
 
