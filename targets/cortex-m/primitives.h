@@ -5,6 +5,11 @@
 
 #define BR_OWN static inline __attribute__((unused))
 
+BR_OWN int8_t br_clamped_i8(int32_t v, int32_t lo, int32_t hi)
+{
+    return (int8_t)(v < lo ? lo : v > hi ? hi : v);
+}
+
 /* acc * mult / 2^31, rounded half up; mult >= 0, and the result fits. */
 BR_OWN int32_t br_doubled_upper_word(int32_t acc, int32_t mult)
 {
@@ -31,8 +36,7 @@ static __attribute__((noinline, unused)) int8_t br_requant_tflite_i8(int32_t acc
     } else {
         v = (int32_t)(((int64_t)(int32_t)((uint32_t)acc << (31 - shift)) * mult + ((int64_t)1 << 30)) >> 31);
     }
-    v += zero;
-    return (int8_t)(v < lo ? lo : v > hi ? hi : v);
+    return br_clamped_i8(v + zero, lo, hi);
 }
 
 /* acc * mult / 2^shift, rounded once, for shifts below 33; held near int8. */
@@ -67,8 +71,7 @@ static __attribute__((noinline, unused)) int8_t br_requant_once_i8(int32_t acc, 
     } else {
         v = br_scaled_wide(acc, mult, shift);
     }
-    v += zero;
-    return (int8_t)(v < lo ? lo : v > hi ? hi : v);
+    return br_clamped_i8(v + zero, lo, hi);
 }
 
 #define BR_HAS_DOT_I8
@@ -276,5 +279,36 @@ BR_OWN void br_tile_windows(void (*tile)(br_tile *), br_windows p, const int32_t
                 }
             }
         }
+    }
+}
+
+/* --- Depthwise layers: the rows of a picture that are looked at lie in scratch, with their borders --- */
+
+/* Row `iy` of p->x to `to`: `wide` pixels, p->pl of them before the picture. */
+static __attribute__((noinline, unused)) void br_put_bordered_row(int8_t *to, const br_windows *p, int32_t iy, int32_t wide)
+{
+    const int32_t room = (wide - p->pl) * p->c, have = p->w * p->c, inside = room < have ? room : have;
+    if (iy < 0 || iy >= p->h) {
+        memset(to, p->fill, (size_t)(wide * p->c));
+        return;
+    }
+    memset(to, p->fill, (size_t)(p->pl * p->c));
+    to += p->pl * p->c;
+    memcpy(to, p->x + iy * have, (size_t)inside);
+    memset(to + inside, p->fill, (size_t)(room - inside));
+}
+
+/* The three rows that row `oy` of the result is made of, as pointers in `row`; `next` is the first that scratch has
+ * not yet. */
+BR_OWN void br_three_rows(const int8_t **row, int8_t *scratch, const br_windows *p, int32_t oy, int32_t *next)
+{
+    const int32_t wide = (p->ow - 1) * p->sw + 3, top = oy * p->sh - p->pt;
+    int32_t iy = *next > top ? *next : top;
+    for (; iy < top + 3; iy++) {
+        br_put_bordered_row(scratch + (iy + p->pt) % 3 * wide * p->c, p, iy, wide);
+    }
+    *next = iy;
+    for (int32_t k = 0; k < 3; k++) {
+        row[k] = scratch + (top + k + p->pt) % 3 * wide * p->c;
     }
 }
