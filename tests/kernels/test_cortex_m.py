@@ -52,7 +52,7 @@ def _odd_cases(rng: np.random.Generator) -> Iterator[tuple[str, list[Array], Giv
 
 
 def _odd_filters(rng: np.random.Generator) -> Iterator[tuple[str, list[Array], Given]]:
-    few = ((1, 19, 6), (1, 20, 11), (2, 4, 2), (3, 17, 7), (4, 48, 9), (5, 33, 3), (7, 1, 5), (2, 63, 4))
+    few = ((1, 19, 6), (2, 4, 2), (3, 17, 7), (4, 48, 9), (5, 33, 3), (7, 1, 5), (2, 63, 4))
     for m, k, n in (*few, (4, 170, 6), (5, 150, 8)):
         yield "qdense", _filtered(rng, (m, k), (n, k), n), {"zy": 3, "lo": -128, "hi": 127}
     for size, kernel, n, c in ((4, 3, 7, 5), (5, 3, 4, 16), (3, 1, 2, 9), (6, 2, 9, 11), (5, 3, 5, 32)):
@@ -97,7 +97,7 @@ def _rigs(core: str) -> tuple[Rig, Rig]:
 def _tiled(rig: Rig) -> Rig:
     """The jobs whose kernels have assembly, of which there is a twin in plain C."""
     tiled = {name for name, text in rig.functions.items() if "BR_PLAIN_C" in text}
-    tiled |= {name for name, text in rig.functions.items() if any(part in text for part in tiled)}
+    tiled |= {name for name, text in rig.functions.items() if any(f"{part}(" in text for part in tiled)}
     return replace(rig, jobs=tuple(job for job in rig.jobs if job.fn in tiled))
 
 

@@ -53,7 +53,7 @@ def channels3x3_short(w: Array, b: Array, mult: Array, shift: Array, env: _Env) 
 
 
 def _channels(w: Array, b: Array, mult: Array, steps: Array, zero: int) -> Array:
-    """int32 [C,6]: bias, multiplier, what rounds and moves to `zero`, then nine weights, a shift and two bytes of nothing."""
+    """int32 [C,6]: bias, multiplier, what rounds and moves to `zero`, then nine weights, a shift, and padding."""
     n = np.broadcast_to(np.clip(steps, 1, _MOST), b.shape)  # out of bounds only where the multiplier is zero
     numbers = np.stack([b, np.broadcast_to(mult, b.shape), (np.int64(1) << n >> 1) + (np.int64(zero) << n)], axis=1)
     taps = np.concatenate([w.reshape(9, -1), n[None], np.zeros((2, b.size))]).T.astype(np.int8)
