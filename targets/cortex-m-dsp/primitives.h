@@ -241,6 +241,28 @@ static inline __attribute__((unused)) void br_widen_of_three(uint8_t *column, co
     }
 }
 
+/* The same for three rows of x at once, n bytes each and whole fours. */
+BR_OWN void br_widen_three(uint8_t *columns, const int8_t *x, int32_t n)
+{
+    const int8_t *second = x + n, *third = second + n, *const end = second;
+    __asm__ volatile("1:\n\t"
+                     "ldr r5, [%[x]], #4\n\t"
+                     "ldr r8, [%[second]], #4\n\t"
+                     "ldr r10, [%[third]], #4\n\t"
+                     "sxtb16 r4, r5\n\t"
+                     "sxtb16 r5, r5, ror #8\n\t"
+                     "sxtb16 r6, r8\n\t"
+                     "sxtb16 r8, r8, ror #8\n\t"
+                     "sxtb16 r9, r10\n\t"
+                     "sxtb16 r10, r10, ror #8\n\t"
+                     "stmia %[columns]!, {r4, r5, r6, r8, r9, r10}\n\t"
+                     "cmp %[x], %[end]\n\t"
+                     "bne 1b"
+                     : [columns] "+&r"(columns), [x] "+&r"(x), [second] "+&r"(second), [third] "+&r"(third)
+                     : [end] "r"(end)
+                     : "r4", "r5", "r6", "r8", "r9", "r10", "cc", "memory");
+}
+
 /* The last of what a tile makes of an accumulator: n bits but one are shifted out, the last one rounds. */
 BR_OWN int8_t br_finish(int32_t v, int32_t n, int32_t zero, int32_t lo, int32_t hi)
 {

@@ -142,7 +142,13 @@ class Trial:
                 loads.append(f"    memcpy(ram + {place}, {name}, {self.job.operands[index].nbytes});")
             places.append(f"BR_CREF({name})" if place is None else f"(void *)(ram + {place})")
         places += [f"(void *)(ram + {self.y})", f"ram + {self.scratch}"]
-        return "\n".join([*loads, f"    {call(self.job, places, self.overlap is not None and self.overlap.down)};", f"    br_host_write(ram, {self.end});"])
+        return "\n".join(
+            [
+                *loads,
+                f"    {call(self.job, places, self.overlap is not None and self.overlap.down)};",
+                f"    br_host_write(ram, {self.end});",
+            ]
+        )
 
     def judge(self, after: np.ndarray) -> None:
         """Fails unless the result is right and nothing else has changed."""

@@ -122,6 +122,7 @@ def draw(rng: random.Random) -> Problem:
 
     for name in inputs:
         block(name)
+
     def near() -> int:
         return rng.choice((0, 0, 1, 2, 9, -1, -2, -3, rng.randint(-7, 7)))
 
@@ -147,10 +148,10 @@ def draw(rng: random.Random) -> Problem:
     return Problem(blocks, tuple(steps), inputs, outputs, after)
 
 
-def check_exact(seeds: range) -> None:
+def check_exact(seeds: range, effort: int = 20_000) -> None:
     for seed in seeds:
         problem = random_problem(seed)
-        found = plan(problem)
+        found = plan(problem, effort=effort)
         assert verify(problem, found) == (), seed
         assert (found.nbytes, found.lower_bound, found.optimal) == (smallest_arena(problem),) * 2 + (True,), seed
 
@@ -161,7 +162,7 @@ def test_equals_exhaustive_search() -> None:
 
 @pytest.mark.slow
 def test_equals_exhaustive_search_on_many() -> None:
-    check_exact(range(40, 400))
+    check_exact(range(40, 400), effort=400_000)
 
 
 def chain(*sizes: int, distance: Callable[[int, int], int] | None = None) -> Problem:
