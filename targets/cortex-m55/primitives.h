@@ -81,6 +81,18 @@ typedef struct br_tile {
     int32_t count, step[2], zero, lo, hi;
 } br_tile;
 
+/* What the part `planes` works on: the rows of x under a row of y, and those bits of `holes` set that lie outside. */
+typedef struct br_planes {
+    const int8_t *row[4];
+    int8_t *y;
+    const int32_t *finish;
+    const int8_t *w;
+    int32_t channels;
+    int8_t *planes;
+    int32_t columns, zero, lo, hi, holes, fill;
+    uint16_t places[4][8];
+} br_planes;
+
 /* The last step of every tile: four sums and their constants (packs finish4) to `lanes` numbers of y. */
 BR_OWN void br_finish_4(int8_t *y, const int32_t *sum, const int32_t *finish, int plain, int tflite, int32_t zero,
                         int32_t lo, int32_t hi, int32_t lanes)

@@ -58,7 +58,7 @@ def _odd_filters(rng: np.random.Generator) -> Iterator[tuple[str, list[Array], G
     for size, kernel, n, c in ((4, 3, 7, 5), (5, 3, 4, 16), (3, 1, 2, 9), (6, 2, 9, 11), (5, 3, 5, 32)):
         x, w = (1, size, size - 1, c), (n, kernel, kernel, c)
         yield "qconv2d", _filtered(rng, x, w, n), {"pads": (1, 0, 0, 1), "zx": -7, "zy": -128}
-    for c in (4, 8, 12, 24, 40):
+    for c in (4, 8, 12, 24, 40, 133):
         window: Given = {"pads": (1, 1, 1, 0), "strides": (1, 2), "zx": 9, "zy": 0}
         yield "qdwconv2d", _filtered(rng, (2, 6, 5, c), (3, 2, c), c), window
 

@@ -53,34 +53,24 @@ def tiles(w: Array, env: _Env) -> Array:
     return tile
 
 
+def windows(w: Array, env: _Env) -> Array:
+    """Depthwise w [KH,KW,C] int8 to [C in fours, 16]: a channel's taps, column after column, and zeros."""
+    taps = w.transpose(2, 1, 0).reshape(w.shape[2], -1)
+    return np.pad(taps, ((0, -len(taps) % 4), (0, 16 - taps.shape[1])))
+
+
 def finish4(b: Array, mult: Array, shift: Array, env: _Env) -> Array:
     """What makes int8 of sums, by four channels: int32 [b, factors, shifts] as one stream.
 
     The shifts are bytes: four to the left, which are left out where env's PLAIN says that there are none, and four
     to the right as negative numbers.
     """
-    return _finish(b, mult, shift, env, np.arange(4))
-
-
-def finish8(b: Array, mult: Array, shift: Array, env: _Env) -> Array:
-    """`finish4` of the even ones of eight channels, then of the odd ones."""
-    return _finish(b, mult, shift, env, np.array([0, 2, 4, 6, 1, 3, 5, 7]))
-
-
-def _finish(b: Array, mult: Array, shift: Array, env: _Env, order: Array) -> Array:
-    m, s = np.broadcast_to(mult, b.shape), np.broadcast_to(shift, b.shape)
-    used = m > 0
-    factors, left, right = _split(m, s, env)
-    steps = [np.where(used, right, -1)] if env["PLAIN"] else [np.where(used, left, 0), np.where(used, right, -1)]
-    bytes_ = np.stack([_by(v.astype(np.int8), order, -1) for v in steps], axis=1).reshape(-1, 4 * len(steps))
-    words = [_by(b, order, 0), _by(factors, order, 0), np.ascontiguousarray(bytes_).view("<i4").astype(np.int32)]
-    return np.concatenate(words, axis=1)
-
-
-def _by(v: Array, order: Array, fill: int) -> Array:
-    """v [N] to [N/4, 4], filled up and put in order."""
-    full = np.pad(v, (0, -v.size % order.size), constant_values=fill)
-    return full.reshape(-1, order.size)[:, order].reshape(-1, 4)
+    used = np.broadcast_to(mult > 0, b.shape)
+    factors, left, right = (np.broadcast_to(v, b.shape) for v in _split(mult, shift, env))
+    steps = [np.where(used, v, -1).astype(np.int8) for v in ([right] if env["PLAIN"] else [left, right])]
+    shifts = np.stack([fours(v, env).reshape(-1, 4) for v in steps], axis=1)
+    words = [fours(v, env).reshape(-1, 4) for v in (b, factors)]
+    return np.concatenate([*words, shifts.reshape(-1, 4 * len(steps)).view("<i4")], axis=1)
 
 
 def eights(w: Array, env: _Env) -> Array:
