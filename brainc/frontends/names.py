@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from brainc import ops
-from brainc.ir import Graph, Node, fresh_name
+from brainc.ir import Graph, Node, Role, fresh_name
 from brainc.spec import MOVES
 
 _TAIL = re.compile(r"(_(prequant|dequant|dequantize\w*|quantize\w*|output_\d+)|:\d+|__\d+)+$", re.IGNORECASE)
@@ -43,7 +43,9 @@ def tidy(graph: Graph) -> Graph:
         for index, name in enumerate(node.inputs):
             if name and name not in names:
                 role = ops.get(node.op).operand_at(index).name
-                names[name] = fresh_name(f"{labels.get(node.name, node.name)}/{role}", taken)
+                plain = f"{labels.get(node.name, node.name)}/{role}"
+                state = graph.values[name].role is Role.STATE  # it has a name of its own
+                names[name] = fresh_name("/".join(_words(name)) if state else plain, taken)
                 taken.add(names[name])
     return renamed(graph, names, labels)
 

@@ -28,6 +28,8 @@ WHOLE = ["ad01_int8_floatio", "sww_dscnn1d_int8", "ic_resnet_large_int8", "extra
 WHOLE += ["extra/ic_resnet_6blk_750k_int8", "extra/ic_resnet_pull167_int8", "extra/vww_14blk_836k_int8"]
 WHOLE += ["extra/vww_20blk_791k_int8", "extra/vww_v0.1_person_detection_int8"]
 WORDS = ["alexa", "hey_jarvis", "hey_mycroft", "okay_nabu"]
+COMPILED = [*(f"mlperf-tiny/{name}" for name in GOLDEN.values()), *(f"pypi/pymicro-wakeword/{name}" for name in WORDS)]
+COMPILED += [pytest.param(f"mlperf-tiny/{name}", marks=pytest.mark.slow) for name in WHOLE]  # type: ignore[arg-type]
 Rng = np.random.Generator
 Parts = tuple[list[T], list[N]]
 
@@ -54,9 +56,15 @@ def same_as_theirs(file: Path, steps: int) -> None:
 
 
 def compiled_is_the_same(file: Path, count: int = 3) -> None:
-    """The C of the brain gives the bytes of the interpreter, under sanitizers."""
-    program = compile_job(prepare(Request(file), "c99"))
+    """The passes change no byte, and the C of the brain gives the bytes of the interpreter, under sanitizers."""
+    program, imported = compile_job(prepare(Request(file), "c99")), load(file)
     feeds = [interp.random_inputs(program.graph, None, seed) for seed in range(count)]
+    states = [interp.fresh_state(graph) for graph in (imported, program.graph)]
+    for feed in feeds:
+        graphs = zip((imported, program.graph), states, strict=True)
+        before, after = (interp.run(graph, None, feed, state) for graph, state in graphs)
+        for port in program.graph.entries[0].outputs:
+            np.testing.assert_array_equal(after[port], before[port])
     arrays = {port: np.stack([f[port] for f in feeds]) for port in feeds[0]}
     assert check.prove(program, arrays, sanitize=True).first_difference is None
 
@@ -94,7 +102,7 @@ def test_wake_words_remember(name: str) -> None:
 
 
 @needs_models
-@pytest.mark.parametrize("name", ["mlperf-tiny/ic_resnet8_int8", "pypi/pymicro-wakeword/okay_nabu"])
+@pytest.mark.parametrize("name", COMPILED)
 def test_compiled_models(name: str) -> None:
     compiled_is_the_same(MODELS / f"{name}.tflite")
 
