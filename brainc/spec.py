@@ -32,7 +32,8 @@ SINGLE = frozenset({"unary", "clamp", "cast", "to_int", "from_int", "qshift8"}) 
 CHANNEL = {"conv2d": 0, "dwconv2d": 2, "dense": 0}  # the axis of the weights that the output channels are
 WEIGHTED = frozenset(CHANNEL)  # ops with x, w and b
 CLAMPED = WEIGHTED | {"add", "sub", "mul"}  # ops with lo and hi
-_CONSTANTS = {"w": I8, "b": I32, "mult": I32, "shift": I8, "table": I8}  # of q ops, by the operand's name
+# of q ops, by the operand's name
+_CONSTANTS = {"w": I8, "b": I32, "mult": I32, "shift": I8, "table": I8, "rows": I32, "columns": I32}
 
 
 class Types(Protocol):

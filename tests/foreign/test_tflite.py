@@ -369,12 +369,13 @@ def strided(rng: Rng) -> Parts:
     return moved(rng, "STRIDED_SLICE", shape, tuple(map(len, cells)), *more, kind="StridedSliceOptions", **options)
 
 
-def resized(rng: Rng) -> Parts:
+def resized(rng: Rng, how_to: str = "NearestNeighbor") -> Parts:
     shape = picture(rng)
     size = tuple(int(n * f) for n, f in zip(shape[1:3], rng.choice([1, 2, 3, 1.5], 2), strict=True))
     how = [{}, {"AlignCorners": True}, {"HalfPixelCenters": True}][int(rng.integers(0, 3))]
     to = (1, *size, shape[3])
-    op, kind = "RESIZE_NEAREST_NEIGHBOR", "ResizeNearestNeighborOptions"
+    op = {"NearestNeighbor": "RESIZE_NEAREST_NEIGHBOR", "Bilinear": "RESIZE_BILINEAR"}[how_to]
+    kind = f"Resize{how_to}Options"
     return moved(rng, op, shape, to, ints("size", size), kind=kind, **how)
 
 
@@ -429,7 +430,8 @@ OPS: dict[str, Callable[[Rng], Parts]] = {
     "leaky_relu": unary("LEAKY_RELU", "LeakyReluOptions", options={"Alpha": lambda rng: float(rng.uniform(-0.5, 1))}),
     "relu": unary("RELU"), "relu6": unary("RELU6", x=(0.04, 0.3), same=True), "abs": unary("ABS"), "elu": unary("ELU"),
     "hard_swish": unary("HARD_SWISH"), "softmax": softmax, "concat": concat, "pad": padded, "mirror_pad": mirrored,
-    "transpose": transposed, "strided_slice": strided, "resize_nearest": resized, "split": split, "gather": gathered,
+    "transpose": transposed, "strided_slice": strided, "resize_nearest": resized,
+    "resize_bilinear": lambda rng: resized(rng, "Bilinear"), "split": split, "gather": gathered,
     "prelu": prelu, "maximum": larger("MAXIMUM"), "minimum": larger("MINIMUM"), "transpose_conv": transpose_conv,
     "space_to_batch": to_batches, "batch_to_space": from_batches, "arg_max": arg("ARG_MAX"), "arg_min": arg("ARG_MIN"),
     "quantize": door, "quantize_bytes": byte_door,

@@ -21,7 +21,8 @@ from brainc.ir import Attr
 from brainc.numerics import tflite_multiplier
 
 LEFT = 20  # bits that operands of a sum are shifted by
-LONGEST = 4095  # terms of a softmax whose sum fits its 12 integer bits
+TERMS = 4095  # of a softmax whose sum fits its 12 integer bits
+LONGEST = 2**13  # cells of a resized axis
 
 
 def pair(g: Importer, c: Call, op: str, given: dict[str, Attr]) -> str:
@@ -137,11 +138,34 @@ def pool(g: Importer, c: Call) -> str:
     return y if fused(c) == (-np.inf, np.inf) else table(g, c, np.clip(tables.X, held["lo"], held["hi"]), y)
 
 
+@rule("RESIZE_BILINEAR", of="INT8")
+def resize(g: Importer, c: Call) -> str:
+    x, sizes = c.inputs[0], g.ints(c.inputs[1], "its sizes")
+    if not 0 < min(sizes) <= max(sizes) <= LONGEST:
+        raise refuse(f"it resizes to {sizes} cells")
+    pairs = zip(g.shape(x)[1:3], sizes, strict=True)
+    lists = (g.constant(np.array(neighbours(c, *pair), np.int32), f"{c.name}/cells") for pair in pairs)
+    return g.emit("qresize2d", x, *lists)
+
+
+def neighbours(c: Call, old: int, new: int) -> list[tuple[int, int, int]]:
+    """For each cell of a resized axis the two that it lies between, and its place there in 1024ths."""
+    corners, centres, found = c.option("AlignCorners", False), c.option("HalfPixelCenters", False), []
+    step = (1024 * old + new // 2) // new
+    if corners and new > 1:
+        step = (1024 * (old - 1) + (new - 1) // 2) // (new - 1)
+    for i in range(new):
+        place = i * step + (step // 2 - 512 if centres else 0)
+        first = min(max(place, 0) >> 10, old - 1)
+        found.append((first, min(max(place + 1023, 0) >> 10, old - 1), place - 1024 * first))
+    return found
+
+
 @rule("SOFTMAX", of="INT8")
 def softmax(g: Importer, c: Call) -> str:
     x, shape = c.inputs[0], g.shape(c.inputs[0])
-    if shape[-1] > LONGEST or scale_zero(c.outs[0]) != (1 / 256, -128):
-        raise refuse(f"it has more than {LONGEST} terms, or its result is not in 256ths from -128")
+    if shape[-1] > TERMS or scale_zero(c.outs[0]) != (1 / 256, -128):
+        raise refuse(f"it has more than {TERMS} terms, or its result is not in 256ths from -128")
     answers = tables.exponentials(scale_zero(c.ins[0])[0], float(np.float32(c.option("Beta", 1.0))))
     name = g.constant(answers.astype(np.int32), f"{c.name}/table")
     rows = g.reshape(x, (prod(shape[:-1]), shape[-1]))
