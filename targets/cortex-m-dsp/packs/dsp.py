@@ -46,16 +46,34 @@ def taps3x3(w: Array, b: Array, mult: Array, shift: Array, env: _Env) -> Array:
     The weights of pairs of taps, channel by channel; the ninth tap's for channels 0 and 2, 1 and 3; the shifts, then
     bias and factor of each channel. The last four channels overlap those before them if they must.
     """
-    starts = [*range(0, w.shape[-1] - 3, 4), *([w.shape[-1] - 4] if w.shape[-1] % 4 else [])]
-    taps, (bias, factor, steps) = w.reshape(9, -1).astype(np.int32), _finish(b, mult, shift)
-    blocks = []
-    for start in starts:
-        some = slice(start, start + 4)
+    taps, blocks = w.reshape(9, -1).astype(np.int32), []
+    for some in _fours(w.shape[-1]):
         four = taps[:, some]
         pairs = [_halves(four[i], four[j]) for i, j in ((1, 2), (4, 5), (7, 8), (0, 3))]
-        finish = np.stack([bias[some], factor[some]], axis=1).reshape(-1)
-        blocks.append(np.concatenate([*pairs, _halves(four[6, :2], four[6, 2:]), _bytes(steps[some]), finish]))
+        blocks.append(np.concatenate([*pairs, _halves(four[6, :2], four[6, 2:]), _finish_four(b, mult, shift, some)]))
     return np.stack(blocks)
+
+
+def pairs_of_taps(w: Array, b: Array, mult: Array, shift: Array, env: _Env) -> Array:
+    """The same for depthwise w [KH,KW,C] int8 with any number of taps; an odd one has zero for a partner."""
+    taps, blocks = w.reshape(-1, w.shape[-1]).astype(np.int32), []
+    taps = np.pad(taps, ((0, len(taps) % 2), (0, 0)))
+    for some in _fours(w.shape[-1]):
+        pairs = _halves(taps[0::2, some], taps[1::2, some]).reshape(-1)
+        blocks.append(np.concatenate([pairs, _finish_four(b, mult, shift, some)]))
+    return np.stack(blocks)
+
+
+def _fours(channels: int) -> list[slice]:
+    """Four channels at a time; the last four overlap those before them if they must."""
+    starts = [*range(0, channels - 3, 4), *([channels - 4] if channels % 4 else [])]
+    return [slice(start, start + 4) for start in starts]
+
+
+def _finish_four(b: Array, mult: Array, shift: Array, some: slice) -> Array:
+    """The shifts of four channels in a word, then bias and factor of each. int32 [9]"""
+    bias, factor, steps = (column[some] for column in _finish(b, mult, shift))
+    return np.concatenate([_bytes(steps), np.stack([bias, factor], axis=1).reshape(-1)])
 
 
 def _halves(low: Array, high: Array) -> Array:
