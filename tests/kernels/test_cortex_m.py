@@ -7,6 +7,7 @@ earn their place: half the instructions of the portable kernels, or fewer, where
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -23,6 +24,7 @@ from brainc.dtypes import Array
 from brainc.errors import ToolMissing
 from brainc.ir import Attr, Entry, Graph, attrs
 from brainc.kernels import Kernel, KernelTable
+from brainc.ops._samples import int8_layer
 from brainc.runners import run
 from brainc.target import load_target
 from brainc.weights import as_text
@@ -45,6 +47,9 @@ def _odd_cases(rng: np.random.Generator) -> Iterator[tuple[str, list[Array], Giv
         yield name, operands, given
         yield name, operands, {**given, "round": "tflite"}
         yield name, [*operands[:4], np.maximum(operands[4], 36)], {**given, "round": "tflite"}
+    for name, operands, given in _typical_filters(rng):
+        yield name, operands, given
+        yield name, operands, {**given, "round": "tflite"}
     for elements in (1, 3, 6, 17):
         a, b = (_int8(rng, (elements,)) for _ in range(2))
         scaled: Given = {"za": -128, "zb": 5, "ma": 1 << 20, "mb": -77777, "shift": 19, "zy": -9}
@@ -61,6 +66,41 @@ def _odd_filters(rng: np.random.Generator) -> Iterator[tuple[str, list[Array], G
     for c in (4, 8, 12, 24, 40, 133):
         window: Given = {"pads": (1, 1, 1, 0), "strides": (1, 2), "zx": 9, "zy": 0}
         yield "qdwconv2d", _filtered(rng, (2, 6, 5, c), (3, 2, c), c), window
+
+
+def _typical_filters(rng: np.random.Generator) -> Iterator[tuple[str, list[Array], Given]]:
+    """Layers with the weights and scales that quantisers make, which tiles ask for, in sizes that leave every rest."""
+
+    def layer(x: tuple[int, ...], w: tuple[int, ...], channels: int, scales: int) -> list[Array]:
+        return [a for a in int8_layer(rng, x, w, channels, scales) if a is not None]
+
+    for m, k, n in (
+        (1, 8, 6),
+        (1, 12, 10),
+        (1, 64, 7),
+        (1, 7, 3),
+        (2, 5, 3),
+        (3, 64, 8),
+        (4, 9, 5),
+        (7, 36, 2),
+        (8, 30, 1),
+    ):
+        for scales in (n, 1):
+            yield "qdense", layer((m, k), (n, k), n, scales), {"zy": -5, "lo": -100, "hi": 127}
+    for c, f, kernel, strides in ((1, 4, 3, 2), (3, 7, 3, 2), (4, 5, 2, 1), (6, 3, 3, 1), (16, 6, 3, 1), (8, 9, 1, 2)):
+        window: Given = {"pads": (1, 0, 1, 1) if kernel > 1 else (0, 0, 0, 0), "strides": (strides, strides)}
+        yield "qconv2d", layer((1, 7, 5, c), (f, kernel, kernel, c), f, f), {**window, "zx": 3, "zy": -128}
+    for c, h, w, kh, kw in (
+        (5, 6, 5, 3, 3),
+        (6, 4, 7, 3, 3),
+        (7, 9, 1, 5, 1),
+        (12, 3, 3, 3, 3),
+        (9, 2, 2, 3, 3),
+        (4, 6, 6, 2, 4),
+    ):
+        for strides in ((1, 1), (2, 2)):
+            window = {"pads": (kh // 2, kw // 2, kh // 2, kw // 2), "strides": strides, "zx": 11, "zy": 4, "hi": 90}
+            yield "qdwconv2d", layer((1, h, w, c), (kh, kw, c), c, c), window
 
 
 def _filtered(rng: np.random.Generator, x: tuple[int, ...], w: tuple[int, ...], channels: int) -> list[Array]:
@@ -97,7 +137,7 @@ def _rigs(core: str) -> tuple[Rig, Rig]:
 def _tiled(rig: Rig) -> Rig:
     """The jobs whose kernels have assembly, of which there is a twin in plain C."""
     tiled = {name for name, text in rig.functions.items() if "BR_PLAIN_C" in text}
-    tiled |= {name for name, text in rig.functions.items() if any(f"{part}(" in text for part in tiled)}
+    tiled |= {name for name, text in rig.functions.items() if any(re.search(rf"{part}\w*\(", text) for part in tiled)}
     return replace(rig, jobs=tuple(job for job in rig.jobs if job.fn in tiled))
 
 
