@@ -55,6 +55,7 @@ def load(data: bytes, folder: Path) -> frontends.Graph:
         (["input", "regressors", "Identity", "Identity_1"], {}, ["input", "regressors", "output", "output_2"]),
         (["image", "model/conv2d_20/BiasAdd"], {}, ["image", "BiasAdd"]),
         (["", "int"], {}, ["input", "int_"]),
+        (["x", "Identity", "Identity", "Identity_7"], {}, ["x", "output", "output_2", "output_3"]),
     ],
 )
 def test_ports_have_names_that_a_person_would_choose(

@@ -103,6 +103,9 @@ class Importer:
         meaning, (wanted, *_) = ops.get(op), self.call.outs
         types = [replace(self._type(name), quant=None) if name else None for name in inputs]
         type_, fold = meaning.infer(types, attributes)[0], all(not n or n in self.known for n in inputs)
+        moving = {t.dtype for i, t in enumerate(types) if t and not meaning.operand_at(i).constant}
+        if meaning.exact and len(moving) > 1:
+            raise ValueError("its operands are of different types")
         if (any(n < 1 for n in type_.shape) and not fold) or type_.size > (FOLDED if fold else MAX_ELEMENTS):
             raise ModelError(f"the result of {op} would have the shape {list(type_.shape)}", fix=DAMAGED)
         quant = self._type(inputs[0]).quant if op in MOVES else None

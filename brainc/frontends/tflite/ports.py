@@ -7,10 +7,10 @@ without one, the tensors' names lose what exporters put around them, and one tha
 from __future__ import annotations
 
 import re
+from itertools import chain, count
 
 from brainc.c_names import c_identifier
 from brainc.frontends.tflite.reader import Model
-from brainc.ir import fresh_name
 
 _AROUND = re.compile(r"^serving_default_|(_u?int(8|16)|_quantized|_dequantize|:\d+)+$", re.IGNORECASE)
 _SILENT = re.compile(r"(.*[/_.])?(input(_layer)?|output|identity|(stateful)?partitionedcall)(_?\d+)?|", re.IGNORECASE)
@@ -22,9 +22,10 @@ def port_names(model: Model) -> tuple[tuple[str, ...], tuple[str, ...]]:
     for ends, word in ((graph.inputs, "input"), (graph.outputs, "output")):
         for index in ends:
             name = c_identifier(model.ports.get(index) or _plain(graph.tensors[index].name, word))
-            taken.append(fresh_name(name, {*taken}).replace(".", "_"))
-    count = len(graph.inputs)
-    return tuple(taken[:count]), tuple(taken[count:])
+            numbered = (f"{name}_{number}" for number in count(2))
+            taken.append(next(n for n in chain([name], numbered) if n not in taken))
+    ins = len(graph.inputs)
+    return tuple(taken[:ins]), tuple(taken[ins:])
 
 
 def _plain(name: str, word: str) -> str:

@@ -166,7 +166,8 @@ class _Reader:
             raise ValueError(f"shape {shape}")
         data = self.buffer(tensor.Buffer())
         array = None if data is None or type_ not in NUMPY else _array(data, type_, shape, sparse=sparsity is not None)
-        return Tensor(name, shape, type_, self.quant(tensor.Quantization(), shape), array, sparsity)
+        quant = self.quant(tensor.Quantization(), shape) if "INT" in type_ else None
+        return Tensor(name, shape, type_, quant, array, sparsity)
 
     def buffer(self, index: int) -> Array | None:
         """The bytes of a buffer, inside the records or (in large files) behind them; None if it has none."""

@@ -26,9 +26,12 @@ LONGEST = 2**13  # cells of a resized axis
 
 
 def pair(g: Importer, c: Call, op: str, given: dict[str, Attr]) -> str:
-    """An op of two operands; the smaller one is repeated, as the second, and one with a number a function of it."""
+    """An op of two operands; the smaller one is repeated, as the second, and one with a number a function of it.
+
+    `given` has the operands' own attributes under names that end in a and b, if the op lets them change places.
+    """
     (a, b), shape = c.inputs, np.broadcast_shapes(*map(g.shape, c.inputs))
-    if g.shape(a) != shape and (g.shape(b) == shape or b not in g.known):
+    if "za" in given and g.shape(a) != shape and (g.shape(b) == shape or b not in g.known):
         a, b = b, a
         swapped = {"za": "zb", "ma": "mb", "sa": "sb"}
         swapped |= {new: old for old, new in swapped.items()}

@@ -18,7 +18,7 @@ from brainc.frontends.tflite.reader import NUMPY
 from brainc.frontends.tflite.rules import Call, rule, scale_zero
 from brainc.spec import moves_memory
 
-LONGEST = 2**13  # cells of a resized axis
+LONGEST = 2**13  # cells of a resized or mirrored axis
 
 
 @rule("RESHAPE", "SQUEEZE", "EXPAND_DIMS")
@@ -132,8 +132,10 @@ def pad(g: Importer, c: Call) -> str:
 def mirror_pad(g: Importer, c: Call) -> str:
     x, sides = c.inputs[0], g.array(c.inputs[1], "its sizes").reshape(-1, 2).tolist()
     for axis, side in enumerate(sides):
-        if max(side) > PIECES:
-            raise refuse(f"it mirrors more than {PIECES} cells")
+        if not any(side):
+            continue
+        if max(side) > PIECES or g.shape(x)[axis] > LONGEST:
+            raise refuse(f"it mirrors more than {PIECES} cells, or an axis of more than {LONGEST}")
         mode = "symmetric" if c.option("Mode") else "reflect"
         cells = np.pad(np.arange(g.shape(x)[axis]), side, mode=mode)  # type: ignore[call-overload]
         x = take(g, x, axis, cells.tolist())
