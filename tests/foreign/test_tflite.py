@@ -6,6 +6,7 @@ shapes, scales and zero points; `-m slow` takes many more of them.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -13,10 +14,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tflite_files import N, T, model
+from tflite_files import N, T, broken, model
 
 from brainc import check, frontends, interp, spec
 from brainc.compiler import Request, compile_job, prepare
+from brainc.errors import UserError
 from brainc.ir import Graph
 
 runtime = pytest.importorskip("tflite_micro.python.tflite_micro.runtime")
@@ -457,3 +459,14 @@ def test_single_ops(op: str, seed: int, tmp_path: Path) -> None:
 @pytest.mark.parametrize("op", OPS)
 def test_single_ops_compiled(op: str, tmp_path: Path) -> None:
     compiled_is_the_same(written(OPS[op](np.random.default_rng([0, *op.encode()])), tmp_path / f"{op}.tflite"), 2)
+
+
+@pytest.mark.parametrize("op", OPS)
+@pytest.mark.parametrize("count", [10, pytest.param(300, marks=pytest.mark.slow)])
+def test_broken_ops_are_the_users_fault(op: str, count: int, tmp_path: Path) -> None:
+    """Whatever stands in a file: a legal graph, or an error of the user's kind."""
+    file = written(OPS[op](np.random.default_rng([1, *op.encode()])), tmp_path / f"{op}.tflite")
+    for data in broken(file.read_bytes(), count):
+        file.write_bytes(data)
+        with contextlib.suppress(UserError):
+            load(file)

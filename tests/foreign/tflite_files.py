@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -107,3 +107,28 @@ def model(*graphs: tuple[Sequence[T], Sequence[N], Sequence[str], Sequence[str]]
     lists = {"OperatorCodes": offsets(b, codes), "Subgraphs": offsets(b, made), "Buffers": offsets(b, buffers)}
     b.Finish(record(b, "Model", Version=3, **lists), file_identifier=b"TFL3")
     return bytes(b.Output())
+
+
+def broken(data: bytes, count: int, seed: int = 1) -> Iterator[bytes]:
+    """The file with some bits flipped and some words replaced, `count` times."""
+    rng = np.random.default_rng(seed)
+    for _ in range(count):
+        bad = np.frombuffer(data, np.uint8).copy()
+        for at in rng.integers(8, len(data), int(rng.integers(1, 4))).tolist():
+            if rng.integers(0, 2):
+                bad[at] ^= 1 << rng.integers(0, 8)
+            else:
+                words = [
+                    0xFFFFFFFF,
+                    0x7FFFFFFF,
+                    0x80000000,
+                    0,
+                    1,
+                    1 << 20,
+                    rng.integers(0, 200),
+                    rng.integers(0, 2**32),
+                ]
+                start = at // 4 * 4
+                raw = np.array([words[rng.integers(0, len(words))]], np.uint32).view(np.uint8)
+                bad[start : start + 4] = raw[: len(bad) - start]
+        yield bad.tobytes()
