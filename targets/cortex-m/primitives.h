@@ -10,10 +10,36 @@ BR_OWN int8_t br_clamped_i8(int32_t v, int32_t lo, int32_t hi)
     return (int8_t)(v < lo ? lo : v > hi ? hi : v);
 }
 
+/* v / 2^shift, rounded half away from zero. */
+BR_OWN int32_t br_half_away(int32_t v, int32_t shift)
+{
+    return shift > 0 ? (v + (v >> 31) + (1 << shift >> 1)) >> shift : v;
+}
+
+/* An operand of a sum as TFLite scales it: v * 2^20 * mult / 2^31, rounded half up, then / 2^shift; |v| < 2^8. */
+BR_OWN int32_t br_operand_tflite(int32_t v, int32_t mult, int32_t shift)
+{
+    return br_half_away(v * (mult >> 16) * 32 + ((v * (mult & 0xffff) + (1 << 10)) >> 11), shift);
+}
+
+/* sum * mult / 2^31, rounded half up; |sum| < 2^28, mult >= 0. */
+BR_OWN int32_t br_sum_tflite(int32_t sum, int32_t mult)
+{
+#ifdef __ARM_ARCH_6M__ /* has no long multiplication: four short ones */
+    const int32_t high = sum >> 16, upper = mult >> 16, lower = mult & 0xffff;
+    const uint32_t low = (uint32_t)sum & 0xffff;
+    const uint32_t middle = low * (uint32_t)upper + (low * (uint32_t)lower >> 16); /* below 2^31: 2^30 less fits */
+    return 2 * (high * upper) + (((int32_t)(middle - (1U << 30) + (1U << 14)) + high * lower) >> 15) + (1 << 15);
+#else
+    const int64_t product = (int64_t)(2 * sum) * mult;
+    return (int32_t)(product >> 32) + (int32_t)((uint32_t)product >> 31);
+#endif
+}
+
 /* acc * mult / 2^31, rounded half up; mult >= 0, and the result fits. */
 BR_OWN int32_t br_doubled_upper_word(int32_t acc, int32_t mult)
 {
-#ifdef __ARM_ARCH_6M__ /* has no long multiplication: where acc is short, four products with a byte of mult will do */
+#ifdef __ARM_ARCH_6M__ /* where acc is short, four products with a byte of mult will do */
     if ((uint32_t)acc + (1U << 23) < 1U << 24) {
         int32_t v = acc * (mult & 255) >> 8;
         v = (v + acc * (mult >> 8 & 255)) >> 8;
@@ -250,9 +276,10 @@ BR_OWN void br_tile_rows(void (*tile)(br_tile *), const int8_t *x, const int32_t
     }
 }
 
-/* `pictures` pictures' windows times all filters -> y [pictures,oh,ow,filters] */
-BR_OWN void br_tile_windows(void (*tile)(br_tile *), br_windows p, const int32_t *w, int8_t *y, int32_t pictures,
-                            int32_t filters, int32_t zero, uint8_t *scratch)
+/* `pictures` pictures' windows times all filters -> y [pictures,oh,ow,filters]. `gather`, unless NULL, makes a column of
+ * a window that lies inside: from its first byte on, rows being so many bytes apart. */
+BR_OWN void br_tile_windows(void (*tile)(br_tile *), uint32_t (*gather)(uint8_t *, const int8_t *, int32_t), br_windows p,
+                            const int32_t *w, int8_t *y, int32_t pictures, int32_t filters, int32_t zero, uint8_t *scratch)
 {
     const int32_t k = p.kh * p.kw * p.c, words = (k + 3) / 4;
     int8_t *const window = (int8_t *)scratch + words * 4 * BR_ABREAST, *const spare = window + k;
@@ -263,7 +290,9 @@ BR_OWN void br_tile_windows(void (*tile)(br_tile *), br_windows p, const int32_t
             for (int32_t ox = 0; ox < p.ow; ox++) {
                 const int32_t top = oy * p.sh - p.pt, left = ox * p.sw - p.pl;
                 uint32_t sum;
-                if (p.c % 4 == 0) {
+                if (gather != NULL && top >= 0 && top + (p.kh - 1) * p.dh < p.h && left >= 0 && left + p.kw <= p.w) {
+                    sum = gather(scratch + 4 * live, p.x + (top * p.w + left) * p.c, p.dh * p.w * p.c);
+                } else if (p.c % 4 == 0) {
                     sum = br_put_window(scratch + 4 * live, &p, top, left);
                 } else {
                     br_window_i8(window, p.x, p.h, p.w, p.c, p.c, top, left, p.kh, p.kw, p.dh, p.dw, p.fill);
