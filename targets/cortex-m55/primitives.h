@@ -178,6 +178,28 @@ static __attribute__((noinline, unused)) void br_column_tflite(const br_filters 
     br_column(f, x, y, 1);
 }
 
+/* Sums of up to eight channels x over `rows` times `columns` pixels, fewer than 256 in all. */
+static __attribute__((noinline, unused)) void br_sum_8(int16_t *sums, const int8_t *x, int32_t lanes, int32_t pixel,
+                                                       int32_t columns, int32_t line, int32_t rows)
+{
+    int16x8_t sum = vdupq_n_s16(0);
+    BR_FENCE;
+    for (; rows > 0; rows--, x += line) {
+        const int8_t *at = x;
+        if (lanes >= 8) {
+            for (int32_t i = columns; i > 0; i--, at += pixel) {
+                sum = vaddq_s16(sum, vldrbq_s16(at));
+            }
+        } else {
+            for (int32_t i = columns; i > 0; i--, at += pixel) {
+                sum = vaddq_s16(sum, vldrbq_z_s16(at, vctp16q((uint32_t)lanes)));
+            }
+        }
+    }
+    vstrhq_s16(sums, sum);
+    BR_FENCE;
+}
+
 /* One tap of eight channels: even ones are added to sum[0], odd ones to sum[1]. *w moves on to the next tap. */
 BR_OWN void br_tap_8(int32x4_t *sum, const int8_t *x, const int8_t **w)
 {
