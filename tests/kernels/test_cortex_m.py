@@ -57,7 +57,7 @@ def _odd_cases(rng: np.random.Generator) -> Iterator[tuple[str, list[Array], Giv
 
 def _odd_filters(rng: np.random.Generator) -> Iterator[tuple[str, list[Array], Given]]:
     few = ((1, 19, 6), (2, 4, 2), (3, 17, 7), (4, 48, 9), (5, 33, 3), (7, 1, 5), (2, 63, 4))
-    for m, k, n in (*few, (4, 170, 6), (5, 150, 8)):
+    for m, k, n in (*few, (4, 170, 6), (5, 150, 8), (37, 5, 6), (70, 16, 8), (33, 12, 3)):
         yield "qdense", _filtered(rng, (m, k), (n, k), n), {"zy": 3, "lo": -128, "hi": 127}
     for size, kernel, n, c in ((4, 3, 7, 5), (5, 3, 4, 16), (3, 1, 2, 9), (6, 2, 9, 11), (5, 3, 5, 32)):
         x, w = (1, size, size - 1, c), (n, kernel, kernel, c)

@@ -53,10 +53,14 @@ def tiles(w: Array, env: _Env) -> Array:
     return tile
 
 
+def rows16(w: Array, env: _Env) -> Array:
+    """w [N, K] int8 of up to sixteen terms to [N in fours, 16], filled up with zeros."""
+    return np.pad(w, ((0, -len(w) % 4), (0, 16 - w.shape[1])))
+
+
 def windows(w: Array, env: _Env) -> Array:
     """Depthwise w [KH,KW,C] int8 to [C in fours, 16]: a channel's taps, column after column, and zeros."""
-    taps = w.transpose(2, 1, 0).reshape(w.shape[2], -1)
-    return np.pad(taps, ((0, -len(taps) % 4), (0, 16 - taps.shape[1])))
+    return rows16(w.transpose(2, 1, 0).reshape(w.shape[2], -1), env)
 
 
 def finish4(b: Array, mult: Array, shift: Array, env: _Env) -> Array:
