@@ -61,7 +61,7 @@ typedef struct br_scale_4 {
 
 /* Four sums, scaled: what br_requant_once_i8 of fixed.h makes of them before it adds zero. The upper half of the product
  * is enough, as the rounding bit lies in it. */
-BR_OWN int32x4_t br_scaled_4(int32x4_t acc, br_scale_4 scale)
+BR_OWN int32x4_t br_scaled_once_4(int32x4_t acc, br_scale_4 scale)
 {
     return vrshlq_s32(vmulhq_s32(vqshlq_s32(acc, scale.left), scale.factor), scale.right);
 }
@@ -101,7 +101,7 @@ BR_OWN void br_finish_4(int8_t *y, const int32_t *sum, const int32_t *finish, in
     const int32x4_t left = plain ? vdupq_n_s32(0) : vldrbq_s32(steps);
     const br_scale_4 scale = {vldrwq_s32(finish + 4), left, vldrbq_s32(plain ? steps : steps + 4)};
     const int32x4_t all = vaddq_s32(vldrwq_s32(sum), vldrwq_s32(finish));
-    const int32x4_t v = vaddq_n_s32(tflite ? br_scaled_tflite_4(all, scale) : br_scaled_4(all, scale), zero);
+    const int32x4_t v = vaddq_n_s32(tflite ? br_scaled_tflite_4(all, scale) : br_scaled_once_4(all, scale), zero);
     BR_FENCE;
     vstrbq_p_s32(y, vminq_s32(vmaxq_s32(v, vdupq_n_s32(lo)), vdupq_n_s32(hi)), vctp32q((uint32_t)lanes));
     BR_FENCE;
@@ -157,7 +157,7 @@ BR_OWN void br_column(const br_filters *f, const int8_t *x, int8_t *y, int tflit
             scale = (br_scale_4){vldrwq_s32(factor), vldrbq_s32(left), vldrbq_s32(right)};
             factor += 4, left += 4, right += 4;
         }
-        const int32x4_t scaled = tflite ? br_scaled_tflite_4(sum, scale) : br_scaled_4(sum, scale);
+        const int32x4_t scaled = tflite ? br_scaled_tflite_4(sum, scale) : br_scaled_once_4(sum, scale);
         const int32x4_t v = vminq_s32(vmaxq_s32(vaddq_n_s32(scaled, zero), lo), hi);
         if (rest >= 4) {
             vstrbq_s32(y, v);
@@ -200,7 +200,16 @@ static __attribute__((noinline, unused)) void br_sum_8(int16_t *sums, const int8
     BR_FENCE;
 }
 
-/* One tap of eight channels: even ones are added to sum[0], odd ones to sum[1]. *w moves on to the next tap. */
+/* One tap of up to eight channels: even ones are added to sum[0], odd ones to sum[1]. *w moves on to the next tap. */
+BR_OWN void br_last_tap_8(int32x4_t *sum, const int8_t *x, const int8_t **w, int32_t lanes)
+{
+    const int16x8_t there = vldrbq_z_s16(x, vctp16q((uint32_t)lanes)), filter = vldrbq_s16(*w);
+    sum[0] = vaddq_s32(sum[0], vmullbq_int_s16(there, filter));
+    sum[1] = vaddq_s32(sum[1], vmulltq_int_s16(there, filter));
+    *w += 8;
+}
+
+/* The same of eight. */
 BR_OWN void br_tap_8(int32x4_t *sum, const int8_t *x, const int8_t **w)
 {
     __asm__ volatile("vldrb.s16 q0, [%[x]]\n\t"

@@ -78,14 +78,15 @@ def finish4(b: Array, mult: Array, shift: Array, env: _Env) -> Array:
 
 
 def eights(w: Array, env: _Env) -> Array:
-    """Depthwise w [KH,KW,C] int8 to [C/8, KH*KW, 8]."""
-    taps = w.reshape(-1, w.shape[-1])
+    """Depthwise w [KH,KW,C] int8 to [ceil(C/8), KH*KW, 8], filled up with zeros."""
+    taps = np.pad(w.reshape(-1, w.shape[-1]), ((0, 0), (0, -w.shape[-1] % 8)))
     return taps.reshape(len(taps), -1, 8).transpose(1, 0, 2)
 
 
 def even_odd(b: Array, env: _Env) -> Array:
-    """b [C] to [C/8, 2, 4]: the even channels of eight, then the odd ones."""
-    return _channels(b, env).reshape(-1, 4, 2).transpose(0, 2, 1)
+    """b, of one or all channels, to [ceil(C/8), 2, 4]: the even channels of eight, then the odd ones."""
+    all_ = np.broadcast_to(b, (env["C"],))
+    return np.pad(all_, (0, -all_.size % 8)).reshape(-1, 4, 2).transpose(0, 2, 1)
 
 
 def even_odd_factor(mult: Array, shift: Array, env: _Env) -> Array:
@@ -97,10 +98,6 @@ def even_odd_steps(mult: Array, shift: Array, env: _Env) -> Array:
     """`steps` of eight channels: int8 [C/8, left and right, even and odd, 4]."""
     _, left, right = _split(mult, shift, env)
     return np.stack([even_odd(left, env), even_odd(right, env)], axis=1).astype(np.int8)
-
-
-def _channels(one_or_all: Array, env: _Env) -> Array:
-    return np.broadcast_to(one_or_all, (env["C"],))
 
 
 def _split(mult: Array, shift: Array, env: _Env) -> tuple[Array, Array, Array]:
