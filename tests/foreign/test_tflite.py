@@ -130,7 +130,7 @@ def int8s(rng: Rng, *shape: int, lo: int = -128) -> np.ndarray:
 
 
 def picture(rng: Rng, channels: int = 0) -> tuple[int, int, int, int]:
-    return 1, int(rng.integers(3, 9)), int(rng.integers(3, 9)), channels or int(rng.integers(1, 7))
+    return int(rng.choice([1, 1, 2])), *(int(n) for n in rng.integers(3, 9, 2)), channels or int(rng.integers(1, 7))
 
 
 def pads(rng: Rng, x: int, k: int, s: int, d: int = 1) -> tuple[int, int]:
@@ -144,12 +144,15 @@ def fused(rng: Rng) -> int:
     return int(rng.choice([0, 0, 1, 3]))
 
 
-def layer(rng: Rng, c: int, x: T, filters: int, w: tuple[int, ...], axis: int) -> list[T]:
-    """x, weights (per channel or not), bias (or not)."""
+def layer(rng: Rng, x: T, filters: int, w: tuple[int, ...], axis: int, short: bool = True) -> list[T]:
+    """x, weights (per channel or not, of 4 bits or 8), bias."""
     scales = [scale(rng, 0.002, 0.02) for _ in range(filters if rng.integers(0, 2) else 1)]
-    bias = rng.integers(-3000, 3000, filters)
-    ws = T("w", w, "INT8", scales, 0, axis, int8s(rng, *w, lo=-127))
-    bs = T("b", (filters,), "INT32", [x.scale * s for s in scales], 0, 0, bias)  # type: ignore[operator]
+    weights = ("INT8", int8s(rng, *w, lo=-127))
+    if short and not rng.integers(0, 4) and (len(w) > 2 or len(scales) == 1):
+        weights, scales = ("INT4", rng.integers(-7, 8, w)), [16 * s for s in scales]
+    ws = T("w", w, weights[0], scales, 0, axis, weights[1])
+    both = [x.scale * s for s in scales]  # type: ignore[operator]
+    bs = T("b", (filters,), "INT32", both, 0, 0, rng.integers(-3000, 3000, filters))
     return [x, ws, bs]
 
 
@@ -163,8 +166,8 @@ def conv(rng: Rng, depthwise: bool = False) -> Parts:
         sizes.append(-(-(n - (ki - 1) * di) // si) if valid else -(-n // si))
     filters = c * int(rng.integers(1, 4)) if depthwise else int(rng.integers(1, 9))
     at = (1, *k, filters) if depthwise else (filters, *k, c)
-    parts = layer(rng, c, act(rng, "x", shape), filters, tuple(map(int, at)), 3 if depthwise else 0)
-    y = act(rng, "y", (1, *map(int, sizes), filters), scale=scale(rng, 0.05, 0.5))
+    parts = layer(rng, act(rng, "x", shape), filters, tuple(map(int, at)), 3 if depthwise else 0)
+    y = act(rng, "y", (shape[0], *map(int, sizes), filters), scale=scale(rng, 0.05, 0.5))
     kind = "DepthwiseConv2DOptions" if depthwise else "Conv2DOptions"
     options = {"Padding": valid, "StrideH": int(s[0]), "StrideW": int(s[1]), "FusedActivationFunction": fused(rng)}
     options |= {"DilationHFactor": d[0], "DilationWFactor": d[1]}
@@ -179,7 +182,7 @@ def dense(rng: Rng) -> Parts:
     x = act(rng, "x", (1, m, k) if deep else (m, k))
     y = act(rng, "y", (1, m, n) if deep else (m, n), scale=scale(rng, 0.05, 0.5))
     options = {"FusedActivationFunction": fused(rng), "KeepNumDims": deep}
-    parts = layer(rng, k, x, n, (n, k), 0)
+    parts = layer(rng, x, n, (n, k), 0)
     names = ["x", "w", "b"] if rng.integers(0, 3) else ["x", "w", ""]
     return [*parts, y], [N("FULLY_CONNECTED", names, ["y"], "FullyConnectedOptions", options)]
 
@@ -222,7 +225,7 @@ def pool(op: str) -> Callable[[Rng], Parts]:
         x = act(rng, "x", shape)
         options = {"FilterHeight": k, "FilterWidth": k, "StrideH": s, "StrideW": s, "Padding": valid}
         options["FusedActivationFunction"] = fused(rng)
-        return [x, T("y", (1, h, w, shape[3]), "INT8", x.scale, x.zero)], [
+        return [x, T("y", (shape[0], h, w, shape[3]), "INT8", x.scale, x.zero)], [
             N(op, ["x"], ["y"], "Pool2DOptions", options)
         ]
 
@@ -275,8 +278,8 @@ def transpose_conv(rng: Rng) -> Parts:
     valid, filters = int(rng.integers(0, 2)), int(rng.integers(1, 6))
     size = [(n - 1) * si + max(ki, si) if valid else n * si for n, ki, si in zip(shape[1:3], k, s, strict=True)]
     size = [n + int(rng.integers(0, si)) * valid for n, si in zip(size, s, strict=True)]
-    parts = layer(rng, shape[3], act(rng, "x", shape), filters, (filters, *k, shape[3]), 0)
-    y = act(rng, "y", (1, *size, filters), scale=scale(rng, 0.05, 0.5))
+    parts = layer(rng, act(rng, "x", shape), filters, (filters, *k, shape[3]), 0, short=False)
+    y = act(rng, "y", (shape[0], *size, filters), scale=scale(rng, 0.05, 0.5))
     options = {"Padding": valid, "StrideH": s[0], "StrideW": s[1], "FusedActivationFunction": fused(rng)}
     node = N("TRANSPOSE_CONV", ["size", "w", "x", "b"], ["y"], "TransposeConvOptions", options)
     return [*parts, ints("size", y.shape), y], [node]
@@ -375,7 +378,7 @@ def resized(rng: Rng, how_to: str = "NearestNeighbor") -> Parts:
     shape = picture(rng)
     size = tuple(int(n * f) for n, f in zip(shape[1:3], rng.choice([1, 2, 3, 1.5], 2), strict=True))
     how = [{}, {"AlignCorners": True}, {"HalfPixelCenters": True}][int(rng.integers(0, 3))]
-    to = (1, *size, shape[3])
+    to = (shape[0], *size, shape[3])
     op = {"NearestNeighbor": "RESIZE_NEAREST_NEIGHBOR", "Bilinear": "RESIZE_BILINEAR"}[how_to]
     kind = f"Resize{how_to}Options"
     return moved(rng, op, shape, to, ints("size", size), kind=kind, **how)

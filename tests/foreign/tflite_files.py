@@ -11,7 +11,16 @@ import numpy as np
 import tflite
 
 Builder = flatbuffers.Builder
-NUMPY = {"FLOAT32": "f4", "INT8": "i1", "UINT8": "u1", "INT16": "i2", "INT32": "i4", "INT64": "i8", "FLOAT16": "f2"}
+NUMPY = {
+    "FLOAT32": "f4",
+    "INT4": "i1",
+    "INT8": "i1",
+    "UINT8": "u1",
+    "INT16": "i2",
+    "INT32": "i4",
+    "INT64": "i8",
+    "FLOAT16": "f2",
+}
 
 
 @dataclass(frozen=True)
@@ -76,6 +85,9 @@ def subgraph(b: Builder, tensors: Sequence[T], nodes: Sequence[N], ins: Sequence
         buffer = 0
         if t.data is not None:
             raw = np.ascontiguousarray(np.asarray(t.data, NUMPY[t.type])).reshape(-1).view(np.uint8)
+            if t.type == "INT4":  # two a byte, the first in the low half
+                pairs = np.append(raw, np.zeros(raw.size % 2, np.uint8)).reshape(-1, 2) & 15
+                raw = pairs[:, 0] | pairs[:, 1] << 4
             buffer, data = len(buffers), b.CreateNumpyVector(raw)
             buffers.append(record(b, "Buffer", Data=data))
         made.append(tensor(b, t, buffer))

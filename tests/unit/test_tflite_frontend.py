@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from brainc import frontends, interp, spec
+from brainc import frontends, interp, manifest, spec
 from brainc.errors import ModelError, UnsupportedError, UserError
 from brainc.frontends.tflite.ports import port_names
 from brainc.frontends.tflite.reader import Model, Subgraph, Tensor
 from brainc.ir import Role
+from brainc.link import load_brain
 
 sys.path.append(str(Path(__file__).parents[1] / "foreign"))
 from tflite_files import N, T, broken, model
@@ -152,3 +153,18 @@ def test_a_broken_file_is_a_model_error_and_soon(whole: bytes, tmp_path: Path) -
 def test_what_is_no_model_is_told(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="is not a TFLite model"):
         load(b"not a model at all", tmp_path)
+
+
+def test_modules_of_a_brain_are_wired_on_their_scales(tmp_path: Path) -> None:
+    """Two files, one behind the other: the ports between them are int8 of one scale."""
+    middle = T("m", (1, 4), "INT8", 0.5, 7)
+    for name, x, y in (("first", X, middle), ("second", middle, Y)):
+        (tmp_path / f"{name}.tflite").write_bytes(model(([x, y], [N("RELU", [x.name], [y.name])], [x.name], [y.name])))
+    wires = '"first.x" = "in.x"\n"second.m" = "first.m"\n"out.y" = "second.y"\n'
+    modules = '[modules.first]\nfile = "first.tflite"\nin = { x = "i8[1,4] scale=0.1 zero=3" }\n'
+    modules += '[modules.second]\nkind = "tflite"\nfile = "second.tflite"\n'
+    (tmp_path / "brain.toml").write_text(f'[brain]\nname = "two"\n{modules}[wires]\n{wires}')
+    graph = load_brain(manifest.load(tmp_path))
+    spec.verify(graph)
+    assert [n.op for n in graph.nodes()] == ["qlut", "qlut"]
+    assert (graph.entries[0].inputs, graph.entries[0].outputs) == (("x",), ("y",))
