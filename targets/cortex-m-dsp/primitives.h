@@ -9,6 +9,7 @@
 #include <string.h>
 
 #define BR_OWN static inline __attribute__((unused, always_inline))
+#define BR_APART __attribute__((noinline)) /* inlined, its stack would lie under that of all other layers */
 #define BR_NAKED __attribute__((naked, noinline)) /* nothing but assembly: a tile needs every register */
 #define BR_ARG __attribute__((unused))            /* an argument that the assembly takes from its register */
 
@@ -139,7 +140,15 @@ static inline __attribute__((unused)) void br_widen_of_three(uint8_t *column, co
     }
 }
 
-/* The same for three rows of x at once, n bytes each and whole fours. */
+/* Up to three rows of x, n bytes each, widened into the columns of a group. */
+BR_APART static __attribute__((unused)) void br_widen_rows(uint8_t *columns, const int8_t *x, int32_t n, int32_t rows)
+{
+    for (; rows > 0; rows--, columns += 8, x += n) {
+        br_widen_of_three(columns, x, n);
+    }
+}
+
+/* Three rows at once, n bytes each and whole fours. */
 BR_OWN void br_widen_three(uint8_t *columns, const int8_t *x, int32_t n)
 {
     const int8_t *second = x + n, *third = second + n, *const end = second;
@@ -161,10 +170,11 @@ BR_OWN void br_widen_three(uint8_t *columns, const int8_t *x, int32_t n)
                      : "r4", "r5", "r6", "r8", "r9", "r10", "cc", "memory");
 }
 
-/* The last of what a tile makes of an accumulator: n bits but one are shifted out, the last one rounds. */
+/* The last of what a tile makes of an accumulator: n bits are shifted out, one more rounds; zero is twice the zero point
+ * and one. */
 BR_OWN int8_t br_finish(int32_t v, int32_t n, int32_t zero, int32_t lo, int32_t hi)
 {
-    v = ((v >> n) + 2 * zero + 1) >> 1;
+    v = ((v >> n) + zero) >> 1;
     return (int8_t)(v < lo ? lo : v > hi ? hi : v);
 }
 
