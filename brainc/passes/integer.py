@@ -273,6 +273,15 @@ def product(build: Build, node: Node) -> bool:
     return build.emit(node, f"q{node.op}", (a, b), za=za, zb=zb, mult=mult, shift=shift, **given)
 
 
+def sloped(build: Build, node: Node) -> bool:
+    """prelu: what is negative is scaled by its slope on the way."""
+    a, b = (build.i8_operand(n, node) for n in node.inputs)
+    (sa, za), (sb, zb), (sy, zy) = (build.tensor(n) for n in (a, b, node.outputs[0]))
+    (mult, shift), (mult_neg, shift_neg) = map(numerics.tflite_multiplier, (sa / sy, sa * sb / sy))
+    given: dict[str, Attr] = {"zx": za, "zb": zb, "zy": zy, "mult": mult, "shift": shift}
+    return build.emit(node, "qprelu", (a, b), **given, mult_neg=mult_neg, shift_neg=shift_neg)
+
+
 def quotient(build: Build, node: Node) -> bool:
     """div by a constant: mul by its reciprocal."""
     a, b = node.inputs
@@ -342,6 +351,6 @@ FORMS: Final[dict[str, tuple[Form, ...]]] = {
     **dict.fromkeys(CHANNEL, (convolution,)),
     **dict.fromkeys(("add", "sub"), (table, addition)),
     **dict.fromkeys(("power", "maximum", "minimum", "unary", "clamp"), (table,)),
-    **{"mul": (table, product), "div": (table, quotient), "matmul": (product,)},
+    **{"mul": (table, product), "div": (table, quotient), "matmul": (product,), "prelu": (table, sloped)},
     **{"avgpool2d": (average,), "reduce": (reduction,), "softmax": (softmax,)},
 }

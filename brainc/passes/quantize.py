@@ -23,7 +23,7 @@ from brainc.passes.integer import quantise, real_constant
 from brainc.passes.rewrite import renamed, tied
 from brainc.spec import CHANNEL, MOVES, WEIGHTED, bounds, number
 
-ALWAYS: Final = WEIGHTED | {"add", "sub", "mul", "unary", "clamp", "avgpool2d", "softmax", "matmul"}
+ALWAYS: Final = WEIGHTED | {"add", "sub", "mul", "prelu", "unary", "clamp", "avgpool2d", "softmax", "matmul"}
 WITH_A_NUMBER: Final = frozenset({"power", "maximum", "minimum"})  # functions of one variable then
 FIXED: Final = {
     "softmax": Quant.tensor(1 / 256, -128),

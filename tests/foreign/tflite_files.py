@@ -25,7 +25,11 @@ NUMPY = {
 
 @dataclass(frozen=True)
 class T:
-    """A tensor; `data` makes it a constant, several scales are those of slices of `axis`."""
+    """A tensor; `data` makes it a constant, several scales are those of slices of `axis`.
+
+    `sparse` says how data (then one axis) is stored: (order of axes, axes that blocks are of, levels), a level being
+    the size of its axis and, where not every cell is there, the two lists of those that are. `sizes` of -1 are open.
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -34,6 +38,8 @@ class T:
     zero: int = 0
     axis: int = 0
     data: Any = None
+    sparse: tuple[Any, Any, Any] | None = None
+    sizes: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -74,7 +80,24 @@ def tensor(b: Builder, t: T, buffer: int) -> int:
         scale, zero = vector(b, scales, "f4"), vector(b, [t.zero] * len(scales), "i8")
         quant = {"Scale": scale, "ZeroPoint": zero, "QuantizedDimension": t.axis}
         given["Quantization"] = record(b, "QuantizationParameters", **quant)
+    if t.sparse is not None:
+        given["Sparsity"] = sparsity(b, *t.sparse)
+    if t.sizes is not None:
+        given["ShapeSignature"] = vector(b, t.sizes, "i4")
     return record(b, "Tensor", Type=getattr(tflite.TensorType, t.type), **given)
+
+
+def sparsity(b: Builder, order: Sequence[int], blocks: Sequence[int], levels: Sequence[Any]) -> int:
+    """How a sparse tensor is stored."""
+    made = []
+    for size, *lists in levels:
+        given: dict[str, Any] = {"DenseSize": size}
+        for key, numbers in zip(("ArraySegments", "ArrayIndices"), lists, strict=False):
+            given |= {"Format": 1, f"{key}Type": tflite.SparseIndexVector.Int32Vector}
+            given[key] = record(b, "Int32Vector", Values=vector(b, numbers, "i4"))
+        made.append(record(b, "DimensionMetadata", **given))
+    lists = {"TraversalOrder": vector(b, order, "i4"), "BlockMap": vector(b, blocks, "i4")}
+    return record(b, "SparsityParameters", DimMetadata=offsets(b, made), **lists)
 
 
 def subgraph(b: Builder, tensors: Sequence[T], nodes: Sequence[N], ins: Sequence[str], outs: Sequence[str],

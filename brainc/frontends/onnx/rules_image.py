@@ -17,7 +17,8 @@ from brainc.frontends.moves import refuse, take
 from brainc.frontends.onnx.folding import fold
 from brainc.frontends.onnx.importer import Importer
 from brainc.frontends.onnx.rules import Call, rule, rule_of_any
-from brainc.frontends.onnx.rules_math import binary, reduced
+from brainc.frontends.onnx.rules_math import reduced
+from brainc.frontends.reals import binary
 
 LONGEST = 2**13  # cells of a resized axis
 

@@ -20,6 +20,7 @@ from brainc.frontends.onnx.importer import Importer
 from brainc.frontends.onnx.reader import element_type
 from brainc.frontends.onnx.rules import Call, rule, rule_of_constants
 from brainc.frontends.onnx.rules_shape import listed
+from brainc.frontends.reals import binary, tanh_gelu
 
 BINARY = {"Add": "add", "Div": "div", "Mul": "mul", "Sub": "sub"}
 VARIADIC = {"Max": "maximum", "Mean": "add", "Min": "minimum", "Sum": "add"}
@@ -38,22 +39,6 @@ REDUCE = {
     "ReduceProd": "prod", "ReduceSum": "sum", "ReduceSumSquare": "sum_square",
 }  # fmt: skip
 WIDER = (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16, onnx.TensorProto.DOUBLE)
-
-
-def binary(g: Importer, op: str, a: str, b: str | float) -> str:
-    """a op b; the first operand is made the one of full shape, the second loses leading ones."""
-    b = b if isinstance(b, str) else g.constant(np.float32(b))
-    shape, commutative = np.broadcast_shapes(g.shape(a), g.shape(b)), op not in ("div", "power", "sub")
-    if commutative and (a in g.known or (g.shape(a) != shape and b not in g.known)):
-        a, b = b, a
-    elif a in g.known and op == "sub":
-        a, b, op = g.emit("unary", b, fn="neg"), a, "add"
-    elif a in g.known and op == "div":
-        a, b, op = g.emit("unary", b, fn="reciprocal"), a, "mul"
-    a = broadcast(g, a, shape)
-    while g.shape(b)[:1] == (1,) and g.shape(b) != shape:
-        b = g.reshape(b, g.shape(b)[1:])
-    return g.emit(op, a, b)
 
 
 @rule(*BINARY, *VARIADIC)
@@ -86,15 +71,13 @@ def unary(g: Importer, c: Call) -> str:
 
 @rule("Gelu", "Mish", "com.microsoft.Gelu", "com.microsoft.FastGelu")
 def gelu(g: Importer, c: Call) -> str:
-    """By erf, or x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x^3))); Mish: x * tanh(softplus x)."""
+    """By erf, or by tanh; Mish: x * tanh(softplus x)."""
     x, times = c.inputs[0], partial(binary, g, "mul")
     if c.op == "Mish":
         return times(x, g.emit("unary", g.emit("unary", x, fn="softplus"), fn="tanh"))
     if c.op == "Gelu" and c.attrs.get("approximate", "none") == "none":
         return g.emit("unary", x, fn="gelu")
-    x = binary(g, "add", x, c.inputs[1]) if c.input(1) else x
-    inner = times(binary(g, "add", x, times(times(times(x, x), x), 0.044715)), math.sqrt(2 / math.pi))
-    return times(times(x, 0.5), binary(g, "add", g.emit("unary", inner, fn="tanh"), 1.0))
+    return tanh_gelu(g, binary(g, "add", x, c.inputs[1]) if c.input(1) else x)
 
 
 @rule("Clip", "Relu")
@@ -115,8 +98,7 @@ def prelu(g: Importer, c: Call) -> str:
         return g.emit("unary", x, fn="leaky_relu", alpha=float(g.array(slope, "slope").reshape(())))
     if len(g.shape(slope)) == 1 and g.shape(slope) == g.shape(x)[1:2]:  # of old: one a channel
         slope = g.reshape(slope, (*g.shape(slope), *(1 for _ in g.shape(x)[2:])))
-    below = binary(g, "mul", g.emit("clamp", x, hi=0.0), slope)
-    return binary(g, "add", g.emit("clamp", x, lo=0.0), below)
+    return binary(g, "prelu", x, slope)
 
 
 @rule_of_constants("Cast", "CastLike")

@@ -23,6 +23,7 @@ from brainc.frontends.moves import raise_refused, refuse
 from brainc.frontends.tflite.ports import port_names
 from brainc.frontends.tflite.reader import ASTRAY, DAMAGED, MAX_ELEMENTS, NUMPY, Model, Operator, Subgraph, Tensor
 from brainc.frontends.tflite.rules import ANY, Apply, Call, all_rules
+from brainc.frontends.tflite.sparse import densified
 from brainc.ir import Attr, Const, Entry, Graph, Node, Quant, Role, TensorType, Value, attrs, const_value, fresh_name
 from brainc.spec import MOVES
 
@@ -203,11 +204,10 @@ class Importer:
         """Our name for a tensor; one with numbers becomes known when it is first read."""
         if index not in ends:
             tensor = tensors[index]
-            if tensor.sparsity is not None:
-                raise refuse("its operand is stored sparse", "convert the model without sparsity")
             if tensor.data is None:
                 raise ModelError(f"nothing produces its operand {tensor.name!r}", fix=DAMAGED)
-            ends[index] = self.constant(tensor.data, tensor.name or "constant", tensor.quant)
+            data = tensor.data if tensor.sparsity is None else densified(tensor)
+            ends[index] = self.constant(data, tensor.name or "constant", tensor.quant)
         return ends[index]
 
     # ports

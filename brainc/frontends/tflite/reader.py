@@ -132,8 +132,8 @@ class _Reader:
 
     def code(self, code: Any) -> str:
         number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
-        custom = self.text(code.CustomCode())
-        return custom or OPERATORS.get(number, f"op {number}")
+        custom = self.text(code.CustomCode()) if number == tflite.BuiltinOperator.CUSTOM else ""
+        return f"custom op {custom}" if custom else OPERATORS.get(number, f"op {number}")
 
     def subgraph(self, graph: Any) -> Subgraph:
         tensors = tuple(self.tensor(t) for t in self.each(graph.TensorsLength(), graph.Tensors))

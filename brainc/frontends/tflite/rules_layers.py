@@ -17,7 +17,7 @@ from brainc.errors import ModelError
 from brainc.frontends.moves import cut, refuse
 from brainc.frontends.tflite.importer import Importer
 from brainc.frontends.tflite.reader import DAMAGED, Tensor
-from brainc.frontends.tflite.rules import Call, rule, scale_zero
+from brainc.frontends.tflite.rules import Call, Result, all_rules, rule, scale_zero
 from brainc.ir import Attr
 from brainc.numerics import tflite_multiplier
 
@@ -119,21 +119,34 @@ def depthwise(g: Importer, c: Call) -> str:
 
 
 @rule("TRANSPOSE_CONV")
-def transpose_conv(g: Importer, c: Call) -> str:
+def transpose_conv(g: Importer, c: Call) -> Result:
     """A convolution over the picture with zeros between its pixels; the filters lie upside down."""
-    if c.ins[2].type != "INT8":
-        raise refuse(f"it works on {c.ins[2].type}; brainc knows it for INT8")
     call = replace(c, inputs=(c.inputs[2], c.inputs[1], c.input(3)), ins=(c.ins[2], c.ins[1], *c.ins[3:]))
-    weights, factors = weights_of(g, call), per_channel(c.ins[2], c.ins[1], c.outs[0], c.ins[1].shape[0])
-    zx, size, kernel = scale_zero(c.ins[2])[1], c.outs[0].shape[1:3], weights.shape[1:3]
+    rules = all_rules()
+    if ("TRANSPOSE_CONV of", c.ins[2].type) not in rules:
+        raise refuse(f"it works on {c.ins[2].type}; brainc knows it for INT8 and FLOAT32")
+    return rules["TRANSPOSE_CONV of", c.ins[2].type](g, call)
+
+
+@rule("TRANSPOSE_CONV of", of="INT8")
+def transpose_conv_int8(g: Importer, c: Call) -> str:
+    weights, zx = weights_of(g, c), scale_zero(c.ins[0])[1]
+    x, pads = upside_down(g, c, weights.shape[1:3], float(zx))
+    factors = per_channel(c.ins[0], c.ins[1], c.outs[0], len(weights))
+    return layer(g, c, "qconv2d", x, weights[:, ::-1, ::-1], 0, factors, zx=zx, pads=pads)
+
+
+def upside_down(g: Importer, c: Call, kernel: Sequence[int], value: float) -> tuple[str, tuple[int, ...]]:
+    """The picture of a transposed convolution, spread out, and its borders, for a plain one."""
+    size = c.outs[0].shape[1:3]
     at, strides = window(c, size, kernel), (c.option("StrideH", 1), c.option("StrideW", 1))
-    x, pads = spread(g, c.inputs[2], strides, float(zx)), [0, 0, 0, 0]
+    x, pads = spread(g, c.inputs[0], strides, value), [0, 0, 0, 0]
     for i, (n, k) in enumerate(zip(size, kernel, strict=True)):
         pads[i] = k - 1 - at["pads"][i]
         pads[i + 2] = n + k - 1 - g.shape(x)[i + 1] - pads[i]
         if pads[i + 2] < 0:  # pixels that reach no result
             x, pads[i + 2] = cut(g, x, {i + 1: range(g.shape(x)[i + 1] + pads[i + 2])}), 0
-    return layer(g, call, "qconv2d", x, weights[:, ::-1, ::-1], 0, factors, zx=zx, pads=tuple(pads))
+    return x, tuple(pads)
 
 
 def spread(g: Importer, x: str, strides: tuple[int, int], value: float) -> str:

@@ -26,6 +26,12 @@ def reshape(g: Importer, c: Call) -> str:
     return g.reshape(c.inputs[0], c.outs[0].shape)
 
 
+@rule("DENSIFY")
+def densify(g: Importer, c: Call) -> str:
+    """What is stored sparse is made whole when it is first read."""
+    return c.inputs[0]
+
+
 @rule("SHAPE")
 def shape(g: Importer, c: Call) -> str:
     return g.constant(np.array(g.shape(c.inputs[0]), NUMPY[c.outs[0].type]), c.name)
