@@ -137,8 +137,10 @@ def model(*graphs: tuple[Sequence[T], Sequence[N], Sequence[str], Sequence[str]]
     made = [subgraph(b, *graph, ops, buffers) for graph in graphs]
     codes = []
     for name in ops:
-        number = getattr(tflite.BuiltinOperator, name)
-        codes.append(record(b, "OperatorCode", BuiltinCode=number, DeprecatedBuiltinCode=min(number, 127), Version=1))
+        number = getattr(tflite.BuiltinOperator, name, tflite.BuiltinOperator.CUSTOM)
+        given: dict[str, Any] = {"CustomCode": name} if number == tflite.BuiltinOperator.CUSTOM else {}
+        given |= {"BuiltinCode": number, "DeprecatedBuiltinCode": min(number, 127), "Version": 1}
+        codes.append(record(b, "OperatorCode", **given))
     lists = {"OperatorCodes": offsets(b, codes), "Subgraphs": offsets(b, made), "Buffers": offsets(b, buffers)}
     b.Finish(record(b, "Model", Version=3, **lists), file_identifier=b"TFL3")
     return bytes(b.Output())

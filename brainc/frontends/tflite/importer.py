@@ -7,7 +7,7 @@ value that a node or port makes, or a state. What is worked out from known opera
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
@@ -20,7 +20,7 @@ from brainc.dtypes import Array, of_numpy
 from brainc.errors import ModelError, UnsupportedError, Where, at
 from brainc.frontends import names
 from brainc.frontends.moves import raise_refused, refuse
-from brainc.frontends.tflite.ports import port_names
+from brainc.frontends.tflite.ports import port_names, sized
 from brainc.frontends.tflite.reader import ASTRAY, DAMAGED, MAX_ELEMENTS, NUMPY, Model, Operator, Subgraph, Tensor
 from brainc.frontends.tflite.rules import ANY, Apply, Call, all_rules
 from brainc.frontends.tflite.sparse import densified
@@ -62,6 +62,7 @@ class Importer:
     refused: dict[tuple[str, str, str], list[str]] = field(default_factory=dict)  # (op, why, fix) to nodes
     taken: set[str] = field(default_factory=set)
     beginning: bool = False  # inside of CALL_ONCE
+    batch: int = 1
     call: Call | None = None
 
     # what rules may ask
@@ -128,6 +129,18 @@ class Importer:
         if prod(new) != prod(old):
             raise ModelError(f"{list(old)} cannot take the shape {list(new)}", fix=DAMAGED)
         return x if new == old else self.emit("reshape", x, shape=new)
+
+    def shaped(self, x: str, tensor: Tensor) -> str:
+        """x under the shape of a tensor; axes that the file leaves open take what is there."""
+        have, wanted = self.shape(x), list(tensor.shape)
+        wanted[:1] = [self.batch] if 0 in tensor.open else wanted[:1]
+        left = tensor.open - {0}
+        if len(left) > 1 and len(have) != len(wanted):
+            raise refuse(f"its result {list(have)} has several open sizes", "convert the model with fixed shapes")
+        rest = prod(n for axis, n in enumerate(wanted) if axis not in left)
+        for axis in left:
+            wanted[axis] = have[axis] if len(left) > 1 else prod(have) // max(rest, 1)
+        return self.reshape(x, wanted)
 
     def state(self, name: str, like: Tensor) -> str:
         """What a variable holds now; the first to ask says of what type it is."""
@@ -198,7 +211,7 @@ class Importer:
         dtype = array.dtype if array is not None else self.values[result].type.dtype.numpy
         if dtype != np.dtype(NUMPY.get(tensor.type, "O")):
             raise ModelError(f"its result is {dtype}, but {tensor.type} in the file", fix=DAMAGED)
-        return self.reshape(result, tensor.shape)
+        return self.shaped(result, tensor)
 
     def resolve(self, index: int, tensors: Sequence[Tensor], ends: dict[int, str]) -> str:
         """Our name for a tensor; one with numbers becomes known when it is first read."""
@@ -246,11 +259,13 @@ def _rule(call: Call) -> Apply:
     return found
 
 
-def import_model(model: Model, path: Path, name: str) -> Graph:
+def import_model(model: Model, path: Path, name: str, shapes: Mapping[str, int]) -> Graph:
     """The graph of a parsed model: stage IMPORTED, one entry `step`, ports named as `port_names` does."""
     graph, (ins, outs) = model.subgraphs[0], port_names(model)
-    g = Importer(str(path), model, taken={*ins, *outs})
-    inputs = tuple(g.add_input(port, graph.tensors[i]) for port, i in zip(ins, graph.inputs, strict=True))
+    tensors = sized(ins, [graph.tensors[i] for i in graph.inputs], shapes)
+    batch = next((t.shape[0] for t in tensors if 0 in t.open), 1)
+    g = Importer(str(path), model, taken={*ins, *outs}, batch=batch)
+    inputs = tuple(g.add_input(port, tensor) for port, tensor in zip(ins, tensors, strict=True))
     ends = dict(zip(graph.inputs, inputs, strict=True))
     g.walk(graph, ends)
     raise_refused(g.refused)

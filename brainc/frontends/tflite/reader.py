@@ -18,10 +18,11 @@ import numpy as np
 import tflite
 
 from brainc.dtypes import Array
-from brainc.errors import ModelError
+from brainc.errors import ModelError, UnsupportedError
 from brainc.ir import Quant
 
 DAMAGED = "the file is damaged or was written by a faulty tool; convert the model again"
+FORMAT = 3  # the version of the schema that all converters write
 MAX_ELEMENTS = 2**31 - 1  # of one tensor
 # what the accessors run into where an offset or a count leads out of the file
 ASTRAY: tuple[type[Exception], ...] = (struct.error, ArithmeticError, AttributeError, AssertionError, LookupError)
@@ -36,7 +37,8 @@ NUMPY = {
 class Tensor:
     """A tensor of the file: `type` in the schema's words, `data` if its numbers are known.
 
-    With `sparsity` (the schema's record) data is one axis of what is stored; 4-bit integers come one a byte.
+    With `sparsity` (the schema's record) data is one axis of what is stored; 4-bit integers come one a byte. `open`
+    are the axes whose size the file only gives an example of.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Tensor:
     quant: Quant | None
     data: Array | None
     sparsity: Any = None
+    open: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +120,9 @@ class _Reader:
 
     def model(self) -> Model:
         root = tflite.Model.GetRootAs(self.data, 0)
+        if root.Version() != FORMAT:
+            what = f"the file has version {root.Version()} of the format; brainc reads version {FORMAT}"
+            raise UnsupportedError(what, fix="convert the model with a converter of today")
         self.buffers = list(self.each(root.BuffersLength(), root.Buffers))
         self.codes = [self.code(c) for c in self.each(root.OperatorCodesLength(), root.OperatorCodes)]
         subgraphs = tuple(self.subgraph(s) for s in self.each(root.SubgraphsLength(), root.Subgraphs))
@@ -164,10 +170,12 @@ class _Reader:
         name, type_, sparsity = self.text(tensor.Name()), TYPES[tensor.Type()], tensor.Sparsity()
         if any(n < 0 for n in shape) or prod(shape) > MAX_ELEMENTS:
             raise ValueError(f"shape {shape}")
+        sizes = self.numbers(tensor.ShapeSignatureLength(), tensor.ShapeSignatureAsNumpy)
+        open_ = frozenset(axis for axis, n in enumerate(sizes[: len(shape)]) if n < 0)
         data = self.buffer(tensor.Buffer())
         array = None if data is None or type_ not in NUMPY else _array(data, type_, shape, sparse=sparsity is not None)
         quant = self.quant(tensor.Quantization(), shape) if "INT" in type_ else None
-        return Tensor(name, shape, type_, quant, array, sparsity)
+        return Tensor(name, shape, type_, quant, array, sparsity, open_)
 
     def buffer(self, index: int) -> Array | None:
         """The bytes of a buffer, inside the records or (in large files) behind them; None if it has none."""

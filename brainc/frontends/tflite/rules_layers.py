@@ -122,7 +122,8 @@ def depthwise(g: Importer, c: Call) -> str:
 def transpose_conv(g: Importer, c: Call) -> Result:
     """A convolution over the picture with zeros between its pixels; the filters lie upside down."""
     call = replace(c, inputs=(c.inputs[2], c.inputs[1], c.input(3)), ins=(c.ins[2], c.ins[1], *c.ins[3:]))
-    rules = all_rules()
+    size = replace(c.outs[0], shape=tuple(g.ints(c.inputs[0], "its size")))
+    call, rules = replace(call, outs=(size,)), all_rules()
     if ("TRANSPOSE_CONV of", c.ins[2].type) not in rules:
         raise refuse(f"it works on {c.ins[2].type}; brainc knows it for INT8 and FLOAT32")
     return rules["TRANSPOSE_CONV of", c.ins[2].type](g, call)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import accumulate, pairwise
+from math import prod
 
 import numpy as np
 
@@ -23,7 +24,11 @@ LONGEST = 2**13  # cells of a resized or mirrored axis
 
 @rule("RESHAPE", "SQUEEZE", "EXPAND_DIMS")
 def reshape(g: Importer, c: Call) -> str:
-    return g.reshape(c.inputs[0], c.outs[0].shape)
+    """To the shape that the file gives the result; where it leaves one open, the second operand says it."""
+    if c.op != "RESHAPE" or not c.outs[0].open or c.input(1) not in g.known:
+        return g.shaped(c.inputs[0], c.outs[0])
+    shape, size = g.ints(c.inputs[1], "its shape"), prod(g.shape(c.inputs[0]))
+    return g.reshape(c.inputs[0], [size // -prod(shape) if n < 0 else n for n in shape])
 
 
 @rule("DENSIFY")
@@ -150,7 +155,7 @@ def mirror_pad(g: Importer, c: Call) -> str:
 
 @rule("BROADCAST_TO")
 def broadcast_to(g: Importer, c: Call) -> str:
-    return broadcast(g, c.inputs[0], c.outs[0].shape)
+    return broadcast(g, c.inputs[0], tuple(g.ints(c.inputs[1], "its shape")))
 
 
 @rule("TILE")
