@@ -6,6 +6,7 @@ here; weights that stay integers stand for exactly their reals; and all that bra
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tflite_files import N, T, model
+from tflite_files import N, T, broken, model
 
 from brainc import check, frontends, interp, spec
 from brainc.compiler import Request, compile_job, prepare
@@ -432,6 +433,18 @@ BAD: dict[str, Any] = {
 def test_a_sparse_constant_that_is_not_right_is_told(why: str, tmp_path: Path) -> None:
     with pytest.raises(ModelError):
         load(written(sparse(np.arange(1, 6), BAD[why]), tmp_path / "sparse.tflite"))
+
+
+@pytest.mark.parametrize("op", [*OPS, "sparse"])
+@pytest.mark.parametrize("count", [10, pytest.param(300, marks=pytest.mark.slow)])
+def test_broken_ops_are_the_users_fault(op: str, count: int, tmp_path: Path) -> None:
+    """Whatever stands in a file: a legal graph, or an error of the user's kind."""
+    rng, file = np.random.default_rng([1, *op.encode()]), tmp_path / "one.tflite"
+    written(sparse(*walks()["blocks"]) if op == "sparse" else OPS[op](rng), file)
+    for data in broken(file.read_bytes(), count):
+        file.write_bytes(data)
+        with contextlib.suppress(UserError):
+            load(file)
 
 
 # quantising, and what is refused
