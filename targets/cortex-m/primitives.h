@@ -86,6 +86,18 @@ BR_OWN int32_t br_upper_word(int32_t a, int32_t b)
     return (int32_t)((int64_t)a * b >> 32);
 }
 
+/* What a product leaves of its sum, before the last shift, in each rounding profile. */
+BR_OWN int32_t br_scaled_once(int32_t sum, int32_t mult)
+{
+    return br_upper_word(sum, mult);
+}
+
+BR_OWN int32_t br_scaled_tflite(int32_t sum, int32_t mult)
+{
+    const int32_t v = br_doubled_upper_word(sum, mult);
+    return v + (v >> 31);
+}
+
 #define BR_HAS_REQUANT_ONCE_I8
 /* See fixed.h. Above 32, a shift and its rounding never see the lower word of the product. */
 static __attribute__((noinline, unused)) int8_t br_requant_once_i8(int32_t acc, int32_t mult, int8_t shift, int32_t zero,
@@ -118,7 +130,7 @@ BR_OWN int32_t br_dot_i8(const int8_t *x, const int8_t *w, int32_t n)
 }
 
 #define BR_HAS_WINDOW_I8
-/* See fixed.h: pixels are few bytes here, so they are copied one by one. */
+/* See fixed.h: short runs of bytes are copied one by one. */
 static __attribute__((noinline, unused)) void br_window_i8(int8_t *to, const int8_t *x, int32_t h, int32_t w, int32_t pixel,
         int32_t count, int32_t top, int32_t left, int32_t kh, int32_t kw, int32_t dh, int32_t dw, int8_t fill)
 {
@@ -128,8 +140,16 @@ static __attribute__((noinline, unused)) void br_window_i8(int8_t *to, const int
         const int inside = top >= 0 && top < h;
         for (int32_t kx = 0, ix = left; kx < taps; kx++, ix += dw) {
             int8_t *const end = to + run;
-            if (inside && ix >= 0 && ix < w) {
-                const int8_t *from = x + (top * w + ix) * pixel;
+            const int there = inside && ix >= 0 && ix < w;
+            const int8_t *from = x + (there ? (top * w + ix) * pixel : 0);
+            if (run > 16) {
+                if (there) {
+                    memcpy(to, from, (size_t)run);
+                } else {
+                    memset(to, fill, (size_t)run);
+                }
+                to = end;
+            } else if (there) {
                 do {
                     *to++ = *from++;
                 } while (to != end);

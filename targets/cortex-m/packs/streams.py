@@ -41,23 +41,25 @@ def offset_eights(w: Array, b: Array, mult: Array, shift: Array, env: _Env) -> A
     return _stream(w, taken, mult, shift, 8, signed=False, left=24)
 
 
-def channels3x3(w: Array, b: Array, mult: Array, shift: Array, env: _Env) -> Array:
-    """Depthwise channels of nine taps, for cores with a long multiplication."""
-    return _channels(w, b, mult, shift.astype(np.int64) - {"once": 32, "tflite": 31}[env["round"]], env["zy"])
+def channels(w: Array, b: Array, mult: Array, shift: Array, env: _Env) -> Array:
+    """Depthwise channels, one after the other, for products that lose 31 or 32 bits."""
+    left = {"once": 32, "tflite": 31}[env["round"]]
+    return _channels(w, b, mult, shift.astype(np.int64) - left, env["zy"])
 
 
-def channels3x3_short(w: Array, b: Array, mult: Array, shift: Array, env: _Env) -> Array:
-    """The same for those without; results count from `lo` on."""
+def channels_short(w: Array, b: Array, mult: Array, shift: Array, env: _Env) -> Array:
+    """The same for cores without a long multiplication; results count from `lo` on."""
     left = {"once": 24, "tflite": 31}[env["round"]]
     return _channels(w, b, mult, shift.astype(np.int64) - left, env["zy"] - env["lo"])
 
 
 def _channels(w: Array, b: Array, mult: Array, steps: Array, zero: int) -> Array:
-    """int32 [C,6]: bias, multiplier, what rounds and moves to `zero`, then nine weights, a shift, and padding."""
+    """int32 [C, words]: bias, multiplier, what rounds and moves to `zero`, then as bytes the weights and a shift."""
     n = np.broadcast_to(np.clip(steps, 1, _MOST), b.shape)  # out of bounds only where the multiplier is zero
     numbers = np.stack([b, np.broadcast_to(mult, b.shape), (np.int64(1) << n >> 1) + (np.int64(zero) << n)], axis=1)
-    taps = np.concatenate([w.reshape(9, -1), n[None], np.zeros((2, b.size))]).T.astype(np.int8)
-    return np.concatenate([numbers.astype("<i4"), np.ascontiguousarray(taps).view("<i4")], axis=1)
+    taps = np.concatenate([w.reshape(-1, b.size), n[None]]).astype(np.int8)
+    taps = np.ascontiguousarray(np.pad(taps, ((0, -len(taps) % 4), (0, 0))).T)
+    return np.concatenate([numbers.astype("<i4"), taps.view("<i4")], axis=1)
 
 
 def _stream(w: Array, b: Array, mult: Array, shift: Array, rows: int, *, signed: bool, left: int) -> Array:
