@@ -45,7 +45,7 @@ def test_planted_channels_go_and_nothing_changes(seed: int) -> None:
     graph, planted = planted_network(seed)
     small = prepared(graph)
     same(graph, small, seed)
-    for left_out in ("drop_channels", "settle_forms"):
+    for left_out in ("drop_channels", "settle_forms", "fuse_residual"):
         same(graph, prepared(graph, left_out), seed)
     shapes = weights(small)
     for layer in planted.layers:
