@@ -97,11 +97,14 @@ def scaled_sum(
     return clamp(rounded + zero, lo, hi).astype(np.int8)
 
 
+Pair = tuple[int, int]
+
+
 def tflite_sum(
     *operands: Array,
-    zeros: tuple[int, int],
-    mults: tuple[int, int],
-    shifts: tuple[int, int],
+    zeros: Pair,
+    mults: Pair,
+    shifts: Pair,
     left: int,
     mult: int,
     shift: int,
@@ -109,7 +112,13 @@ def tflite_sum(
     lo: int = I8_LO,
     hi: int = I8_HI,
 ) -> Array:
-    """int8 a + b of different scales, as TFLite adds: each brought to one scale, then the sum to that of the result.
+    """int8 a + b of different scales, as TFLite adds: their sum on one scale, brought to that of the result."""
+    scaled = scaled_twice(tflite_total(*operands, zeros=zeros, mults=mults, shifts=shifts, left=left), mult, shift)
+    return clamp(scaled + zero, lo, hi).astype(operands[0].dtype)
+
+
+def tflite_total(*operands: Array, zeros: Pair, mults: Pair, shifts: Pair, left: int) -> Array:
+    """int64 a + b of different scales on one of their own.
 
     An operand is (q - its zero) * 2^left (within int32), scaled by |its mult| / 2^its shift; it is subtracted if
     its mult is negative. Every scaling rounds twice; shifts 31..62.
@@ -118,8 +127,7 @@ def tflite_sum(
     for q, z, m, s in zip(operands, zeros, mults, shifts, strict=True):
         scaled = scaled_twice((q.astype(np.int64) - z) << left, abs(m), s)
         total = total + (scaled if m >= 0 else -scaled)
-    scaled = scaled_twice(total, mult, shift)
-    return clamp(scaled + zero, lo, hi).astype(operands[0].dtype)
+    return total
 
 
 def tflite_prelu(
@@ -170,6 +178,25 @@ def twice_reciprocal(x: Array) -> Array:
         rest = (1 << 29) - high_product(d, y)
         y = y + clamp(high_product(y, rest) << 2, I32_LO, I32_HI)
     return y
+
+
+def inverse_root(x: Array) -> tuple[Array, Array]:
+    """(mult, shift) with mult / 2^shift about 1 / sqrt(x), for int64 x = 0..2^31-1; of 0 as of 1.
+
+    x becomes 1/4..1 by pairs of bits, with 3 integer bits; five of Newton's steps from 1, as TFLite's reference
+    kernels take them.
+    """
+    size = np.maximum(x, 1)
+    right = 11 + np.where(size >= 1 << 29, 1 + (size >= 1 << 31), 0)
+    size = size >> (2 * (right - 11))
+    pairs = (30 - np.floor(np.log2(size)).astype(np.int64)) // 2 - 1  # exact: below 2^52
+    half, y = half_away_shift((size << (2 * pairs)) >> 1, 1), np.full_like(size, 1 << 28)
+    for _ in range(5):
+        cube = clamp(high_product(high_product(y, y), y) << 6, I32_LO, I32_HI)
+        y = clamp((high_product(y, (1 << 28) + (1 << 27)) - high_product(half, cube)) << 3, I32_LO, I32_HI)
+    mult, right = high_product(y, 1518500250), right - pairs
+    mult, right = mult << np.maximum(-right, 0), np.maximum(right, 0)
+    return np.where(x <= 1, I32_HI, mult), 31 + np.where(x <= 1, 0, right)
 
 
 def tflite_softmax(weights: Array) -> Array:

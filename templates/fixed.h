@@ -120,16 +120,23 @@ BR_INLINE int8_t br_add_i8(int8_t a, int8_t b, int32_t za, int32_t zb, int32_t m
 }
 #endif
 
+/* a + b on one scale: (a - za) * 2^left scaled by |ma| / 2^sa, b likewise; a negative ma or mb subtracts.
+ * 31 <= sa, sb <= 62. */
+BR_INLINE int32_t br_total_tflite(int8_t a, int8_t b, int32_t za, int32_t zb, int32_t ma, int32_t mb, int8_t sa,
+                                  int8_t sb, int8_t left)
+{
+    const int32_t x = br_scale_tflite((a - za) * ((int32_t)1 << left), ma < 0 ? -ma : ma, sa);
+    const int32_t y = br_scale_tflite((b - zb) * ((int32_t)1 << left), mb < 0 ? -mb : mb, sb);
+    return (ma < 0 ? -x : x) + (mb < 0 ? -y : y);
+}
+
 #ifndef BR_HAS_ADD_TFLITE_I8
-/* a + b as TFLite adds: (a - za) * 2^left scaled by |ma| / 2^sa, b likewise, the sum by mult / 2^shift; a negative ma
- * or mb subtracts. 31 <= sa, sb, shift <= 62. */
+/* a + b as TFLite adds: their sum on one scale, brought to that of the result by mult / 2^shift. */
 BR_INLINE int8_t br_add_tflite_i8(int8_t a, int8_t b, int32_t za, int32_t zb, int32_t ma, int32_t mb, int8_t sa,
                                   int8_t sb, int8_t left, int32_t mult, int8_t shift, int32_t zero, int32_t lo,
                                   int32_t hi)
 {
-    const int32_t x = br_scale_tflite((a - za) * ((int32_t)1 << left), ma < 0 ? -ma : ma, sa);
-    const int32_t y = br_scale_tflite((b - zb) * ((int32_t)1 << left), mb < 0 ? -mb : mb, sb);
-    return br_requant_tflite_i8((ma < 0 ? -x : x) + (mb < 0 ? -y : y), mult, shift, zero, lo, hi);
+    return br_requant_tflite_i8(br_total_tflite(a, b, za, zb, ma, mb, sa, sb, left), mult, shift, zero, lo, hi);
 }
 #endif
 
@@ -198,6 +205,33 @@ BR_INLINE int32_t br_softmax_scale_tflite(uint32_t total, int8_t *shift)
     }
     *shift = (int8_t)(35 - zeros);
     return br_reciprocal((int32_t)(total & 0x7FFFFFFFUL));
+}
+
+/* mult, about 2^*shift / sqrt(x), x < 2^31: x becomes 1/4..1 by pairs of bits, then five of Newton's steps. */
+BR_INLINE int32_t br_inverse_root(uint32_t x, int8_t *shift)
+{
+    int32_t y = (int32_t)1 << 28;
+    *shift = 31;
+    if (x <= 1) {
+        return INT32_MAX;
+    }
+    *shift = 42;
+    for (; x >= (uint32_t)1 << 29; x >>= 2) {
+        *shift = (int8_t)(*shift + 1);
+    }
+    for (; x < (uint32_t)1 << 27; x <<= 2) {
+        *shift = (int8_t)(*shift - 1);
+    }
+    const int32_t half = br_half_away_shift((int32_t)(x >> 1), 1);
+    for (int step = 0; step < 5; step++) {
+        const int32_t cube = br_high_product(br_high_product(y, y), y) * 64;
+        y = (br_high_product(y, 402653184L) - br_high_product(half, cube)) * 8;
+    }
+    y = br_high_product(y, 1518500250L);
+    for (; *shift < 31; y *= 2) {
+        *shift = (int8_t)(*shift + 1);
+    }
+    return y;
 }
 
 /* A sum of `count` terms divided by their number, rounded half away from zero. */

@@ -195,7 +195,7 @@ def binary(op: str, kind: str) -> Callable[[Rng], Parts]:
         data = int8s(rng, *other) if rng.integers(0, 2) and other != shape else None
         parts = [act(rng, "a", shape), act(rng, "b", other, data=data), act(rng, "y", shape, scale=scale(rng, 0.02))]
         names = ["a", "b"] if rng.integers(0, 3) else ["b", "a"]
-        return parts, [N(op, names, ["y"], kind, {"FusedActivationFunction": fused(rng)})]
+        return parts, [N(op, names, ["y"], kind, {"FusedActivationFunction": fused(rng)} if kind else {})]
 
     return make
 
@@ -253,6 +253,17 @@ def softmax(rng: Rng) -> Parts:
     x = act(rng, "x", shape, scale=scale(rng, 1e-4, 2.0))
     options = {"Beta": float(rng.choice([1.0, 0.3, 2.5]))}
     return [x, T("y", shape, "INT8", 1 / 256, -128)], [N("SOFTMAX", ["x"], ["y"], "SoftmaxOptions", options)]
+
+
+def rsqrt(rng: Rng) -> Parts:
+    """TFLite Micro has no answer for what is below zero."""
+    return [act(rng, "x", (1, 256), zero=-128), act(rng, "y", (1, 256))], [N("RSQRT", ["x"], ["y"])]
+
+
+def l2_norm(rng: Rng) -> Parts:
+    shape = (int(rng.integers(1, 4)), int(rng.choice([1, 2, 9, 300])))
+    y = T("y", shape, "INT8", 1 / 128, 0)
+    return [act(rng, "x", shape), y], [N("L2_NORMALIZATION", ["x"], ["y"], "L2NormOptions")]
 
 
 def prelu(rng: Rng) -> Parts:
@@ -437,7 +448,9 @@ OPS: dict[str, Callable[[Rng], Parts]] = {
     "hard_swish": unary("HARD_SWISH"), "softmax": softmax, "concat": concat, "pad": padded, "mirror_pad": mirrored,
     "transpose": transposed, "strided_slice": strided, "resize_nearest": resized,
     "resize_bilinear": lambda rng: resized(rng, "Bilinear"), "split": split, "gather": gathered,
-    "prelu": prelu, "maximum": larger("MAXIMUM"), "minimum": larger("MINIMUM"), "transpose_conv": transpose_conv,
+    "prelu": prelu, "rsqrt": rsqrt, "l2_norm": l2_norm,
+    "squared_difference": binary("SQUARED_DIFFERENCE", ""),
+    "maximum": larger("MAXIMUM"), "minimum": larger("MINIMUM"), "transpose_conv": transpose_conv,
     "space_to_batch": to_batches, "batch_to_space": from_batches, "arg_max": arg("ARG_MAX"), "arg_min": arg("ARG_MIN"),
     "quantize": door, "quantize_bytes": byte_door,
 }  # fmt: skip

@@ -80,6 +80,22 @@ void prelu(const int8_t *x, const int8_t *b, int8_t *y, int32_t n, const int32_t
     }
 }
 
+void inverse_root(const uint32_t *x, int32_t *y, int8_t *shift, int32_t n);
+void inverse_root(const uint32_t *x, int32_t *y, int8_t *shift, int32_t n)
+{
+    for (int32_t i = 0; i < n; i++) {
+        y[i] = br_inverse_root(x[i], shift + i);
+    }
+}
+
+void total(const int8_t *a, const int8_t *b, int32_t *y, int32_t n, const int32_t *p);
+void total(const int8_t *a, const int8_t *b, int32_t *y, int32_t n, const int32_t *p)
+{
+    for (int32_t i = 0; i < n; i++) {
+        y[i] = br_total_tflite(a[i], b[i], p[0], p[1], p[2], p[3], (int8_t)p[4], (int8_t)p[5], (int8_t)p[6]);
+    }
+}
+
 void high_product(const int32_t *a, const int32_t *b, int32_t *y, int32_t n);
 void high_product(const int32_t *a, const int32_t *b, int32_t *y, int32_t n)
 {
@@ -267,6 +283,9 @@ def test_tflite_sum_for_all_pairs_of_bytes(c, rng) -> None:  # type: ignore[no-u
         each = {"zeros": (za, zb), "mults": (ma, sign * mb), "shifts": (sa, sb), "left": left}
         want = numerics.tflite_sum(a, b, **each, mult=mult, shift=shift, zero=zero, lo=-128, hi=120)
         np.testing.assert_array_equal(y, want)
+        total = np.empty(a.size, np.int32)
+        call(c.total, a, b, total, a.size, p)
+        np.testing.assert_array_equal(total, numerics.tflite_total(a, b, **each))
 
 
 def test_prelu_for_all_pairs_of_bytes(c, rng) -> None:  # type: ignore[no-untyped-def]
@@ -277,6 +296,18 @@ def test_prelu_for_all_pairs_of_bytes(c, rng) -> None:  # type: ignore[no-untype
         y = np.empty(a.size, np.int8)
         call(c.prelu, a, b, y, a.size, np.array([zx, zb, *positive, *negative, zero], np.int32))
         np.testing.assert_array_equal(y, numerics.tflite_prelu(a, b, (zx, zb), positive, negative, zero))
+
+
+def test_inverse_root(c, rng) -> None:  # type: ignore[no-untyped-def]
+    x = np.abs(wide_numbers(rng, 31, MILLION)).astype(np.uint32)
+    x[: 1 << 17] = np.arange(1 << 17)
+    x = np.minimum(x, I32.max).astype(np.uint32)
+    y, shift = np.empty(x.size, np.int32), np.empty(x.size, np.int8)
+    call(c.inverse_root, x, y, shift, x.size)
+    mult, shifts = numerics.inverse_root(x.astype(np.int64))
+    np.testing.assert_array_equal(y, mult)
+    np.testing.assert_array_equal(shift, shifts)
+    np.testing.assert_allclose(y * 2.0**-shift, 1 / np.sqrt(np.maximum(x, 1)), rtol=2e-6)
 
 
 def test_fractions_of_31_bits(c, rng) -> None:  # type: ignore[no-untyped-def]

@@ -61,6 +61,25 @@ def addition(g: Importer, c: Call) -> str:
     return pair(g, c, "qadd", {**each, "left": LEFT, "mult": mult, "shift": shift, **result(c), "round": "tflite"})
 
 
+@rule("SQUARED_DIFFERENCE", of="INT8")
+def squared_difference(g: Importer, c: Call) -> str:
+    (sa, za), (sb, zb), (sy, zy) = (scale_zero(t) for t in (*c.ins, c.outs[0]))
+    twice, left = 2 * max(sa, sb), 7  # more bits, and the square would not fit
+    (ma, sha), (mb, shb) = (tflite_multiplier(s / twice) for s in (sa, sb))
+    mult, shift = tflite_multiplier(twice * twice / ((1 << 2 * left) * sy))
+    each: dict[str, Attr] = {"za": za, "ma": ma, "sa": sha, "zb": zb, "mb": -mb, "sb": shb, "left": left}
+    return pair(g, c, "qsqdiff", {**each, "zy": zy, "mult": mult, "shift": shift})
+
+
+@rule("L2_NORMALIZATION", of="INT8")
+def l2_norm(g: Importer, c: Call) -> str:
+    shape = g.shape(c.inputs[0])
+    if scale_zero(c.outs[0]) != (1 / 128, 0) or fused(c) != (-np.inf, np.inf) or shape[-1] > 1 << 15:
+        raise refuse("its result is not in 128ths, or it has a fused activation")
+    rows = g.reshape(c.inputs[0], (prod(shape[:-1]), shape[-1]))
+    return g.emit("ql2norm", rows, zx=scale_zero(c.ins[0])[1])
+
+
 @rule("MUL", of="INT8")
 def product(g: Importer, c: Call) -> str:
     (sa, za), (sb, zb), (sy, _) = (scale_zero(t) for t in (*c.ins, c.outs[0]))

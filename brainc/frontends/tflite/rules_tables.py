@@ -11,7 +11,7 @@ from brainc.frontends.moves import refuse
 from brainc.frontends.tflite import tables
 from brainc.frontends.tflite.importer import Importer
 from brainc.frontends.tflite.rules import Call, rule, scale_zero
-from brainc.numerics import clamp, scaled_twice, tflite_multiplier
+from brainc.numerics import clamp, inverse_root, scaled_twice, tflite_multiplier
 
 
 def table(g: Importer, c: Call, answers: Array, x: str = "") -> str:
@@ -69,6 +69,17 @@ def leaky_relu(g: Importer, c: Call) -> str:
 def absolute(g: Importer, c: Call) -> str:
     v = np.abs(tables.X - scale_zero(c.ins[0])[1])
     return table(g, c, tables.scaled(v, ratio(c), scale_zero(c.outs[0])[1]))
+
+
+@rule("RSQRT", of="INT8")
+def inverse_square_root(g: Importer, c: Call) -> str:
+    """Of nothing (and less) the largest there is."""
+    (sx, zx), (sy, zy) = scale_zero(c.ins[0]), scale_zero(c.outs[0])
+    v, extra = tables.X - zx, 20  # bits that keep the root a whole number
+    mult, shift = inverse_root(np.maximum(v, 1))
+    outer, outer_shift = tflite_multiplier(1 / float(np.sqrt(np.float32(sx)) * np.float32(sy)))
+    roots = scaled_twice(scaled_twice(np.ones_like(v), mult, shift - extra), outer, outer_shift + extra)
+    return table(g, c, np.where(v > 0, clamp(roots + zy, -128, 127), 127))
 
 
 @rule("ELU", of="INT8")
