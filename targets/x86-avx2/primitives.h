@@ -51,9 +51,25 @@ BR_OWN __m128i br_dot_4(const int8_t *x, const int8_t *w, int32_t n)
     return br_sums(a, b, c, d);
 }
 
-/* acc * mult / 2^shift, rounded once, number by number, when some shift is so small that the result may not fit
- * 32 bits. */
-static __attribute__((noinline, unused)) __m128i br_requant_wide(__m128i acc, __m128i mult, __m256i shift)
+/* The rounding profiles of fixed.h. */
+typedef enum br_round { br_once, br_tflite } br_round;
+
+/* acc * mult / 2^shift, one number; held near int8. */
+static __attribute__((noinline, unused)) int32_t br_scaled_1(int32_t acc, int32_t mult, int64_t shift, br_round round)
+{
+    int64_t v = (int64_t)acc * mult, left = shift;
+    if (round == br_tflite) {
+        acc = shift < 31 ? (int32_t)((uint32_t)acc << (31 - shift)) : acc;
+        v = ((int64_t)acc * mult + ((int64_t)1 << 30)) >> 31;
+        left = shift > 31 ? shift - 31 : 0;
+        v -= left > 0 && v < 0;
+    }
+    v = left > 0 ? (v + ((int64_t)1 << (left - 1))) >> left : v;
+    return v > 1024 ? 1024 : v < -1024 ? -1024 : (int32_t)v;
+}
+
+/* The same for four, when some shift is so small that a result may not fit 32 bits. */
+static __attribute__((noinline, unused)) __m128i br_scaled_wide(__m128i acc, __m128i mult, __m256i shift, br_round round)
 {
     int32_t a[4], m[4];
     int64_t s[4];
@@ -61,25 +77,41 @@ static __attribute__((noinline, unused)) __m128i br_requant_wide(__m128i acc, __
     _mm_storeu_si128((__m128i *)(void *)m, mult);
     _mm256_storeu_si256((__m256i *)(void *)s, shift);
     for (int i = 0; i < 4; i++) {
-        const int64_t v = ((int64_t)a[i] * m[i] + ((int64_t)1 << (s[i] - 1))) >> s[i];
-        a[i] = v > 1024 ? 1024 : v < -1024 ? -1024 : (int32_t)v;
+        a[i] = br_scaled_1(a[i], m[i], s[i], round);
     }
     return _mm_loadu_si128((const __m128i *)(const void *)a);
 }
 
-/* Four times br_requant_once_i8 of fixed.h, in 32-bit lanes; shift in 64-bit ones. There is no arithmetic shift of
- * 64 bits: 2^62 is added before it, which makes all products positive, and taken off after it. */
-BR_OWN __m128i br_requant_4(__m128i acc, __m128i mult, __m256i shift, int32_t zero, int32_t lo, int32_t hi)
+/* The low words of four numbers. */
+BR_OWN __m128i br_low_4(__m256i wide)
+{
+    return _mm256_castsi256_si128(_mm256_permutevar8x32_epi32(wide, _mm256_setr_epi32(0, 2, 4, 6, 0, 2, 4, 6)));
+}
+
+/* Four numbers below 2^62 / 2^shift, rounded half up. There is no arithmetic shift of 64 bits: 2^62 is added before it,
+ * which makes all of them positive, and taken off after it. */
+BR_OWN __m128i br_rounded_4(__m256i v, __m256i shift)
 {
     const __m256i one = _mm256_set1_epi64x(1), lift = _mm256_set1_epi64x((int64_t)1 << 62);
+    const __m256i half = _mm256_sllv_epi64(one, _mm256_sub_epi64(shift, one)); /* none for a shift of 0 */
+    const __m256i high = _mm256_add_epi64(v, _mm256_add_epi64(half, lift));
+    return br_low_4(_mm256_sub_epi64(_mm256_srlv_epi64(high, shift), _mm256_srlv_epi64(lift, shift)));
+}
+
+/* Four times br_requant_once_i8 or br_requant_tflite_i8 of fixed.h, in 32-bit lanes; shift in 64-bit ones. */
+BR_OWN __m128i br_requant_4(__m128i acc, __m128i mult, __m256i shift, br_round round, int32_t zero, int32_t lo, int32_t hi)
+{
     const __m256i product = _mm256_mul_epi32(_mm256_cvtepi32_epi64(acc), _mm256_cvtepi32_epi64(mult));
-    const __m256i half = _mm256_sllv_epi64(one, _mm256_sub_epi64(shift, one));
-    const __m256i high = _mm256_add_epi64(product, _mm256_add_epi64(half, lift));
-    const __m256i wide = _mm256_sub_epi64(_mm256_srlv_epi64(high, shift), _mm256_srlv_epi64(lift, shift));
-    const __m256i low_words = _mm256_permutevar8x32_epi32(wide, _mm256_setr_epi32(0, 2, 4, 6, 0, 2, 4, 6));
-    __m128i v = _mm256_castsi256_si128(low_words);
+    __m128i v;
     if (__builtin_expect(_mm256_movemask_epi8(_mm256_cmpgt_epi64(_mm256_set1_epi64x(32), shift)), 0)) {
-        v = br_requant_wide(acc, mult, shift);
+        v = br_scaled_wide(acc, mult, shift, round);
+    } else if (round == br_tflite) {
+        const __m256i nudged = _mm256_add_epi64(product, _mm256_set1_epi64x(1 << 30));
+        const __m256i high = _mm256_cvtepi32_epi64(br_low_4(_mm256_srli_epi64(nudged, 31)));
+        const __m256i negative = _mm256_cmpgt_epi64(_mm256_setzero_si256(), high); /* half away from zero: one less */
+        v = br_rounded_4(_mm256_add_epi64(high, negative), _mm256_sub_epi64(shift, _mm256_set1_epi64x(31)));
+    } else {
+        v = br_rounded_4(product, shift);
     }
     v = _mm_add_epi32(v, _mm_set1_epi32(zero));
     return _mm_min_epi32(_mm_max_epi32(v, _mm_set1_epi32(lo)), _mm_set1_epi32(hi));
@@ -87,36 +119,37 @@ BR_OWN __m128i br_requant_4(__m128i acc, __m128i mult, __m256i shift, int32_t ze
 
 /* Results n .. n + 3 of a layer to y: acc, without its bias, and the layer's constants. */
 BR_OWN void br_put_4(__m128i acc, const int32_t *b, const int32_t *mult, const int8_t *shift, int32_t scales, int32_t n,
-                     int8_t *y, int32_t zero, int32_t lo, int32_t hi)
+                     int8_t *y, br_round round, int32_t zero, int32_t lo, int32_t hi)
 {
     int32_t four;
     memcpy(&four, scales > 1 ? shift + n : shift, scales > 1 ? 4 : 1);
     const __m256i s = scales > 1 ? _mm256_cvtepi8_epi64(_mm_cvtsi32_si128(four)) : _mm256_set1_epi64x(shift[0]);
     const __m128i m = scales > 1 ? _mm_loadu_si128((const __m128i *)(const void *)(mult + n)) : _mm_set1_epi32(mult[0]);
     acc = _mm_add_epi32(acc, _mm_loadu_si128((const __m128i *)(const void *)(b + n)));
-    const __m128i v = br_requant_4(acc, m, s, zero, lo, hi);
+    const __m128i v = br_requant_4(acc, m, s, round, zero, lo, hi);
     four = _mm_cvtsi128_si32(_mm_shuffle_epi8(v, _mm_set1_epi32(0x0c080400)));
     memcpy(y + n, &four, 4);
 }
 
 /* One result, as fixed.h has it (which comes after this file). */
-BR_OWN int8_t br_put_1(int32_t acc, int32_t mult, int8_t shift, int32_t zero, int32_t lo, int32_t hi)
+BR_OWN int8_t br_put_1(int32_t acc, int32_t mult, int8_t shift, br_round round, int32_t zero, int32_t lo, int32_t hi)
 {
-    const int64_t v = (((int64_t)acc * mult + ((int64_t)1 << (shift - 1))) >> shift) + zero;
+    const int32_t v = br_scaled_1(acc, mult, shift, round) + zero;
     return (int8_t)(v < lo ? lo : v > hi ? hi : v);
 }
 
 /* One column x of n terms, a multiple of 16, times all rows of w [count,n]: y[0 .. count). */
 BR_OWN void br_column_i8(const int8_t *x, const int8_t *w, const int32_t *b, const int32_t *mult, const int8_t *shift,
-                         int8_t *y, int32_t n, int32_t count, int32_t scales, int32_t zero, int32_t lo, int32_t hi)
+                         int8_t *y, int32_t n, int32_t count, int32_t scales, br_round round, int32_t zero, int32_t lo,
+                         int32_t hi)
 {
     int32_t row = 0;
     for (; row + 4 <= count; row += 4, w += 4 * n) {
-        br_put_4(br_dot_4(x, w, n), b, mult, shift, scales, row, y, zero, lo, hi);
+        br_put_4(br_dot_4(x, w, n), b, mult, shift, scales, row, y, round, zero, lo, hi);
     }
     for (; row < count; row++, w += n) {
         const int32_t s = scales > 1 ? row : 0;
-        y[row] = br_put_1(b[row] + br_dot_i8(x, w, n), mult[s], shift[s], zero, lo, hi);
+        y[row] = br_put_1(b[row] + br_dot_i8(x, w, n), mult[s], shift[s], round, zero, lo, hi);
     }
 }
 
