@@ -26,7 +26,7 @@ HasKernel = Callable[[Graph, Node], bool]
 MOVES = frozenset(
     {"reshape", "transpose", "concat", "slice", "pad", "expand", "upsample2d", "maxpool2d", "load", "assign"}
 )
-DOORS = frozenset({"to_int", "from_int", "argmax"})  # ops that are about the numbers themselves
+DOORS = frozenset({"to_int", "from_int", "argmax", "push"})  # ops that are about the numbers themselves
 BINARY = frozenset({"add", "sub", "mul", "div", "power", "prelu", "maximum", "minimum"})
 SINGLE = frozenset({"unary", "clamp", "cast", "to_int", "from_int", "qshift8"})  # one element at a time
 CHANNEL = {"conv2d": 0, "dwconv2d": 2, "dense": 0}  # the axis of the weights that the output channels are

@@ -37,6 +37,7 @@ from brainc.passes.layout import to_rows
 from brainc.passes.legalize import copy_for_views, drop_dead, legalize, load_constants
 from brainc.passes.ports import port_layout, port_types, u8_to_i8
 from brainc.passes.quantize import assign_types
+from brainc.passes.registers import shift_registers
 from brainc.passes.residual import fuse_residual
 from brainc.passes.widths import prove_widths
 
@@ -53,7 +54,7 @@ PIPELINE: tuple[tuple[Stage, tuple[Pass, ...]], ...] = (
     (Stage.CANONICAL, CANONICAL),
     (Stage.QUANTIZED, (equalise, assign_types, port_types)),
     (Stage.INTEGER, (lower_to_integers, drop_channels, prove_widths)),
-    (Stage.READY, (drop_dead, fuse_residual, copy_for_views, load_constants, legalize)),
+    (Stage.READY, (drop_dead, fuse_residual, shift_registers, copy_for_views, load_constants, legalize)),
 )
 ROUNDS = 20  # a chain of canonical passes that needs more chases its own tail
 

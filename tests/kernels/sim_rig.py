@@ -80,7 +80,7 @@ def _steps(job: Job, number: int) -> tuple[list[str], list[str]]:
             load.append(f"    br_copy_flash(ram + {at}, BR_CREF({name}), {operand.nbytes});")
             places.append(f"(void *)(ram + {at})")
             at += -(-operand.nbytes // _ALIGN) * _ALIGN
-    y = "ram + 0" if job.node.op == "assign" else f"ram + {at}"
+    y = f"ram + {at}" if job.node.outputs else "ram + 0"
     places += [f"(void *)({y})", f"ram + {at + -(-job.expected.nbytes // _ALIGN) * _ALIGN}"]
     idle, busy = f"    br_host_mark({number + 10_000});", f"    br_host_mark({number});"
     write = f"    br_host_write({y}, {job.expected.nbytes});"

@@ -80,7 +80,7 @@ class Memory:
         self.written = np.zeros(self.block.size, bool)
         for start, size in ((y, y_bytes), (self.at[-1], scratch)):
             self.written[start : start + size] = True
-        if "assign" in job.node.op:
+        if not job.node.outputs:
             self.written[self.at[0] : self.at[0] + sizes[0]] = True
 
     @staticmethod
@@ -100,7 +100,7 @@ class Memory:
         getattr(library, job.name + ("_down" if self.down else ""))(pointers)
         strayed = np.flatnonzero((before != self.block) & ~self.written)
         assert strayed.size == 0, f"{job.name} wrote outside its result, at {strayed[:8] - self.at[-2]}"
-        y = self.at[0] if job.node.op == "assign" else self.at[-2]
+        y = self.at[-2] if job.node.outputs else self.at[0]
         return self.block[y : y + job.expected.nbytes].view(job.expected.dtype).reshape(job.expected.shape)
 
 
