@@ -4,6 +4,7 @@
 #include <stdint.h>
 #include <string.h>
 
+/* With BR_PLAIN_C no instruction is written by hand, here and in the kernels: the same numbers by way of <arm_mve.h>. */
 #define BR_OWN static inline __attribute__((unused, always_inline))
 
 /* gcc 12 believes that a load or store of <arm_mve.h> touches the first number alone and moves stores of others
@@ -29,6 +30,9 @@ static inline __attribute__((unused)) int32_t br_dot_i8(const int8_t *x, const i
 /* n bytes from one place to another. */
 BR_OWN void br_copy_i8(int8_t *to, const int8_t *from, int32_t n)
 {
+#ifdef BR_PLAIN_C
+    memcpy(to, from, (size_t)n);
+#else
     __asm__ volatile("wlstp.8 lr, %[n], 2f\n"
                      "1:\n\t"
                      "vldrb.8 q0, [%[from]], #16\n\t"
@@ -38,11 +42,15 @@ BR_OWN void br_copy_i8(int8_t *to, const int8_t *from, int32_t n)
                      : [to] "+r"(to), [from] "+r"(from)
                      : [n] "r"(n)
                      : "q0", "lr", "memory");
+#endif
 }
 
 /* n bytes that are all v. */
 BR_OWN void br_fill_i8(int8_t *to, int32_t v, int32_t n)
 {
+#ifdef BR_PLAIN_C
+    memset(to, v, (size_t)n);
+#else
     __asm__ volatile("vdup.8 q0, %[v]\n\t"
                      "wlstp.8 lr, %[n], 2f\n"
                      "1:\n\t"
@@ -52,6 +60,7 @@ BR_OWN void br_fill_i8(int8_t *to, int32_t v, int32_t n)
                      : [to] "+r"(to)
                      : [v] "r"(v), [n] "r"(n)
                      : "q0", "lr", "memory");
+#endif
 }
 
 /* How sums of four channels become int8: (acc << left) * factor / 2^32, shifted right and rounded (packs/helium.py). */
@@ -119,6 +128,17 @@ typedef struct br_filters {
  * switch off the lanes behind the last term. */
 BR_OWN int32x4_t br_dot_4(const int32_t *b, const int8_t *x, const int8_t **w, int32_t terms)
 {
+#ifdef BR_PLAIN_C
+    int32x4_t all = vldrwq_s32(b);
+    for (; terms > 0; terms -= 16, x += 16, *w += 64) {
+        const int8x16_t there = vldrbq_z_s8(x, vctp8q((uint32_t)terms));
+        all = vsetq_lane_s32(vmladavaq_s8(vgetq_lane_s32(all, 0), there, vldrbq_s8(*w)), all, 0);
+        all = vsetq_lane_s32(vmladavaq_s8(vgetq_lane_s32(all, 1), there, vldrbq_s8(*w + 16)), all, 1);
+        all = vsetq_lane_s32(vmladavaq_s8(vgetq_lane_s32(all, 2), there, vldrbq_s8(*w + 32)), all, 2);
+        all = vsetq_lane_s32(vmladavaq_s8(vgetq_lane_s32(all, 3), there, vldrbq_s8(*w + 48)), all, 3);
+    }
+    return all;
+#else
     int32_t sum0 = b[0], sum1 = b[1], sum2 = b[2], sum3 = b[3];
     int32x4_t all;
     __asm__("wlstp.8 lr, %[terms], 2f\n"
@@ -141,6 +161,7 @@ BR_OWN int32x4_t br_dot_4(const int32_t *b, const int8_t *x, const int8_t **w, i
             : [terms] "r"(terms)
             : "q0", "q1", "lr", "memory");
     return all;
+#endif
 }
 
 /* One column x times all filters: y[0 .. count), rounded once or as TFLite does. */
@@ -212,6 +233,9 @@ BR_OWN void br_last_tap_8(int32x4_t *sum, const int8_t *x, const int8_t **w, int
 /* The same of eight. */
 BR_OWN void br_tap_8(int32x4_t *sum, const int8_t *x, const int8_t **w)
 {
+#ifdef BR_PLAIN_C
+    br_last_tap_8(sum, x, w, 8);
+#else
     __asm__ volatile("vldrb.s16 q0, [%[x]]\n\t"
                      "vldrb.s16 q1, [%[w]], #8\n\t"
                      "vmullb.s16 q2, q0, q1\n\t"
@@ -221,4 +245,5 @@ BR_OWN void br_tap_8(int32x4_t *sum, const int8_t *x, const int8_t **w)
                      : [even] "+w"(sum[0]), [odd] "+w"(sum[1]), [w] "+l"(*w)
                      : [x] "l"(x)
                      : "q0", "q1", "q2", "memory");
+#endif
 }

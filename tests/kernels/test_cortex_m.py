@@ -139,7 +139,9 @@ def _rigs(core: str) -> tuple[Rig, Rig]:
 
 
 def _tiled(rig: Rig) -> Rig:
-    """The jobs whose kernels have assembly, of which there is a twin in plain C."""
+    """The jobs whose kernels have assembly, of which there is a twin in plain C; all where primitives have."""
+    if "BR_PLAIN_C" in rig.head:
+        return rig
     tiled = {name for name, text in rig.functions.items() if "BR_PLAIN_C" in text}
     tiled |= {name for name, text in rig.functions.items() if any(part in text for part in tiled)}
     return replace(rig, jobs=tuple(job for job in rig.jobs if job.fn in tiled))
