@@ -77,6 +77,16 @@ def test_ports_carry_their_scale(tmp_path: Path) -> None:
     assert [n.op for n in graph.nodes()] == ["qdense", "qadd", "qlut"]
 
 
+def test_a_node_is_called_what_it_is_where_its_result_says_nothing(tmp_path: Path) -> None:
+    """`Identity` is what exporters call the last tensor; the layer before it has a name of its own."""
+    inner = "model/gate/Relu;model/gate/BiasAdd"
+    tensors = [X, T(inner, (1, 4), "INT8", 0.1, 3), T("Identity", (1, 4), "INT8", 0.2, -5)]
+    nodes = [N("RELU", ["x"], [inner]), N("ABS", [inner], ["Identity"])]
+    graph = load(model((tensors, nodes, ["x"], ["Identity"])), tmp_path)
+    assert [n.name for n in graph.nodes()] == ["model/gate", "abs"]
+    assert graph.entries[0].outputs == ("output",)
+
+
 def test_what_is_known_is_worked_out(tmp_path: Path) -> None:
     """SHAPE, STRIDED_SLICE and PACK only say what a RESHAPE is to make."""
     ints = {"at": [0], "end": [1], "step": [1], "four": 4}

@@ -20,7 +20,7 @@ from brainc.dtypes import Array, of_numpy
 from brainc.errors import ModelError, UnsupportedError, Where, at
 from brainc.frontends import names
 from brainc.frontends.moves import raise_refused, refuse
-from brainc.frontends.tflite.ports import port_names, sized
+from brainc.frontends.tflite.ports import node_name, port_names, sized
 from brainc.frontends.tflite.reader import ASTRAY, DAMAGED, MAX_ELEMENTS, NUMPY, Model, Operator, Subgraph, Tensor
 from brainc.frontends.tflite.rules import ANY, Apply, Call, all_rules
 from brainc.frontends.tflite.sparse import densified
@@ -117,7 +117,7 @@ class Importer:
             (result,) = meaning.run([self.known[n].array if n else None for n in inputs], attributes)
             return self.constant(result, f"{self.call.name}#{op}", quant)
         inputs = tuple(self._materialise(name) for name in inputs)
-        out = self._claim(f"{self.call.name}#{op}")
+        out = self._claim(f"{node_name(self.call.name, self.call.op)}#{op}")
         where = Where(self.file, node=self.call.name, op=self.call.op)
         self.values[out] = Value(out, replace(type_, quant=quant), where=where)
         self.nodes.append(Node(out, op, inputs, (out,), attrs(**attributes), where))

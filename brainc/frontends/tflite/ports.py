@@ -49,6 +49,11 @@ def sized(names: Sequence[str], inputs: Sequence[Tensor], given: Mapping[str, in
     return made
 
 
+def node_name(name: str, op: str) -> str:
+    """A node's name, which is that of its result; its op's where that says nothing."""
+    return name if _plain(name, "") else op.lower()
+
+
 def _plain(name: str, word: str) -> str:
     """The last part of a path, without what says nothing."""
     last = name.split(";")[-1]
