@@ -164,15 +164,14 @@ static __attribute__((noinline, unused)) void br_window_i8(int8_t *to, const int
 
 /* --- Tiles: filters times columns, a column being a window of a picture or a row of a matrix --- */
 
-/* Columns lie in scratch a word (four terms) of each in turn, so that one pointer walks them all. A core without
- * loads of signed bytes at an offset gets them as x + 128; what that adds, 128 times the sum of a column, is taken
- * off where the column's sums start. */
+/* As many columns as are multiplied at once lie in scratch, their terms taking turns, so that one pointer walks them all:
+ * four columns, a word (four terms) of each; or, where only unsigned bytes can be loaded at an offset and all numbers are
+ * 128 larger, two columns, a word holding a term of each. What 128 adds, 128 times the sum of a column, is taken off
+ * again in `start`. */
 #ifdef __ARM_ARCH_6M__
-#define BR_ABREAST 3
-#define BR_FLIP 0x80808080U
+#define BR_ABREAST 2
 #else
 #define BR_ABREAST 4
-#define BR_FLIP 0U
 #endif
 
 typedef uint32_t __attribute__((may_alias)) br_word;
@@ -184,7 +183,7 @@ typedef struct br_tile {
     int8_t *y[4];                /* 16: where each column's next result goes */
     int32_t zero;                /* 32: the zero point of y */
     int32_t sum[8];              /* 36: sums that the short finish cannot take */
-    int32_t start[BR_ABREAST];   /* 68: what each column's sums start with */
+    int32_t start[2];            /* 68: what is added to a column's sums */
 } br_tile;
 
 /* Where windows of a picture x [h,w,c] lie. */
@@ -194,81 +193,11 @@ typedef struct br_windows {
     int8_t fill;                 /* what a pixel outside is made of */
 } br_windows;
 
-/* Words of a column to `to`, every BR_ABREAST of them; the sum of their bytes, where it is needed. */
-static __attribute__((noinline, unused)) uint32_t br_put_words(uint8_t *to, const int8_t *from, int32_t words)
-{
-    uint32_t total = 0;
-#ifdef __ARM_ARCH_6M__
-    while (words > 0) {
-        uint32_t even = 0, odd = 0;                       /* two sums of 16 bits each */
-        const int apart = ((uintptr_t)from & 3U) != 0;
-        for (int32_t left = words < 256 ? words : 256; left > 0; left--, words--, from += 4, to += 4 * BR_ABREAST) {
-            uint32_t word;
-            if (apart) {
-                memcpy(&word, from, 4);
-            } else {
-                word = *(const br_word *)(const void *)from;
-            }
-            word ^= BR_FLIP;
-            *(br_word *)(void *)to = word;
-            even += word & 0xff00ffU;
-            odd += word >> 8 & 0xff00ffU;
-        }
-        total += (even & 0xffff) + (even >> 16) + (odd & 0xffff) + (odd >> 16);
-    }
-#else
-    for (; words > 0; words--, from += 4, to += 4 * BR_ABREAST) {
-        memcpy(to, from, 4);
-    }
-#endif
-    return total;
-}
-
-/* The same with every byte `fill`. */
-BR_OWN uint32_t br_put_fill(uint8_t *to, int8_t fill, int32_t words)
-{
-    const uint32_t byte = (uint8_t)fill ^ (BR_FLIP & 0xff);
-    for (int32_t i = 0; i < words; i++, to += 4 * BR_ABREAST) {
-        *(br_word *)(void *)to = byte * 0x1010101U;
-    }
-    return byte * 4 * (uint32_t)words;
-}
-
-/* A column from a row of x: its `length` bytes may end within a word, and then pass through `spare`. */
-BR_OWN uint32_t br_put_row(uint8_t *to, const int8_t *x, int32_t length, int8_t *spare)
-{
-    if (length % 4 != 0) {
-        memset(spare + length / 4 * 4, (int)(int8_t)BR_FLIP, 4);
-        memcpy(spare, x, (size_t)length);
-        x = spare;
-    }
-    return br_put_words(to, x, (length + 3) / 4);
-}
-
-/* A column from the window whose first tap is at (top, left); pixels must be whole words. */
-static __attribute__((noinline, unused)) uint32_t br_put_window(uint8_t *to, const br_windows *p, int32_t top, int32_t left)
-{
-    const int32_t words = p->c / 4, step = words * 4 * BR_ABREAST;
-    uint32_t total = 0;
-    for (int32_t ky = 0; ky < p->kh; ky++, top += p->dh) {
-        const int inside = top >= 0 && top < p->h;
-        const int8_t *const row = p->x + (inside ? top * p->w * p->c : 0);
-        if (inside && p->dw == 1 && left >= 0 && left + p->kw <= p->w) {
-            total += br_put_words(to, row + left * p->c, words * p->kw);
-            to += step * p->kw;
-        } else {
-            int32_t ix = left;
-            for (int32_t kx = 0; kx < p->kw; kx++, ix += p->dw, to += step) {
-                if (inside && ix >= 0 && ix < p->w) {
-                    total += br_put_words(to, row + ix * p->c, words);
-                } else {
-                    total += br_put_fill(to, p->fill, words);
-                }
-            }
-        }
-    }
-    return total;
-}
+/* One of them: its picture, and its first tap. */
+typedef struct br_window {
+    const int8_t *x;
+    int32_t top, left;
+} br_window;
 
 /* One group of columns, the first `live` of them real, times all filters; y has `filters` numbers for each column. */
 BR_OWN void br_tile_group(void (*tile)(br_tile *), br_tile *t, int32_t live, const int32_t *w, int8_t *y, int32_t filters)
@@ -281,51 +210,169 @@ BR_OWN void br_tile_group(void (*tile)(br_tile *), br_tile *t, int32_t live, con
     tile(t);
 }
 
+/* Where a window begins in its picture; NULL if some of it lies outside, or its rows are not one piece each. */
+BR_OWN const int8_t *br_whole(const br_windows *p, const br_window *at)
+{
+    const int inside = at->top >= 0 && at->top + (p->kh - 1) * p->dh < p->h && at->left >= 0 && at->left + p->kw <= p->w;
+    return inside && p->dw == 1 ? at->x + (at->top * p->w + at->left) * p->c : NULL;
+}
+
+/* Where a tap of a window is; `outside` if it lies there. */
+BR_OWN const int8_t *br_tap(const br_windows *p, const br_window *at, int32_t ky, int32_t kx, const int8_t *outside)
+{
+    const int32_t iy = at->top + ky * p->dh, ix = at->left + kx * p->dw;
+    return iy >= 0 && iy < p->h && ix >= 0 && ix < p->w ? at->x + (iy * p->w + ix) * p->c : outside;
+}
+
+#ifdef __ARM_ARCH_6M__
+/* Numbers of two columns to `to`; their sums are taken off in t->start. */
+static __attribute__((noinline, unused)) uint8_t *br_put_pair(br_tile *t, uint8_t *to, const int8_t *first,
+                                                              const int8_t *second, int32_t bytes)
+{
+    while (bytes > 0) {
+        const int32_t some = bytes < 256 ? bytes : 256;   /* their sums fit 16 bits each */
+        const int8_t *const end = first + some;
+        br_word *word = (br_word *)(void *)to;
+        uint32_t both, sum = 0;
+        for (; end - first >= 4; first += 4, second += 4, word += 4) {
+#define BR_PUT(i)                                                                                        \
+            both = ((uint32_t)(uint8_t)first[i] | (uint32_t)(uint8_t)second[i] << 16) ^ 0x800080U;       \
+            word[i] = both;                                                                              \
+            sum += both;
+            BR_PUT(0) BR_PUT(1) BR_PUT(2) BR_PUT(3)
+        }
+        for (; first != end; first++, second++, word++) {
+            BR_PUT(0)
+        }
+#undef BR_PUT
+        t->start[0] -= (int32_t)((sum & 0xffff) * 128);
+        t->start[1] -= (int32_t)((sum >> 16) * 128);
+        to += 4 * some;
+        bytes -= some;
+    }
+    return to;
+}
+
+/* Two windows as columns; `outside` is a pixel that lies there. */
+static __attribute__((noinline, unused)) void br_put_windows(br_tile *t, uint8_t *to, const br_windows *p,
+                                                             const br_window *at, const int8_t *outside)
+{
+    const int8_t *first = br_whole(p, &at[0]), *second = br_whole(p, &at[1]);
+    const int32_t row = p->dh * p->w * p->c;
+    if (first != NULL && second != NULL) {
+        for (int32_t ky = 0; ky < p->kh; ky++, first += row, second += row) {
+            to = br_put_pair(t, to, first, second, p->kw * p->c);
+        }
+        return;
+    }
+    for (int32_t ky = 0; ky < p->kh; ky++) {
+        for (int32_t kx = 0; kx < p->kw; kx++) {
+            to = br_put_pair(t, to, br_tap(p, &at[0], ky, kx, outside), br_tap(p, &at[1], ky, kx, outside), p->c);
+        }
+    }
+}
+#else
+/* Words of a column to `to`, every fourth of them. */
+static __attribute__((noinline, unused)) void br_put_words(uint8_t *to, const int8_t *from, int32_t words)
+{
+    for (; words > 0; words--, from += 4, to += 16) {
+        memcpy(to, from, 4);
+    }
+}
+
+/* A window as a column; pixels must be whole words, and `outside` is one that lies there. */
+static __attribute__((noinline, unused)) void br_put_window(uint8_t *to, const br_windows *p, const br_window *at,
+                                                            const int8_t *outside)
+{
+    const int8_t *row = br_whole(p, at);
+    for (int32_t ky = 0; ky < p->kh; ky++) {
+        if (row != NULL) {
+            br_put_words(to, row, p->kw * p->c / 4);
+            row += p->dh * p->w * p->c;
+            to += 4 * p->kw * p->c;
+            continue;
+        }
+        for (int32_t kx = 0; kx < p->kw; kx++, to += 4 * p->c) {
+            br_put_words(to, br_tap(p, at, ky, kx, outside), p->c / 4);
+        }
+    }
+}
+
+/* The same for any pixels. Windows that lie inside may have a `gather` of their own; others pass through `spare`. */
+BR_OWN void br_put_column(void (*gather)(uint8_t *, const int8_t *, int32_t), uint8_t *to, const br_windows *p,
+                          const br_window *at, int8_t *spare)
+{
+    if (gather != NULL && br_whole(p, at) != NULL) {
+        gather(to, br_whole(p, at), p->dh * p->w * p->c);
+    } else if (p->c % 4 == 0) {
+        br_put_window(to, p, at, spare);
+    } else {
+        br_window_i8(spare, at->x, p->h, p->w, p->c, p->c, at->top, at->left, p->kh, p->kw, p->dh, p->dw, p->fill);
+        br_put_words(to, spare, (p->kh * p->kw * p->c + 3) / 4);
+    }
+}
+#endif
+
 /* x [rows,k] times all filters -> y [rows,filters] */
 BR_OWN void br_tile_rows(void (*tile)(br_tile *), const int8_t *x, const int32_t *w, int8_t *y, int32_t rows, int32_t k,
                          int32_t filters, int32_t zero, uint8_t *scratch)
 {
     const int32_t words = (k + 3) / 4;
-    br_tile t = {.x = scratch, .end = scratch + words * 4 * BR_ABREAST, .zero = zero};
-    for (; rows > 0; rows -= BR_ABREAST, y += BR_ABREAST * filters) {
+    br_tile t = {.x = scratch, .end = scratch + 16 * words, .zero = zero};
+    for (; rows > 0; rows -= BR_ABREAST, y += BR_ABREAST * filters, x += BR_ABREAST * k) {
         const int32_t live = rows < BR_ABREAST ? rows : BR_ABREAST;
-        for (int32_t c = 0; c < live; c++, x += k) {
-            t.start[c] = (int32_t)(br_put_row(scratch + 4 * c, x, k, (int8_t *)scratch + words * 4 * BR_ABREAST) * -128U);
+#ifdef __ARM_ARCH_6M__
+        t.start[0] = t.start[1] = 0;
+        (void)br_put_pair(&t, scratch, x, live > 1 ? x + k : x, k);
+#else
+        int8_t *const spare = (int8_t *)scratch + 16 * words; /* for rows that end within a word */
+        for (int32_t c = 0; c < live; c++) {
+            const int8_t *row = x + c * k;
+            if (k % 4 != 0) {
+                row = memcpy(spare, row, (size_t)k);
+            }
+            br_put_words(scratch + 4 * c, row, words);
         }
+#endif
         br_tile_group(tile, &t, live, w, y, filters);
     }
 }
 
 /* `pictures` pictures' windows times all filters -> y [pictures,oh,ow,filters]. `gather`, unless NULL, makes a column of
  * a window that lies inside: from its first byte on, rows being so many bytes apart. */
-BR_OWN void br_tile_windows(void (*tile)(br_tile *), uint32_t (*gather)(uint8_t *, const int8_t *, int32_t), br_windows p,
-                            const int32_t *w, int8_t *y, int32_t pictures, int32_t filters, int32_t zero, uint8_t *scratch)
+BR_OWN void br_tile_windows(void (*tile)(br_tile *), void (*gather)(uint8_t *, const int8_t *, int32_t),
+                            const br_windows *p, const int32_t *w, int8_t *y, int32_t pictures, int32_t filters,
+                            int32_t zero, uint8_t *scratch)
 {
-    const int32_t k = p.kh * p.kw * p.c, words = (k + 3) / 4;
-    int8_t *const window = (int8_t *)scratch + words * 4 * BR_ABREAST, *const spare = window + k;
-    br_tile t = {.x = scratch, .end = scratch + words * 4 * BR_ABREAST, .zero = zero};
+    const int32_t k = p->kh * p->kw * p->c, words = (k + 3) / 4;
+    int8_t *const spare = (int8_t *)scratch + 16 * words; /* a pixel outside, or a window of less than words */
+    br_tile t = {.x = scratch, .end = scratch + 16 * words, .zero = zero};
+    br_window at[BR_ABREAST] = {{NULL, 0, 0}};
     int32_t live = 0;
-    for (int32_t n = 0; n < pictures; n++, p.x += p.h * p.w * p.c) {
-        for (int32_t oy = 0; oy < p.oh; oy++) {
-            for (int32_t ox = 0; ox < p.ow; ox++) {
-                const int32_t top = oy * p.sh - p.pt, left = ox * p.sw - p.pl;
-                uint32_t sum;
-                if (gather != NULL && top >= 0 && top + (p.kh - 1) * p.dh < p.h && left >= 0 && left + p.kw <= p.w) {
-                    sum = gather(scratch + 4 * live, p.x + (top * p.w + left) * p.c, p.dh * p.w * p.c);
-                } else if (p.c % 4 == 0) {
-                    sum = br_put_window(scratch + 4 * live, &p, top, left);
-                } else {
-                    br_window_i8(window, p.x, p.h, p.w, p.c, p.c, top, left, p.kh, p.kw, p.dh, p.dw, p.fill);
-                    memset(spare, (int)(int8_t)BR_FLIP, (size_t)(words * 4 - k));
-                    sum = br_put_words(scratch + 4 * live, window, words);
-                }
-                t.start[live] = (int32_t)(sum * -128U);
+    memset(spare, p->fill, (size_t)p->c);
+    for (int32_t n = 0; n < pictures; n++) {
+        for (int32_t oy = 0; oy < p->oh; oy++) {
+            for (int32_t ox = 0; ox < p->ow; ox++) {
+                at[live].x = p->x + n * p->h * p->w * p->c;
+                at[live].top = oy * p->sh - p->pt;
+                at[live].left = ox * p->sw - p->pl;
                 live++;
-                if (live == BR_ABREAST || (n + 1 == pictures && oy + 1 == p.oh && ox + 1 == p.ow)) {
-                    br_tile_group(tile, &t, live, w, y, filters);
-                    y += live * filters;
-                    live = 0;
+                if (live < BR_ABREAST && (n + 1 < pictures || oy + 1 < p->oh || ox + 1 < p->ow)) {
+                    continue;
                 }
+#ifdef __ARM_ARCH_6M__
+                (void)gather;
+                at[1] = at[live - 1];
+                t.start[0] = t.start[1] = 0;
+                br_put_windows(&t, scratch, p, at, spare);
+#else
+                for (int32_t c = 0; c < live; c++) {
+                    br_put_column(gather, scratch + 4 * c, p, &at[c], spare);
+                }
+#endif
+                br_tile_group(tile, &t, live, w, y, filters);
+                y += live * filters;
+                live = 0;
             }
         }
     }

@@ -25,9 +25,11 @@ def pairs(w: Array, b: Array, mult: Array, shift: Array, env: _Env) -> Array:
     return _stream(w, b, mult, shift, 2, signed=True, left={"once": 32, "tflite": 31}[env["round"]])
 
 
-def offset_pairs(w: Array, b: Array, mult: Array, shift: Array, env: _Env) -> Array:
-    """Groups of two filters, weights + 128; for cores without a long multiplication."""
-    return _stream(w, b, mult, shift, 2, signed=False, left={"once": 24, "tflite": 31}[env["round"]])
+def quads(w: Array, b: Array, mult: Array, shift: Array, env: _Env) -> Array:
+    """Groups of four filters, weights + 128, the biases last; for cores without a long multiplication."""
+    left = {"once": 24, "tflite": 31}[env["round"]]
+    stream = _stream(w, b, mult, shift, 4, signed=False, left=left)
+    return np.concatenate([stream[:, 4:], stream[:, :4]], axis=1)
 
 
 def eights(w: Array, b: Array, mult: Array, shift: Array, env: _Env) -> Array:
