@@ -38,7 +38,10 @@ class LayerNoise:
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """What quantising cost. `metric` is None (and its figures too) where samples carry no labels for it."""
+    """What quantising cost. `metric` is None (and its figures too) where samples carry no labels for it.
+
+    `float_value` is None, and there are no layers, where the model came in integers: no float twin exists.
+    """
 
     layers: tuple[LayerNoise, ...]
     metric: str | None = None
@@ -81,14 +84,17 @@ def compare(
     """Both graphs (their first entries) on the same samples.
 
     samples: an array [n, ...] per input port, in reals or in the port's own integers. labels: what the metric
-    says. metric: `top1`, `auc_error`, `mse`, `FILE.py:function`, or None for the layers alone.
+    says. metric: `top1`, `auc_error`, `mse`, `FILE.py:function`, or None: `top1` if the labels are classes, else the
+    layers alone.
     """
+    metric = metric or ("top1" if _are_classes(labels, samples, float_graph) else None)
     score = metric_function(metric) if metric else None
     powers: dict[str, _Power] = {}
     entry, count = float_graph.entries[0], len(next(iter(samples.values())))
     kept: list[dict[str, list[Array]]] = [{p: [] for p in (*entry.inputs, *entry.outputs)} for _ in range(2)]
     made = [node for node in brain_graph.entries[0].nodes if node.op not in MOVES]
-    ops = {out: node.op for node in made for out in node.outputs}  # what is computed, not only moved
+    exact = {out for node in entry.nodes if node.op.startswith("q") for out in node.outputs}  # and so no float twin
+    ops = {out: node.op for node in made for out in node.outputs if out.removesuffix(EVEN) not in exact}
     for sides in batch.side_by_side(float_graph, brain_graph, samples):
         wants, gots = (
             {name: interp.to_real(array, graph.type(name)) for name, array in side.items()}
@@ -108,7 +114,15 @@ def compare(
     inputs = {port: flat[0][port] for port in entry.inputs}  # whatever the brain made of them
     with at(op=metric):
         figures = [float(score(inputs, {p: side[p] for p in entry.outputs}, labels)) for side in flat]
-    return Quality(layers, metric, *figures)
+    return Quality(layers, metric, figures[0] if layers else None, figures[1])
+
+
+def _are_classes(labels: Array | None, samples: Arrays, graph: Graph) -> bool:
+    """Whether each sample has one whole number below the size of the first output."""
+    count, outputs = len(next(iter(samples.values()))), graph.entries[0].outputs
+    if labels is None or labels.shape != (count,) or not np.issubdtype(labels.dtype, np.integer) or not count:
+        return False
+    return bool(labels.min() >= 0 and labels.max() < graph.type(outputs[0]).size > 1)
 
 
 def metric_function(metric: str) -> Metric:

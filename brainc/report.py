@@ -212,10 +212,11 @@ def quality_lines(target: str, found: Quality) -> Iterator[str | Table]:
     for layer in found.layers:
         style = "red" if layer.snr_db < POOR_DB else None
         table.add_row(layer.name, f"{layer.snr_db:.1f} dB", style=style)
-    yield table
-    if found.metric is not None and found.float_value is not None and found.brain_value is not None:
-        change = found.brain_value - found.float_value
-        yield f"{found.metric}: float {found.float_value:.4f}, brain {found.brain_value:.4f} ({change:+.4f})"
+    yield table if found.layers else "the model came in integers: there is no float model to compare it with"
+    if found.metric is not None and found.brain_value is not None:
+        before = found.float_value
+        gap = "" if before is None else f" (float {before:.4f}, {found.brain_value - before:+.4f})"
+        yield f"{found.metric}: {found.brain_value:.4f}{gap}"
 
 
 _COSTS = {"instructions": "instructions", "cycles": "cycles", "cycles_estimated": "~cycles"}

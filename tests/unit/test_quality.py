@@ -10,6 +10,7 @@ from graphs import Builder
 from sklearn.metrics import roc_auc_score
 
 from brainc import passes, quality
+from brainc.dtypes import I8
 from brainc.errors import BraincError
 from brainc.ir import Graph, Stage
 from brainc.passes import Context, Options
@@ -105,3 +106,23 @@ def test_a_broken_metric_file(source: str, text: str, tmp_path: Path) -> None:
     file.write_text(source)
     with pytest.raises(BraincError, match=text):
         quality.metric_function(f"{file}:f")
+
+
+def test_labels_that_are_classes_are_scored_without_being_asked() -> None:
+    graph = Builder()
+    x = graph.input("x", (1, 4))
+    real = graph.graph(graph.add("unary", x, fn="tanh"))
+    samples = {"x": np.eye(4, dtype=np.float32).reshape(4, 1, 4)}
+    found = quality.compare(real, real, samples, np.arange(4), None)
+    assert (found.metric, found.float_value, found.brain_value) == ("top1", 1.0, 1.0)
+    assert quality.compare(real, real, samples, np.arange(4.0), None).metric is None
+
+
+def test_a_model_that_came_in_integers_has_no_float_twin() -> None:
+    graph = Builder()
+    x = graph.input("x", (1, 4), I8)
+    table = graph.const(np.arange(-128, 128).astype(np.int8))
+    exact = graph.graph(graph.add("qlut", x, table))
+    samples = {"x": np.eye(4, dtype=np.int8).reshape(4, 1, 4)}
+    found = quality.compare(exact, exact, samples, np.arange(4), None)
+    assert (found.layers, found.float_value, found.brain_value) == ((), None, 1.0)
