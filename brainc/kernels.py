@@ -5,6 +5,10 @@ a C comment holding TOML, its contract. `KernelTable` knows all that a target ma
 candidate against a node (types, features, `where`) and takes the cheapest that passes, the most specific
 target breaking ties. `explain` keeps what failed first for those that did not.
 
+`rows` and `reads` say how far a result may lie over an operand. A row is what the head takes for one: a line of a
+picture, a pixel, an element. While row r of the result is written, the operand's rows before first(r) are not read any
+more by that row; running down, those behind last(r). `inplace`: element i is read before element i is written.
+
 A part is a function that kernels share, `kernels/_parts/<name>.c.j2`: a kernel's head names it (`parts`), its own head
 says only what is baked in, and layers for which that is the same have one copy of it in the C.
 """
@@ -66,7 +70,7 @@ class Kernel:
     parts: Mapping[str, str]  # what the body calls a shared function, and the function's file
     scratch: str
     rows: str
-    reads: Mapping[str, tuple[str, ...]]  # per operand: its rows, first(r), and last(r) if rows may run down
+    reads: Mapping[str, tuple[str, ...]]  # per operand: how many rows, first(r) and, if they may run down, last(r)
     inplace: tuple[str, ...]
     cost: str
 

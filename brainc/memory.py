@@ -8,9 +8,12 @@ behind the arena for good. The search itself is `planner.py`, which knows nothin
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from brainc import ops, planner
+from brainc.dtypes import Array
 from brainc.expressions import evaluate
 from brainc.ir import Entry, Graph, Node, Role
 from brainc.kernels import Choice
@@ -115,14 +118,15 @@ def _plan_entry(graph: Graph, entry: Entry, choices: Mapping[str, Choice], align
         if choices[step].scratch
     }
     by_name = {n.name: n for n in entry.nodes}
-    down = frozenset(step.name for step in problem.steps if _runs_down(step, placement.offsets))
+    down = frozenset(step.name for step in problem.steps if _runs_down(step, problem, placement.offsets))
     return EntryPlan(entry.name, tuple(by_name[n] for n in placement.order), slots, scratch, down, placement)
 
 
-def _runs_down(step: Step, offsets: Mapping[str, int]) -> bool:
-    """Whether the step's result lies where only rows made from the last to the first are right."""
-    apart = {o: offsets[o.x] - offsets[o.y] for o in step.overlaps if o.below is not None}
-    return any(o.distance > gap and o.below is not None and -gap >= o.below for o, gap in apart.items())
+def _runs_down(step: Step, problem: Problem, offsets: Mapping[str, int]) -> bool:
+    """Whether the step's result lies over an operand where only rows made from the last to the first are right."""
+    size = {name: block.nbytes for name, block in problem.blocks.items()}
+    laps = [(o, offsets[o.x] - offsets[o.y]) for o in step.overlaps if o.below is not None]
+    return any(-size[o.x] < gap < min(o.distance, size[o.y]) for o, gap in laps)
 
 
 def _homes(graph: Graph, entry: Entry) -> dict[str, str]:
@@ -162,7 +166,8 @@ def _overlaps(graph: Graph, node: Node, choice: Choice, home: Mapping[str, str])
                     Overlap(operands[x], y, *_row_distances(graph.type(node.outputs[0]).nbytes, x_bytes, reads, choice))
                 )
     readers = [home.get(i) for i in node.operands]
-    return [o for o in found if o.x != o.y and readers.count(o.x) == 1]
+    found = [o for o in found if o.x != o.y and readers.count(o.x) == 1]
+    return found if len(found) == 1 else [replace(o, below=None) for o in found]  # two might ask for two directions
 
 
 def _element_distance(graph: Graph, node: Node, index: int) -> int:
@@ -174,20 +179,22 @@ def _element_distance(graph: Graph, node: Node, index: int) -> int:
 def _row_distances(y_bytes: int, x_bytes: int, reads: tuple[str, ...], choice: Choice) -> tuple[int, int | None]:
     """The same for a kernel by the row: no row of y is written over a row of x that is still needed.
 
-    `reads` is how many rows x has, the first of them that row r of y or a later one reads and, if the kernel can
-    also run from the last row to the first, the last that row r or an earlier one reads. Row r of y lies at r * y_row:
-    behind it, running up, comes first(r) * x_row; before it, running down, ends (last(r) + 1) * x_row.
+    `reads`: how many rows x has, the first of them that row r of y still reads and, if the kernel can also run from
+    the last row to the first, the last of them. Row r of y lies at r * y_row: behind its end, running up, must come
+    all that it and later rows read; before its beginning, running down, must end all that it and earlier ones read.
     """
     rows, x_rows = int(evaluate(choice.kernel.rows, choice.env)), int(evaluate(reads[0], choice.env))
-    y_row, x_row = y_bytes // rows, x_bytes // x_rows
+    y_row, x_row, r = y_bytes // rows, x_bytes // x_rows, np.arange(rows)
 
-    def row(formula: str, r: int) -> int:
-        return min(max(int(evaluate(formula, {**choice.env, "r": r})), 0), x_rows)
+    def row(formula: str) -> Array:
+        found: Array = np.clip(evaluate(formula, {**choice.env, "r": r}) + 0 * r, 0, x_rows)
+        return found
 
-    up = max((r + 1) * y_row - row(reads[1], r) * x_row for r in range(rows))
+    first = np.minimum.accumulate(row(reads[1])[::-1])[::-1]
+    up = int(((r + 1) * y_row - first * x_row).max())
     if len(reads) < 3:
         return up, None
-    return up, max(row(f"{reads[2]} + 1", r) * x_row - r * y_row for r in range(rows))
+    return up, int((np.maximum.accumulate(row(f"{reads[2]} + 1")) * x_row - r * y_row).max())
 
 
 def _after_state(graph: Graph, entry: Entry) -> tuple[tuple[str, str], ...]:

@@ -30,7 +30,7 @@ OUT = re.compile(
     r"\{ memcpy\((?P=out), m \+ (?P<to>\d+), (?P<n>\d+)\); \}"
 )
 CALL = re.compile(r"/\* (?P<note>.*?) \*/ (?P<fn>\w+)\(")
-START = re.compile(r"(?:memset\(m \+ (\d+), \d+, (\d+)\)|br_copy_flash\(m \+ (\d+), .*, (\d+)\));")
+START = re.compile(r"(?:memset\(m \+ (\d+), \d+, (\d+)\)|br_copy_flash\(m \+ (\d+), BR_CREF\(\w+\), (\d+)\));")
 
 
 @dataclass(frozen=True)
@@ -294,35 +294,40 @@ Needed = list[tuple[Region, int, int | None]]  # an operand, and which of its by
 def _chunks(choice: Choice, reads: list[Region], y: Region, down: bool) -> Iterator[tuple[int, int, Needed]]:
     """Bytes low..high of y that a kernel writes, in its order, and what must be there after that.
 
-    `rows`: a row at a time, from the first or the last, and `reads` says which rows of an operand are needed later;
-    `inplace`: element i is read before element i is written. All else is needed to the end. What is lost stays lost:
-    it is enough to look at the end of a row and before an element is read.
+    `rows`: a row at a time, from the first or the last, and `reads` says which rows of an operand are read later;
+    `inplace`: element i is read before element i is written. All else is read to the end. What is lost stays lost: it
+    is enough to look at what was just written over, before an element is read, and at everything in the end.
     """
     kernel, alone = choice.kernel, choice.env.get("B", 1) == 1
     by_row = [x for x in reads if alone and kernel.rows and x.name in kernel.reads]
     by_element = [x for x in reads if alone and x.name in kernel.inplace]
     whole: Needed = [(x, 0, None) for x in reads if x not in by_row and x not in by_element]
     rows = int(evaluate(kernel.rows, choice.env)) if by_row else 1
+    left = {x.name: _left(choice, x, rows, down) for x in by_row}
     shared = any(x.meets(y) for x in by_element)
     each = y.count // rows if shared else 1  # chunks in a row
     order = [r * each + i for r in (reversed(range(rows)) if down else range(rows)) for i in range(each)]
     for chunk, after in zip(order, [*order[1:], None], strict=True):
+        low, high = (len(y.codes) * n // (rows * each) for n in (chunk, chunk + 1))
         needed: Needed = []
         if shared and after is not None:
             needed += [(x, after * x.element, (after + 1) * x.element) for x in by_element]
-        if chunk % each == each - 1:
-            needed += [_rows_left(choice, x, chunk // each, down) for x in by_row]
-        low, high = (len(y.codes) * n // (rows * each) for n in (chunk, chunk + 1))
+        for x in by_row:
+            first, last = left[x.name][chunk // each]
+            over = max(first, y.at + low - x.at), min(last, y.at + high - x.at)
+            needed += [(x, *over)] if over[0] < over[1] else []
         yield low, high, needed if after is not None else [*needed, *whole]
 
 
-def _rows_left(choice: Choice, x: Region, r: int, down: bool) -> tuple[Region, int, int | None]:
-    """The bytes of an operand that row r of the result, or a later one, still reads."""
+def _left(choice: Choice, x: Region, rows: int, down: bool) -> list[tuple[int, int]]:
+    """Per row of the result: the bytes first..last of an operand that are still read once that row is written."""
     count, first, *last = choice.kernel.reads[x.name]
-    rows = int(evaluate(count, choice.env))
-    edge = int(evaluate(f"{last[0]} + 1" if down else first, {**choice.env, "r": r}))
-    at = min(max(edge, 0), rows) * (len(x.codes) // rows)
-    return (x, 0, at) if down else (x, at, None)
+    x_rows, r = int(evaluate(count, choice.env)), np.arange(rows)
+    edges = np.zeros(rows, int) + evaluate(last[0] if down else first, {**choice.env, "r": r}) + down
+    bytes_in = np.clip(edges, 0, x_rows) * (len(x.codes) // x_rows)
+    if down:
+        return [(0, int(most)) for most in np.maximum.accumulate(bytes_in)]
+    return [(int(least), len(x.codes)) for least in np.minimum.accumulate(bytes_in[::-1])[::-1]]
 
 
 def replay(c: str, h: str, program: Program) -> list[str]:
@@ -331,9 +336,10 @@ def replay(c: str, h: str, program: Program) -> list[str]:
     found = re.search(rf"#define {name.upper()}_RAM_BYTES (\d+)", h)
     assert found is not None
     kept = [value for value in graph.values.values() if value.role is Role.STATE]
-    starts = [next(g for g in m.groups() if g) for m in START.finditer(_body(c, f"void {name}_init("))]
-    states = {value.name: int(at) for value, at in zip(kept, starts, strict=True)}
-    wrong = []
+    starts = [[int(g) for g in m.groups() if g] for m in START.finditer(_body(c, f"void {name}_init("))]
+    states = {value.name: at for value, (at, _) in zip(kept, starts, strict=True)}
+    sizes = {value.name: n for value, (_, n) in zip(kept, starts, strict=True)}
+    wrong = [f"{v.name}: {sizes[v.name]} bytes of it are started" for v in kept if sizes[v.name] != v.type.nbytes]
     for entry in graph.entries:
         body = read_entry(c, f"void {name}_{entry.name}(")
         run = Replay(program, entry, int(found[1]), states)
