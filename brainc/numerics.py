@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import numpy.typing as npt
 
 from brainc.dtypes import Array
 
@@ -39,14 +40,22 @@ def rounding_shift(v: Array, shift: Array | int) -> Array:
 
 
 def requant(
-    acc: Array, mult: Array | int, shift: Array | int, zero: int, lo: int = I8_LO, hi: int = I8_HI, round: str = "once"
+    acc: Array,
+    mult: Array | int,
+    shift: Array | int,
+    zero: int,
+    lo: int = I8_LO,
+    hi: int = I8_HI,
+    round: str = "once",
+    dtype: npt.DTypeLike = np.int8,
 ) -> Array:
     """int32 accumulators to int8: scaled by mult / 2^shift, rounded as the profile `round` says, offset, clamped.
 
-    acc int32, mult int32 >= 0, shift 1..62 (both broadcast along the last axis).
+    acc int32, mult int32 >= 0, shift 1..62 (both broadcast along the last axis). To int16 (`dtype`), what is rounded
+    once may have 48 bits, if its mult has 15.
     """
     scaled = PROFILES[round](np.asarray(acc, np.int64), np.asarray(mult, np.int64), np.asarray(shift, np.int64))
-    return clamp(scaled + zero, lo, hi).astype(np.int8)
+    return clamp(scaled + zero, lo, hi).astype(dtype)
 
 
 def scaled_once(acc: Array, mult: Array, shift: Array) -> Array:
@@ -112,7 +121,7 @@ def tflite_sum(
     lo: int = I8_LO,
     hi: int = I8_HI,
 ) -> Array:
-    """int8 a + b of different scales, as TFLite adds: their sum on one scale, brought to that of the result."""
+    """int8 or int16 a + b, as TFLite adds: their sum on one scale, brought to that of the result."""
     scaled = scaled_twice(tflite_total(*operands, zeros=zeros, mults=mults, shifts=shifts, left=left), mult, shift)
     return clamp(scaled + zero, lo, hi).astype(operands[0].dtype)
 
@@ -140,8 +149,14 @@ def tflite_prelu(
 
 
 def dot(x: Array, w: Array) -> Array:
-    """Sum over the last axis of x [M,K] times w [N,K] in int32 (no wrap: `prove_widths` sees to it)."""
-    return np.asarray(x.astype(np.float64) @ w.astype(np.float64).T).astype(np.int32)
+    """Sum over the last axis of x [M,K] times w [N,K] (no wrap: `prove_widths` sees to it); int64."""
+    return np.asarray(x.astype(np.float64) @ w.astype(np.float64).T).astype(np.int64)
+
+
+def between(v: Array, knots: Array) -> Array:
+    """A function of int64 v = -32768..32767 that is straight between 513 int16 knots, 128 apart, rounded half up."""
+    low = knots[256 + (v >> 7)].astype(np.int64)
+    return np.asarray(low + (((knots[257 + (v >> 7)] - low) * (v & 127) + 64) >> 7))
 
 
 def shift_u8(x: Array) -> Array:

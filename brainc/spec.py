@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 
 from brainc import ops
-from brainc.dtypes import F32, I8, I32, U8
+from brainc.dtypes import F32, I8, I16, I32, U8, DType
 from brainc.errors import BraincError, BugError
 from brainc.ir import Attr, Entry, Graph, Node, Quant, Role, Stage, TensorType
 
@@ -32,8 +32,8 @@ SINGLE = frozenset({"unary", "clamp", "cast", "to_int", "from_int", "qshift8"}) 
 CHANNEL = {"conv2d": 0, "dwconv2d": 2, "dense": 0}  # the axis of the weights that the output channels are
 WEIGHTED = frozenset(CHANNEL)  # ops with x, w and b
 CLAMPED = WEIGHTED | {"add", "sub", "mul"}  # ops with lo and hi
-# of q ops, by the operand's name
 _CONSTANTS = {"w": I8, "b": I32, "mult": I32, "shift": I8, "table": I8, "rows": I32, "columns": I32}
+_CONSTANTS |= {"knots": I16, "inverses": I16}  # of q ops, by the operand's name
 
 
 class Types(Protocol):
@@ -224,7 +224,7 @@ def _integer(graph: Graph, node: Node) -> Problems:
     yield from (f"attribute {k} is a float" for k, v in node.attrs.items() if isinstance(v, float))
     for index, name in enumerate(node.inputs):
         operand = ops.get(node.op).operand_at(index)
-        want = (I8, U8) if node.op == "qshift8" else (I8,)
+        want: tuple[DType, ...] = (I8, U8) if node.op == "qshift8" else (I8, I16)
         if operand.constant:
             want = (I32 if node.op == "qsoftmax" else _CONSTANTS.get(operand.name, I8),)
         if name and graph.type(name).dtype not in want:

@@ -99,6 +99,18 @@ BR_INLINE int8_t br_requant_tflite_i8(int32_t acc, int32_t mult, int8_t shift, i
 }
 #endif
 
+/* The same to int16. Rounded once, acc may have 48 bits if mult has 15. */
+BR_INLINE int16_t br_requant_once_i16(int64_t acc, int32_t mult, int8_t shift, int32_t zero, int32_t lo, int32_t hi)
+{
+    const int64_t v = br_rounding_shift(acc * mult, shift) + zero;
+    return (int16_t)(v < lo ? lo : v > hi ? hi : v);
+}
+
+BR_INLINE int16_t br_requant_tflite_i16(int32_t acc, int32_t mult, int8_t shift, int32_t zero, int32_t lo, int32_t hi)
+{
+    return (int16_t)br_clamp_i32(br_scale_tflite(acc, mult, shift) + zero, lo, hi);
+}
+
 #ifndef BR_HAS_REQUANT_EVEN_I8
 /* The same with ties to even: a mean of 2, 4, 8 … cells lies between two steps all the time. */
 BR_INLINE int8_t br_requant_even_i8(int32_t acc, int32_t mult, int8_t shift, int32_t zero, int32_t lo, int32_t hi)
@@ -139,6 +151,24 @@ BR_INLINE int8_t br_add_tflite_i8(int8_t a, int8_t b, int32_t za, int32_t zb, in
     return br_requant_tflite_i8(br_total_tflite(a, b, za, zb, ma, mb, sa, sb, left), mult, shift, zero, lo, hi);
 }
 #endif
+
+/* The same on int16; left <= 15. */
+BR_INLINE int16_t br_add_tflite_i16(int16_t a, int16_t b, int32_t za, int32_t zb, int32_t ma, int32_t mb, int8_t sa,
+                                    int8_t sb, int8_t left, int32_t mult, int8_t shift, int32_t zero, int32_t lo,
+                                    int32_t hi)
+{
+    const int32_t x = br_scale_tflite((a - za) * ((int32_t)1 << left), ma < 0 ? -ma : ma, sa);
+    const int32_t y = br_scale_tflite((b - zb) * ((int32_t)1 << left), mb < 0 ? -mb : mb, sb);
+    return br_requant_tflite_i16((ma < 0 ? -x : x) + (mb < 0 ? -y : y), mult, shift, zero, lo, hi);
+}
+
+/* A function of v that is straight between 513 knots, 128 apart, rounded half up; no two neighbours 2^15 apart. */
+BR_INLINE int16_t br_between_i16(int16_t v, BR_CP(int16_t) knots)
+{
+    const br_len i = (br_len)(256 + (v >> 7));
+    const int32_t low = BR_LD_I16(knots, i), step = BR_LD_I16(knots, i + 1) - low;
+    return (int16_t)(low + ((step * (v & 127) + 64) >> 7));
+}
 
 /* v where it is not negative, else v times its slope, each scaled by its own factor as TFLite rounds. */
 BR_INLINE int8_t br_prelu_tflite_i8(int32_t v, int32_t slope, int32_t mult, int8_t shift, int32_t mult_neg,

@@ -46,6 +46,14 @@ def int8s(rng: Rng, shape: Sequence[int], lo: int = -128) -> Array:
     return x
 
 
+def int16s(rng: Rng, shape: Sequence[int]) -> Array:
+    """int16 numbers over the whole range, with both ends in it."""
+    x = rng.integers(-32768, 32768, tuple(shape)).astype(np.int16)
+    flat = x.reshape(-1)
+    flat[:1], flat[-1:] = -32768, 32767
+    return x
+
+
 def scales(rng: Rng, count: int, terms: int) -> tuple[Array, Array]:
     """(mult, shift) of `count` channels for sums of `terms` products: most fit int8, some saturate."""
     typical = 60.0 / (5500.0 * np.sqrt(terms))
@@ -65,6 +73,16 @@ def int8_layer(rng: Rng, x: Sequence[int], w: Sequence[int], channels: int, coun
     weights = int8s(rng, w, -127)
     b = rng.integers(-20000, 20000, channels).astype(np.int32)
     return [int8s(rng, x), weights, b, *scales(rng, count, weights.size // channels)]
+
+
+def int16_layers(rng: Rng, x: Sequence[int], w: Sequence[int], attrs: Geometry) -> Cases:
+    """int16 x and int8 w: rounded once, with a mult of 15 bits, and (where 32 bits hold the sums) twice."""
+    _, weights, b, mult, shift = int8_layer(rng, x, w, w[0], w[0])
+    assert weights is not None and mult is not None and shift is not None
+    wide = int16s(rng, x)
+    yield [wide, weights, b, mult >> 16, shift - 16], {**attrs, "round": "once"}
+    if weights.size // w[0] * 127 * 32768 < 1 << 31:
+        yield [wide, weights, b, mult, shift], {**attrs, "round": "tflite"}
 
 
 def both_rounds(operands: Sequence[Array | None], attrs: Geometry) -> Cases:
@@ -96,6 +114,12 @@ def positive_pairs(rng: Rng) -> Cases:
     """The pairs, above zero."""
     for operands, _ in pairs(rng):
         yield [np.abs(x) + 0.1 for x in operands if x is not None], {}
+
+
+def int16_pairs(rng: Rng) -> Iterator[tuple[Array, Array]]:
+    """int16 a and b of the same shape, and b repeated over a's leading axes."""
+    yield int16s(rng, (1, 3, 5, 4)), int16s(rng, (1, 3, 5, 4))
+    yield int16s(rng, (2, 30, 7)), int16s(rng, (7,))
 
 
 def int8_pairs(rng: Rng) -> Iterator[tuple[Array, Array]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from brainc.ops import Array, Cases, Ints, Rng, op
-from brainc.ops._samples import WINDOWS, floats, int8s
+from brainc.ops._samples import WINDOWS, floats, int8s, int16s
 from brainc.ops._windows import WINDOW, window_result, windows
 
 
@@ -19,5 +19,5 @@ def maxpool2d(x: Array, *, kernel: Ints, **window: Ints) -> Array:
 @maxpool2d.cases
 def _cases(rng: Rng) -> Cases:
     for kernel, shape, geometry in WINDOWS:
-        for make in (floats, int8s):
+        for make in (floats, int8s, int16s):
             yield [make(rng, shape)], {**geometry, "kernel": kernel}

@@ -1,4 +1,4 @@
-"""Sum of two int8 activations of different scales, exact."""
+"""Sum of two int8 (or int16) activations of different scales, exact."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from brainc.numerics import scaled_sum, sum_multipliers, tflite_multiplier, tflite_sum
 from brainc.ops import RESIDUAL, Array, Cases, Ints, Rng, op
-from brainc.ops._samples import int8_pairs
+from brainc.ops._samples import int8_pairs, int16_pairs
 
 
 def with_residual(y: Array, r: Array | None, numbers: Ints, round: str) -> Array:
@@ -38,7 +38,7 @@ def qadd(
 ) -> Array:
     """y = scaled_sum(a, b); a negative ma or mb subtracts. b's shape is a's, or its last axes.
 
-    With `tflite` it is tflite_sum(a, b): each operand has a shift of its own, the sum a mult.
+    With `tflite`, and for int16, it is tflite_sum(a, b): each operand has a shift of its own, the sum a mult.
     """
     b = np.broadcast_to(b, a.shape)
     if round == "once":
@@ -60,6 +60,10 @@ def _cases(rng: Rng) -> Cases:
         for ra, rb in ((0.7, 0.4), (1.9, -1.3), (0.001, 0.9)):
             for numbers in _numbers(ra, rb):
                 yield [a, b], numbers
+    for a, b in int16_pairs(rng):
+        *_, numbers = _numbers(0.7, -0.4)
+        mult, shift = tflite_multiplier(2 * 0.7 / (1 << 15))
+        yield [a, b], {**numbers, "left": 15, "mult": mult, "shift": shift, "lo": -32768, "hi": 32000}
 
 
 def _numbers(ra: float, rb: float) -> Iterator[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Two-dimensional convolution on int8, exact."""
+"""Two-dimensional convolution on int8 (or int16, with int8 weights), exact."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from brainc.numerics import requant
 from brainc.ops import Array, Cases, Ints, Rng, op
-from brainc.ops._samples import WINDOWS, Geometry, both_rounds, int8_layer, int8s, offsets
+from brainc.ops._samples import WINDOWS, Geometry, both_rounds, int8_layer, int8s, int16_layers, offsets
 from brainc.ops._windows import WINDOW, grouped, window_result, windows
 from brainc.ops.qadd import residuals, with_residual
 
@@ -46,12 +46,12 @@ def qconv2d(
     """y = requant(sum of window * w + b); the border is zx. An r is added as `qadd` adds, see RESIDUAL there.
 
     The offset -zx * sum(w) is already in b (int32), so inner loops multiply plain int8 by int8.
-    S is 1 (one scale) or F (one a channel). Needs an accumulator within int32.
+    S is 1 (one scale) or F (one a channel). Needs an accumulator within int32, or 48 bits for int16 rounded once.
     """
-    # exact in float64: |acc| < 2^31 and every partial sum is an integer below 2^53
+    # exact in float64: every partial sum is an integer below 2^53
     cols = windows(x, w.shape[1:3], zx, **window).astype(np.float64)
     acc = grouped(cols, w.astype(np.float64), group).astype(np.int64) + b
-    return with_residual(requant(acc, mult, shift, zy, lo, hi, round), r, residual, round)
+    return with_residual(requant(acc, mult, shift, zy, lo, hi, round, x.dtype), r, residual, round)
 
 
 @qconv2d.cases
@@ -62,6 +62,8 @@ def _cases(rng: Rng) -> Cases:
             yield from both_rounds(operands, {**geometry, **offsets(rng)})
     for x, w, attrs in MORE:
         yield from both_rounds(int8_layer(rng, x, w, w[0], w[0]), {**attrs, **offsets(rng)})
+    for x, w, attrs in MORE[:2]:
+        yield from int16_layers(rng, x, w, {**attrs, "zx": 0, "zy": 0, "lo": -32768, "hi": 9000})
     for add, profile in residuals():
         layer, attrs = int8_layer(rng, (1, 5, 6, 8), (7, 3, 3, 8), 7, 7), {"pads": (1, 1, 1, 1), **offsets(rng)}
         yield [*layer, int8s(rng, (1, 5, 6, 7))], {**attrs, "residual": add, "round": profile}

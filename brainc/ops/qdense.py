@@ -1,4 +1,4 @@
-"""Fully connected layer on int8, exact."""
+"""Fully connected layer on int8 (or int16, with int8 weights), exact."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from brainc.numerics import dot, requant
 from brainc.ops import Array, Cases, Ints, Rng, op
-from brainc.ops._samples import Geometry, both_rounds, int8_layer, int8s, scales
+from brainc.ops._samples import Geometry, both_rounds, int8_layer, int8s, int16_layers, scales
 from brainc.ops.qadd import residuals, with_residual
 
 
@@ -28,9 +28,9 @@ def qdense(
     """y = requant(x @ w.T + b); the offset -zx * sum(w) is already in b.
 
     An r is added as `qadd` adds, see RESIDUAL there. S is 1 (one scale) or N (one a row of w). Needs an accumulator
-    within int32.
+    within int32, or 48 bits for int16 rounded once.
     """
-    return with_residual(requant(dot(x, w) + b, mult, shift, zy, lo, hi, round), r, residual, round)
+    return with_residual(requant(dot(x, w) + b, mult, shift, zy, lo, hi, round, x.dtype), r, residual, round)
 
 
 @qdense.cases
@@ -45,6 +45,8 @@ def _cases(rng: Rng) -> Cases:
         mult, shift = scales(rng, 4, 64)
         operands = [extreme, int8s(rng, (4, 64)), b, mult, np.full_like(shift, size)]
         yield from both_rounds(operands, {"zy": -5})
+    for m, k, n in ((3, 7, 5), (1, 600, 3)):
+        yield from int16_layers(rng, (m, k), (n, k), {"zy": 0, "lo": -32768, "hi": 32767})
     for add, profile in residuals():
         layer, attrs = int8_layer(rng, (5, 12), (6, 12), 6, 6), {"zy": -7, "residual": add, "round": profile}
         yield [*layer, int8s(rng, (5, 6))], attrs

@@ -1,4 +1,4 @@
-"""Mean (or sum) along the middle axis on int8, exact."""
+"""Mean (or sum) along the middle axis on int8 (or, as TFLite rounds, int16), exact."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from brainc.numerics import multiplier, requant, requant_even
 from brainc.ops import Array, Cases, Rng, op
-from brainc.ops._samples import both_rounds, int8s
+from brainc.ops._samples import Geometry, both_rounds, int8s, int16s
 
 
 @op("x[M,K,N] -> y[M,N]")
@@ -20,12 +20,14 @@ def qmean(
     total = (x.astype(np.int32) - zx).sum(axis=1)
     if round == "once":
         return requant_even(total, mult, shift, zy, lo, hi)
-    return requant(total, mult, shift, zy, lo, hi, round)
+    return requant(total, mult, shift, zy, lo, hi, round, x.dtype)
 
 
 @qmean.cases
 def _cases(rng: Rng) -> Cases:
     for m, k, n in ((1, 1, 1), (3, 7, 5), (1, 49, 64), (2, 4, 1)):
         mult, shift = multiplier(0.9 / k)
-        attrs = {"zx": -30, "mult": mult, "shift": shift, "zy": 11, "hi": 100}
+        attrs: Geometry = {"zx": -30, "mult": mult, "shift": shift, "zy": 11, "hi": 100}
         yield from both_rounds([int8s(rng, (m, k, n))], {**attrs})
+        wide: Geometry = {"zx": 0, "zy": 0, "lo": -32768, "hi": 30000, "round": "tflite"}
+        yield [int16s(rng, (m, k, n))], {**attrs, **wide}

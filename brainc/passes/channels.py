@@ -18,7 +18,7 @@ from brainc.passes.fold import constant_node
 from brainc.passes.rewrite import Replacement, Rule, View, apply, rule
 from brainc.passes.shrink import shrunk
 from brainc.passes.ties import ALIKE, going
-from brainc.passes.widths import WIDEST
+from brainc.passes.widths import most_bits
 from brainc.ranges import accumulator_bits, value_spans
 from brainc.spec import CHANNEL, MOVES
 
@@ -33,8 +33,8 @@ class Size:
 
 
 def drop_channels(graph: Graph, context: Context) -> Graph:
-    """Constant and dead channels are taken out. Sums beyond 32 bits are left for `prove_widths` to refuse."""
-    if any(accumulator_bits(graph, node) > WIDEST for node in graph.nodes()):
+    """Constant and dead channels are taken out. Sums that are too wide are left for `prove_widths` to refuse."""
+    if any(accumulator_bits(graph, node) > most_bits(graph, node) for node in graph.nodes() if node.operands):
         return graph
     small = graph
     while (smaller := _smaller(small)) is not small:

@@ -1,4 +1,4 @@
-"""Rules for layers with weights: convolutions and fully connected ones, int8.
+"""Rules for layers with weights: convolutions and fully connected ones, int8 or int16 by int8.
 
 The scales become multipliers as TFLite Micro works them out when it prepares a node, in double precision; the zero
 point of the input goes into the bias.
@@ -11,6 +11,7 @@ from dataclasses import replace
 from math import prod
 
 import numpy as np
+import tflite
 
 from brainc.dtypes import Array
 from brainc.errors import ModelError
@@ -22,6 +23,7 @@ from brainc.ir import Attr
 from brainc.numerics import tflite_multiplier
 
 SAME, VALID = 0, 1
+RANGES = {"INT8": (-128, 127), "INT16": (-32768, 32767)}
 ACTIVATIONS = {0: (-np.inf, np.inf), 1: (0.0, np.inf), 2: (-1.0, 1.0), 3: (0.0, 6.0)}  # the schema's numbers
 
 
@@ -34,10 +36,10 @@ def fused(c: Call) -> tuple[float, float]:
 
 
 def result(c: Call) -> dict[str, Attr]:
-    """Zero point and bounds of an int8 result, its fused activation among them."""
-    scale, zero = scale_zero(c.outs[0])
+    """Zero point and bounds of an integer result, its fused activation among them."""
+    (scale, zero), (least, most) = scale_zero(c.outs[0]), RANGES[c.outs[0].type]
     lo, hi = (round_away(np.float32(real) / np.float32(scale)) + zero for real in fused(c))
-    return {"zy": zero, "lo": int(max(lo, -128)), "hi": int(min(hi, 127))}
+    return {"zy": zero, "lo": int(max(lo, least)), "hi": int(min(hi, most))}
 
 
 def round_away(v: np.float32) -> float:
@@ -77,11 +79,27 @@ def layer(g: Importer, c: Call, op: str, x: str, weights: Array, axis: int, fact
     if np.abs(bias).max(initial=0) > np.iinfo(np.int32).max:
         raise refuse("its bias does not fit into 32 bits", "quantise the layer with larger scales")
     unique = factors[:1] if np.all(factors == factors[0]) else factors
-    pairs = [tflite_multiplier(float(f)) for f in unique]
+    pairs, round_ = [tflite_multiplier(float(f)) for f in unique], "tflite"
+    if sums_are_wide(c):
+        pairs, round_ = [narrowed(*pair) for pair in pairs], "once"
     mult, shift = np.array([m for m, _ in pairs], np.int32), np.array([s for _, s in pairs], np.int8)
     made = {"w": np.ascontiguousarray(weights), "b": bias.astype(np.int32), "mult": mult, "shift": shift}
     constants = (g.constant(array, f"{c.name}/{key}") for key, array in made.items())
-    return g.emit(op, x, *constants, round="tflite", **result(c), **given)
+    return g.emit(op, x, *constants, round=round_, **result(c), **given)
+
+
+def sums_are_wide(c: Call) -> bool:
+    """Whether TFLite adds up in 64 bits: int16 by int8, unless the bias is (or would be) int32."""
+    kind = c.options.QuantizedBiasType() if hasattr(c.options, "QuantizedBiasType") else 0
+    narrow = c.ins[2].type == "INT32" if c.input(2) else kind == tflite.TensorType.INT32
+    return c.ins[0].type == "INT16" and not narrow
+
+
+def narrowed(mult: int, shift: int) -> tuple[int, int]:
+    """A multiplier of 15 bits, as TFLite takes it to sums of 64: rounded half up."""
+    if shift < 24:
+        raise refuse("its scales make its results more than 128 times as large", "quantise the layer with other scales")
+    return min((mult + (1 << 15)) >> 16, 0x7FFF), shift - 16
 
 
 def per_channel(x: Tensor, w: Tensor, y: Tensor, channels: int) -> Array:
@@ -92,6 +110,7 @@ def per_channel(x: Tensor, w: Tensor, y: Tensor, channels: int) -> Array:
 
 
 @rule("CONV_2D", of="INT8")
+@rule("CONV_2D", of="INT16")
 def conv(g: Importer, c: Call) -> str:
     weights, x = weights_of(g, c), g.shape(c.inputs[0])
     filters, *kernel, depth = weights.shape
@@ -104,15 +123,16 @@ def conv(g: Importer, c: Call) -> str:
 
 
 @rule("DEPTHWISE_CONV_2D", of="INT8")
+@rule("DEPTHWISE_CONV_2D", of="INT16")
 def depthwise(g: Importer, c: Call) -> str:
-    """Each channel by itself; with several filters a channel it is a convolution in as many groups."""
+    """Each channel by itself; with several filters a channel, or on int16, it is a convolution in as many groups."""
     weights, x = weights_of(g, c)[0], g.shape(c.inputs[0])
     *kernel, filters = weights.shape
     if filters % x[3]:
         raise ValueError(f"{filters} filters for {x[3]} channels")
     given: dict[str, Attr] = {"zx": scale_zero(c.ins[0])[1], **window(c, x[1:3], kernel)}
     factors = per_channel(c.ins[0], c.ins[1], c.outs[0], filters)
-    if filters == x[3]:
+    if filters == x[3] and c.ins[0].type == "INT8":
         return layer(g, c, "qdwconv2d", c.inputs[0], weights, 2, factors, **given)
     grouped = weights.transpose(2, 0, 1)[..., None]
     return layer(g, c, "qconv2d", c.inputs[0], grouped, 0, factors, group=x[3], **given)
@@ -125,12 +145,13 @@ def transpose_conv(g: Importer, c: Call) -> Result:
     size = replace(c.outs[0], shape=tuple(g.ints(c.inputs[0], "its size")))
     call, rules = replace(call, outs=(size,)), all_rules()
     if ("TRANSPOSE_CONV of", c.ins[2].type) not in rules:
-        raise refuse(f"it works on {c.ins[2].type}; brainc knows it for INT8 and FLOAT32")
+        raise refuse(f"it works on {c.ins[2].type}; brainc knows it for INT8, INT16 and FLOAT32")
     return rules["TRANSPOSE_CONV of", c.ins[2].type](g, call)
 
 
 @rule("TRANSPOSE_CONV of", of="INT8")
-def transpose_conv_int8(g: Importer, c: Call) -> str:
+@rule("TRANSPOSE_CONV of", of="INT16")
+def transpose_conv_integers(g: Importer, c: Call) -> str:
     weights, zx = weights_of(g, c), scale_zero(c.ins[0])[1]
     x, pads = upside_down(g, c, weights.shape[1:3], float(zx))
     factors = per_channel(c.ins[0], c.ins[1], c.outs[0], len(weights))
@@ -162,6 +183,7 @@ def spread(g: Importer, x: str, strides: tuple[int, int], value: float) -> str:
 
 
 @rule("FULLY_CONNECTED", of="INT8")
+@rule("FULLY_CONNECTED", of="INT16")
 def dense(g: Importer, c: Call) -> str:
     """Every axis but the last is a row."""
     weights = weights_of(g, c)

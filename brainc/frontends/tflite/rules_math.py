@@ -15,12 +15,12 @@ from brainc.frontends.moves import broadcast, refuse
 from brainc.frontends.tflite import tables
 from brainc.frontends.tflite.importer import Importer
 from brainc.frontends.tflite.rules import Call, rule, scale_zero
-from brainc.frontends.tflite.rules_layers import fused, result, window
+from brainc.frontends.tflite.rules_layers import RANGES, fused, result, window
 from brainc.frontends.tflite.rules_tables import table
 from brainc.ir import Attr
 from brainc.numerics import tflite_multiplier
 
-LEFT = 20  # bits that operands of a sum are shifted by
+LEFT = {"INT8": 20, "INT16": 15}  # bits that operands of a sum are shifted by
 TERMS = 4095  # of a softmax whose sum fits its 12 integer bits
 LONGEST = 2**13  # cells of a resized axis
 
@@ -37,7 +37,7 @@ def pair(g: Importer, c: Call, op: str, given: dict[str, Attr]) -> str:
         swapped |= {new: old for old, new in swapped.items()}
         given = {swapped.get(key, key): value for key, value in given.items()}
     a = broadcast(g, a, shape)
-    if b in g.known and g.known[b].array.size == 1 and a not in g.known:
+    if b in g.known and g.known[b].array.size == 1 and a not in g.known and c.ins[0].type == "INT8":
         number = g.known[b].array.reshape(1)
         (answers,) = ops.get(op).run([tables.X.astype(np.int8), number], given)
         return table(g, c, answers, a)
@@ -50,15 +50,16 @@ def pair(g: Importer, c: Call, op: str, given: dict[str, Attr]) -> str:
 
 
 @rule("ADD", "SUB", of="INT8")
+@rule("ADD", "SUB", of="INT16")
 def addition(g: Importer, c: Call) -> str:
     """Both operands on twice the larger scale; SUB works that out in single precision, and subtracts."""
-    real = np.float32 if c.op == "SUB" else np.float64
+    real, left = np.float32 if c.op == "SUB" else np.float64, LEFT[c.ins[0].type]
     (sa, za), (sb, zb), (sy, _) = (scale_zero(t) for t in (*c.ins, c.outs[0]))
     twice = real(2 * max(sa, sb))
     (ma, sha), (mb, shb) = (tflite_multiplier(float(real(s) / twice)) for s in (sa, sb))
-    mult, shift = tflite_multiplier(float(twice / (real(1 << LEFT) * real(sy))))
+    mult, shift = tflite_multiplier(float(twice / (real(1 << left) * real(sy))))
     each: dict[str, Attr] = {"za": za, "ma": ma, "sa": sha, "zb": zb, "mb": -mb if c.op == "SUB" else mb, "sb": shb}
-    return pair(g, c, "qadd", {**each, "left": LEFT, "mult": mult, "shift": shift, **result(c), "round": "tflite"})
+    return pair(g, c, "qadd", {**each, "left": left, "mult": mult, "shift": shift, **result(c), "round": "tflite"})
 
 
 @rule("SQUARED_DIFFERENCE", of="INT8")
@@ -81,6 +82,7 @@ def l2_norm(g: Importer, c: Call) -> str:
 
 
 @rule("MUL", of="INT8")
+@rule("MUL", of="INT16")
 def product(g: Importer, c: Call) -> str:
     (sa, za), (sb, zb), (sy, _) = (scale_zero(t) for t in (*c.ins, c.outs[0]))
     mult, shift = tflite_multiplier(sa * sb / sy)
@@ -122,6 +124,7 @@ def reducible(g: Importer, c: Call) -> str:
 
 
 @rule("MEAN", "SUM", of="INT8")
+@rule("MEAN", "SUM", of="INT16")
 def mean(g: Importer, c: Call) -> str:
     """The number of terms goes into the multiplier, in integers."""
     x = reducible(g, c)
@@ -130,7 +133,8 @@ def mean(g: Importer, c: Call) -> str:
     if c.op == "MEAN":
         more = min(terms.bit_length() - 1, 32, 31 + (31 - shift))
         mult, shift = (mult << more) // terms, shift + more
-    return g.emit("qmean", x, zx=zx, zy=zy, mult=mult, shift=shift, round="tflite")
+    bounds = dict(zip(("lo", "hi"), RANGES[c.outs[0].type], strict=True))
+    return g.emit("qmean", x, zx=zx, zy=zy, mult=mult, shift=shift, round="tflite", **bounds)
 
 
 @rule("REDUCE_MAX", "REDUCE_MIN", of="INT8")
@@ -150,6 +154,7 @@ def highest(g: Importer, c: Call, x: str, count: int, *, least: bool) -> str:
 
 
 @rule("AVERAGE_POOL_2D", "MAX_POOL_2D", of="INT8")
+@rule("AVERAGE_POOL_2D", "MAX_POOL_2D", of="INT16")
 def pool(g: Importer, c: Call) -> str:
     kernel = (c.option("FilterHeight"), c.option("FilterWidth"))
     given, held = window(c, g.shape(c.inputs[0])[1:3], kernel), result(c)
@@ -157,6 +162,8 @@ def pool(g: Importer, c: Call) -> str:
         bounds = {key: held[key] for key in ("lo", "hi")}
         return g.emit("qavgpool2d", c.inputs[0], kernel=kernel, round="tflite", **given, **bounds)
     y = g.emit("maxpool2d", c.inputs[0], kernel=kernel, **given)
+    if fused(c) != (-np.inf, np.inf) and c.ins[0].type == "INT16":
+        raise refuse("it has a fused activation on INT16", "express it as an op of its own")
     return y if fused(c) == (-np.inf, np.inf) else table(g, c, np.clip(tables.X, held["lo"], held["hi"]), y)
 
 
