@@ -1,7 +1,6 @@
 """Rules for sums, products, means, extremes and softmax, int8.
 
-Factors are worked out as TFLite Micro does when it prepares a node: which of them in single precision differs from op
-to op.
+Factors are worked out as TFLite Micro does when it prepares a node, in double precision.
 """
 
 from __future__ import annotations
@@ -52,12 +51,11 @@ def pair(g: Importer, c: Call, op: str, given: dict[str, Attr]) -> str:
 @rule("ADD", "SUB", of="INT8")
 @rule("ADD", "SUB", of="INT16")
 def addition(g: Importer, c: Call) -> str:
-    """Both operands on twice the larger scale; SUB works that out in single precision, and subtracts."""
-    real, left = np.float32 if c.op == "SUB" else np.float64, LEFT[c.ins[0].type]
+    """Both operands on twice the larger scale; SUB subtracts."""
     (sa, za), (sb, zb), (sy, _) = (scale_zero(t) for t in (*c.ins, c.outs[0]))
-    twice = real(2 * max(sa, sb))
-    (ma, sha), (mb, shb) = (tflite_multiplier(float(real(s) / twice)) for s in (sa, sb))
-    mult, shift = tflite_multiplier(float(twice / (real(1 << left) * real(sy))))
+    left, twice = LEFT[c.ins[0].type], 2 * max(sa, sb)
+    (ma, sha), (mb, shb) = (tflite_multiplier(s / twice) for s in (sa, sb))
+    mult, shift = tflite_multiplier(twice / ((1 << left) * sy))
     each: dict[str, Attr] = {"za": za, "ma": ma, "sa": sha, "zb": zb, "mb": -mb if c.op == "SUB" else mb, "sb": shb}
     return pair(g, c, "qadd", {**each, "left": left, "mult": mult, "shift": shift, **result(c), "round": "tflite"})
 
