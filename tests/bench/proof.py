@@ -5,6 +5,7 @@
 The truth is TFLite Micro's reference kernels in Python (the package `tflite-micro`). Every target runs the
 compiled C with its own kernels, with these in plain C (BR_PLAIN_C), and with the portable ones. A sample of the
 autoencoder is a recording, of which every 28th window is taken; `--samples 0` takes the whole sets and all windows.
+`--golden` takes the vectors in `golden` beside BRAINC_MODELS instead, and the inputs of softmax too.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from tiny import NETWORKS, Array, folder, labelled, source, tflite
 
 from brainc import check, interp, quality, runners
 from brainc.compiler import Request, compile_job, prepare
+from brainc.ir import Graph, Role
 from brainc.program import Program
 
 TARGETS = ("c99", "cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55")
@@ -45,14 +47,41 @@ def truth(model: Path, inputs: Array) -> Array:
     return np.stack(rows)
 
 
-def compiled(file: Path, target: str, accent: str) -> Program:
-    """The network for a target in one of its accents."""
-    program = compile_job(prepare(Request(file, portable=accent == "portable"), target))
+def compiled(file: Path, target: str, accent: str, *, logits: bool = False) -> Program:
+    """The network for a target in one of its accents; up to what a softmax at its end reads, if that is asked for."""
+    job = prepare(Request(file, portable=accent == "portable"), target)
+    program = compile_job(replace(job, graph=before_softmax(job.graph)) if logits else job)
     if accent != "plain":
         return program
     tools = program.target.toolchain
     plain = replace(program.target, toolchain=replace(tools, flags=(*tools.flags, "-DBR_PLAIN_C")))
     return replace(program, target=plain)
+
+
+def before_softmax(graph: Graph) -> Graph:
+    """The graph whose output is what its last softmax reads; itself if it ends in none."""
+    (entry,) = graph.entries
+    last = entry.nodes[-1]
+    if not last.op.endswith("softmax"):
+        return graph
+    port = last.inputs[0]
+    values = {**graph.values, port: replace(graph.values[port], role=Role.OUTPUT)}
+    return graph.replaced(values=values, entries=(replace(entry, outputs=(port,), nodes=entry.nodes[:-1]),))
+
+
+def golden_lines(models: Path, task: str, targets: list[str], accents: list[str]) -> Iterator[str]:
+    """The same for the golden vectors: of the outputs, then of what a softmax reads."""
+    vectors = np.load(models.parents[1] / "golden" / f"{NETWORKS[task].golden}.npz")
+    inputs = vectors["x"].reshape(len(vectors["x"]), -1)
+    for key in ("y", "y_logits"):
+        want = vectors[key].reshape(len(inputs), -1)
+        for target in targets:
+            for accent in accents if target != "c99" else ["portable"]:
+                start = time.perf_counter()
+                got = answers(compiled(source(models, task), target, accent, logits=key == "y_logits"), inputs)
+                wrong = f"{int((got != want).sum()):,} of {want.size:,}"
+                seconds = f"{time.perf_counter() - start:.0f} s"
+                yield f"| {NETWORKS[task].title} | {target} | {accent} | golden {key} | {wrong} | | | {seconds} |"
 
 
 def answers(program: Program, inputs: Array) -> Array:
@@ -105,12 +134,14 @@ def main() -> None:
     parser.add_argument("--targets", nargs="+", choices=TARGETS, default=list(TARGETS))
     parser.add_argument("--accents", nargs="+", choices=ACCENTS, default=list(ACCENTS))
     parser.add_argument("--samples", type=int, default=200, help="of each set; 0: all of them")
+    parser.add_argument("--golden", action="store_true", help="the golden vectors, softmax inputs too")
     given = parser.parse_args()
     models, count = folder(parser), given.samples or None
     print("| network | target | kernels | | bytes that differ | brainc | TFLite Micro | took |")
     print("|---|---|---|---|---|---|---|---|")
     for task in [t for t in NETWORKS if t in given.tasks or not given.tasks]:
-        for line in lines(models, task, given.targets, given.accents, count):
+        chosen = (models, task, given.targets, given.accents)
+        for line in golden_lines(*chosen) if given.golden else lines(*chosen, count):
             print(line, flush=True)
 
 

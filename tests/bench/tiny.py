@@ -26,18 +26,19 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Network:
-    """A network: what tables call it, its file, its metric, and how many inputs make one labelled sample."""
+    """A network: what tables call it, its file, its metric, and the file of its golden vectors."""
 
     title: str
     file: str
     metric: str
+    golden: str
 
 
 NETWORKS = {
-    "ic": Network("IC ResNet8", "ic_resnet8_int8", "top1"),
-    "kws": Network("KWS DS-CNN", "kws_dscnn_int8", "top1"),
-    "vww": Network("VWW MobileNetV1", "vww_mobilenetv1_025_int8", "top1"),
-    "ad": Network("AD autoencoder", "ad01_int8", "auc_error"),
+    "ic": Network("IC ResNet8", "ic_resnet8_int8", "top1", "resnet8"),
+    "kws": Network("KWS DS-CNN", "kws_dscnn_int8", "top1", "dscnn"),
+    "vww": Network("VWW MobileNetV1", "vww_mobilenetv1_025_int8", "top1", "vww"),
+    "ad": Network("AD autoencoder", "ad01_int8", "auc_error", "ad"),
 }
 WINDOW_STEP = 28  # of a recording's 196 windows every 28th, unless whole sets are asked for
 
