@@ -5,14 +5,18 @@ Every op by itself, in small files made here, with random shapes and scales; sum
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from test_tflite import compiled_is_the_same, fused, int8s, ints, pads, picture, same_as_theirs, scale, written
-from tflite_files import N, T
+from test_tflite import compiled_is_the_same, fused, int8s, ints, load, pads, picture, same_as_theirs, scale, written
+from tflite_files import N, T, broken
+
+from brainc.compiler import Request, compile_job, prepare
+from brainc.errors import UnsupportedError, UserError
 
 Rng = np.random.Generator
 Parts = tuple[list[T], list[N]]
@@ -160,7 +164,7 @@ def door(rng: Rng) -> Parts:
 
 OPS: dict[str, Callable[[Rng], Parts]] = {
     "conv": conv("CONV_2D"), "conv_narrow": conv("CONV_2D", "INT32"), "depthwise": conv("DEPTHWISE_CONV_2D"),
-    "dense": dense("INT64"), "dense_narrow": dense("INT32"), "dense_deep": dense("INT64", 900),
+    "dense": dense("INT64"), "dense_narrow": dense("INT32"), "dense_deep": dense("INT64", 2000),
     "transpose_conv": transpose_conv, "softmax": softmax, "concat": concat, "moved": moved, "door": door,
     "mul": binary("MUL", 1e-6, 1e-4), **{op.lower(): binary(op) for op in ("ADD", "SUB")},
     **{op.lower(): pool(op) for op in ("AVERAGE_POOL_2D", "MAX_POOL_2D")},
@@ -179,3 +183,67 @@ def test_single_ops(op: str, seed: int, tmp_path: Path) -> None:
 @pytest.mark.parametrize("op", OPS)
 def test_single_ops_compiled(op: str, tmp_path: Path) -> None:
     compiled_is_the_same(written(OPS[op](np.random.default_rng([0, *op.encode()])), tmp_path / "one.tflite"), 2)
+
+
+@pytest.mark.parametrize("op", OPS)
+@pytest.mark.parametrize("count", [10, pytest.param(300, marks=pytest.mark.slow)])
+def test_broken_ops_are_the_users_fault(op: str, count: int, tmp_path: Path) -> None:
+    """Whatever stands in a file: a legal graph, or an error of the user's kind."""
+    file = written(OPS[op](np.random.default_rng([1, *op.encode()])), tmp_path / "one.tflite")
+    for data in broken(file.read_bytes(), count):
+        file.write_bytes(data)
+        with contextlib.suppress(UserError):
+            load(file)
+
+
+def test_channels_that_nobody_reads_go(tmp_path: Path) -> None:
+    """A channel of int16 whose weights in the next layer are 0 is not made, and no byte changes."""
+    rng = np.random.default_rng(3)
+    tensors, nodes = door(rng)
+    (index,) = (i for i, t in enumerate(tensors) if t.name == "w2")
+    weights = np.array(tensors[index].data)
+    weights[:, [1, 4]] = 0
+    tensors[index] = T("w2", (5, 7), "INT8", 0.01, 0, 0, weights)
+    file = written((tensors, nodes), tmp_path / "dead.tflite")
+    program = compile_job(prepare(Request(file), "c99"))
+    first = next(n for n in program.graph.nodes() if n.op == "qdense")
+    assert program.graph.type(first.inputs[1]).shape == (5, 9)
+    compiled_is_the_same(file)
+
+
+def test_sums_that_need_no_64_bits_have_32(tmp_path: Path) -> None:
+    """The weights of the smaller layer prove it."""
+    for depth, wide in ((8, False), (2000, True)):
+        file = written(dense("INT64", depth)(np.random.default_rng(1)), tmp_path / "one.tflite")
+        program = compile_job(prepare(Request(file), "c99"))
+        (node,) = (n for n in program.graph.nodes() if n.op == "qdense")
+        assert program.choices[node.name].env["wide"] is wide
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"b": T("b", (2,), "INT64", 1e-9, 0, 0, [1 << 40, 0])}, "its bias does not fit into 32 bits"),
+        ({"y": T("y", (1, 2), "INT16", 1e-9, 0)}, "more than 128 times as large"),
+        ({"w": T("w", (2, 4), "UINT8", 0.01, 3, 0, [[1] * 4] * 2)}, "its weights are UINT8"),
+        ({"x": T("x", (1, 4), "UINT8", 0.01, 3)}, "it works on UINT8; brainc knows it for"),
+    ],
+)
+def test_what_is_not_there_is_refused_by_name(change: dict[str, T], told: str, tmp_path: Path) -> None:
+    tensors = {
+        "x": T("x", (1, 4), "INT16", 0.001, 0),
+        "w": T("w", (2, 4), "INT8", 0.01, 0, 0, [[1, 2, 3, 4]] * 2),
+        "b": T("b", (2,), "INT64", 1e-5, 0, 0, [1, 2]),
+        "y": T("y", (1, 2), "INT16", 0.001, 0),
+    }
+    nodes = [N("FULLY_CONNECTED", ["x", "w", "b"], ["y"], "FullyConnectedOptions")]
+    with pytest.raises(UnsupportedError) as caught:
+        load(written((list((tensors | change).values()), nodes), tmp_path / "refused.tflite"))
+    assert told in caught.value.what
+
+
+def test_sums_of_32_bits_that_may_not_fit_are_refused(tmp_path: Path) -> None:
+    """An int32 bias asks for sums of 32 bits; those of this layer may have more."""
+    file = written(dense("INT32", 2000)(np.random.default_rng(1)), tmp_path / "wide.tflite")
+    with pytest.raises(UnsupportedError, match=r"adds up to 3[3-9] bits, and brainc's accumulators have 32"):
+        compile_job(prepare(Request(file), "c99"))
