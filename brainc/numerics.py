@@ -142,10 +142,10 @@ def tflite_total(*operands: Array, zeros: Pair, mults: Pair, shifts: Pair, left:
 def tflite_prelu(
     x: Array, alpha: Array, zeros: tuple[int, int], positive: tuple[int, int], negative: tuple[int, int], zero: int
 ) -> Array:
-    """int8 x where it is not negative, else x times its slope; each scaled by its own (mult, shift), rounded twice."""
+    """int8 or int16: x where it is not negative, else x times its slope; each scaled by its (mult, shift), twice."""
     v, slope = (q.astype(np.int64) - z for q, z in zip((x, alpha), zeros, strict=True))
     scaled = np.where(v >= 0, scaled_twice(v, *positive), scaled_twice(v * slope, *negative))
-    return clamp(scaled + zero, I8_LO, I8_HI).astype(np.int8)
+    return clamp(scaled + zero, *((I8_LO, I8_HI) if x.dtype == np.int8 else (-32768, 32767))).astype(x.dtype)
 
 
 def dot(x: Array, w: Array) -> Array:

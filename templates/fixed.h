@@ -178,6 +178,13 @@ BR_INLINE int8_t br_prelu_tflite_i8(int32_t v, int32_t slope, int32_t mult, int8
                   : br_requant_tflite_i8(v * slope, mult_neg, shift_neg, zero, -128, 127);
 }
 
+BR_INLINE int16_t br_prelu_tflite_i16(int32_t v, int32_t slope, int32_t mult, int8_t shift, int32_t mult_neg,
+                                      int8_t shift_neg, int32_t zero)
+{
+    return v >= 0 ? br_requant_tflite_i16(v, mult, shift, zero, -32768, 32767)
+                  : br_requant_tflite_i16(v * slope, mult_neg, shift_neg, zero, -32768, 32767);
+}
+
 #ifndef BR_HAS_DOT_I8
 /* Sum of x[i] * w[i], i < n; w is a constant. A product fits the 16 bits of the smallest int. */
 BR_INLINE int32_t br_dot_i8(const int8_t *x, BR_CP(int8_t) w, br_len n)

@@ -1,12 +1,13 @@
-"""A slope of its own for what is negative, on int8, exact."""
+"""A slope of its own for what is negative, on int8 (or int16), exact."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from brainc.ir import Attr
 from brainc.numerics import tflite_multiplier, tflite_prelu
 from brainc.ops import Array, Cases, Rng, op
-from brainc.ops._samples import int8_pairs
+from brainc.ops._samples import int8_pairs, int16s
 
 
 @op("x[...] b[...2] -> y[...]")
@@ -25,3 +26,15 @@ def _cases(rng: Rng) -> Cases:
             (mult, shift), (mult_neg, shift_neg) = tflite_multiplier(real), tflite_multiplier(real / 70)
             zeros = {"zx": -20, "zb": 33, "zy": -4}
             yield [x, b], {**zeros, "mult": mult, "shift": shift, "mult_neg": mult_neg, "shift_neg": shift_neg}
+    (mult, shift), (mult_neg, shift_neg) = tflite_multiplier(1.3), tflite_multiplier(0.2)
+    numbers: dict[str, Attr] = {
+        "zx": 0,
+        "zb": 0,
+        "zy": 0,
+        "mult": mult,
+        "shift": shift,
+        "mult_neg": mult_neg,
+        "shift_neg": shift_neg,
+    }
+    for slope in (1, -1):
+        yield [int16s(rng, (3, 50)), np.array([slope], np.int16)], numbers

@@ -162,10 +162,34 @@ def door(rng: Rng) -> Parts:
     return [*parts, *twin, r, T("y", (1, 5), "FLOAT32")], [*nodes, N("DEQUANTIZE", ["r"], ["y"])]
 
 
+def leaky_relu(rng: Rng) -> Parts:
+    x, y = act(rng, "x", (3, 4001)), act(rng, "y", (3, 4001))
+    options = {"Alpha": float(rng.uniform(-0.5, 1))}
+    return [x, y], [N("LEAKY_RELU", ["x"], ["y"], "LeakyReluOptions", options)]
+
+
+def matmul(rng: Rng) -> Parts:
+    b, m, k, n = (int(v) for v in rng.integers(1, 6, 4))
+    adj = [bool(v) for v in rng.integers(0, 2, 2)]
+    shapes = ((b, k, m) if adj[0] else (b, m, k)), ((b, n, k) if adj[1] else (b, k, n))
+    parts = [act(rng, name, shape) for name, shape in zip("ab", shapes, strict=True)]
+    node = N("BATCH_MATMUL", ["a", "b"], ["y"], "BatchMatMulOptions", {"AdjX": adj[0], "AdjY": adj[1]})
+    return [*parts, act(rng, "y", (b, m, n))], [node]
+
+
+def rescaled(rng: Rng) -> Parts:
+    """int8 to int16, to another scale, back to int8."""
+    shape, zeros = (3, 400), [int(v) for v in rng.integers(-128, 128, 2)]
+    x, y = (T(name, shape, "INT8", scale(rng), zero) for name, zero in zip("xy", zeros, strict=True))
+    parts = [x, act(rng, "a", shape), act(rng, "b", shape), y]
+    return parts, [N("QUANTIZE", ["x"], ["a"]), N("QUANTIZE", ["a"], ["b"]), N("QUANTIZE", ["b"], ["y"])]
+
+
 OPS: dict[str, Callable[[Rng], Parts]] = {
     "conv": conv("CONV_2D"), "conv_narrow": conv("CONV_2D", "INT32"), "depthwise": conv("DEPTHWISE_CONV_2D"),
     "dense": dense("INT64"), "dense_narrow": dense("INT32"), "dense_deep": dense("INT64", 2000),
-    "transpose_conv": transpose_conv, "softmax": softmax, "concat": concat, "moved": moved, "door": door,
+    "transpose_conv": transpose_conv, "softmax": softmax, "concat": concat, "leaky_relu": leaky_relu,
+    "matmul": matmul, "rescaled": rescaled, "moved": moved, "door": door,
     "mul": binary("MUL", 1e-6, 1e-4), **{op.lower(): binary(op) for op in ("ADD", "SUB")},
     **{op.lower(): pool(op) for op in ("AVERAGE_POOL_2D", "MAX_POOL_2D")},
     **{op.lower(): reduction(op) for op in ("MEAN", "SUM")},

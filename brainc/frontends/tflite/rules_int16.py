@@ -15,6 +15,7 @@ from brainc.dtypes import Array
 from brainc.frontends.moves import refuse
 from brainc.frontends.tflite.importer import Importer
 from brainc.frontends.tflite.rules import Call, rule, scale_zero
+from brainc.ir import Attr
 from brainc.numerics import tflite_multiplier
 from brainc.ops.qsigmoid import knots_of_sigmoid
 
@@ -46,6 +47,28 @@ def power_of_two(scale: float) -> int | None:
     """The exponent of a scale that is one but for a thousandth."""
     exact = log2(scale)
     return round(exact) if abs(exact - round(exact)) < 1e-3 else None
+
+
+@rule("LEAKY_RELU", of="INT16")
+def leaky_relu(g: Importer, c: Call) -> str:
+    """Two factors, the second with a sign, which is that of a slope of 1."""
+    (sx, zx), (sy, zy), alpha = scale_zero(c.ins[0]), scale_zero(c.outs[0]), float(c.option("Alpha", 0.0))
+    steep = sx * alpha / sy
+    slope = g.constant(np.array([-1 if steep < 0 else 1], np.int16), f"{c.name}/slope")
+    (mult, shift), (mult_neg, shift_neg) = tflite_multiplier(sx / sy), tflite_multiplier(abs(steep))
+    given: dict[str, Attr] = {"zx": zx, "zb": 0, "zy": zy, "mult": mult, "shift": shift}
+    return g.emit("qprelu", c.inputs[0], slope, **given, mult_neg=mult_neg, shift_neg=shift_neg)
+
+
+@rule("QUANTIZE", of="INT16")
+def requantize(g: Importer, c: Call) -> str:
+    """To another scale, of int8 or int16; the rule for int8 comes here too for int16."""
+    dtype = {"INT8": "i8", "INT16": "i16"}.get(c.outs[0].type)
+    if dtype is None:
+        raise refuse(f"it makes {c.outs[0].type} of {c.ins[0].type}")
+    (sx, zx), (sy, zy) = scale_zero(c.ins[0]), scale_zero(c.outs[0])
+    mult, shift = tflite_multiplier(sx / sy)
+    return g.emit("qrescale", c.inputs[0], zx=zx, mult=mult, shift=shift, zy=zy, dtype=dtype)
 
 
 @rule("SOFTMAX", of="INT16")

@@ -14,7 +14,7 @@ from brainc.frontends.moves import broadcast, refuse
 from brainc.frontends.tflite import tables
 from brainc.frontends.tflite.importer import Importer
 from brainc.frontends.tflite.rules import Call, rule, scale_zero
-from brainc.frontends.tflite.rules_layers import RANGES, fused, result, window
+from brainc.frontends.tflite.rules_layers import RANGES, fused, narrowed, result, window
 from brainc.frontends.tflite.rules_tables import table
 from brainc.ir import Attr
 from brainc.numerics import tflite_multiplier
@@ -200,6 +200,7 @@ def softmax(g: Importer, c: Call) -> str:
 
 
 @rule("BATCH_MATMUL", of="INT8")
+@rule("BATCH_MATMUL", of="INT16")
 def matmul(g: Importer, c: Call) -> str:
     """Two activations, either of them transposed."""
     flips = (c.option("AdjX"), c.option("AdjY"))
@@ -209,8 +210,11 @@ def matmul(g: Importer, c: Call) -> str:
     a, b = (g.reshape(x, (prod(lead), *g.shape(x)[-2:])) for x in (a, b))
     (sa, za), (sb, zb), (sy, zy) = (scale_zero(t) for t in (*c.ins, c.outs[0]))
     mult, shift = tflite_multiplier(sa * sb / sy)
-    given: dict[str, Attr] = {"za": za, "zb": zb, "zy": zy, "mult": mult, "shift": shift}
-    return g.emit("qmatmul", a, b, round="tflite", **given)
+    given: dict[str, Attr] = {"za": za, "zb": zb, "zy": zy, "round": "tflite"}
+    if c.ins[0].type == "INT16":
+        (mult, shift), (least, most) = narrowed(mult, shift), RANGES["INT16"]
+        given |= {"lo": least, "hi": most, "round": "once"}
+    return g.emit("qmatmul", a, b, mult=mult, shift=shift, **given)
 
 
 def swap_last(g: Importer, x: str) -> str:

@@ -10,7 +10,7 @@ from brainc.dtypes import Array
 from brainc.frontends.moves import refuse
 from brainc.frontends.tflite import tables
 from brainc.frontends.tflite.importer import Importer
-from brainc.frontends.tflite.rules import Call, rule, scale_zero
+from brainc.frontends.tflite.rules import Call, Result, all_rules, rule, scale_zero
 from brainc.numerics import clamp, inverse_root, scaled_twice, tflite_multiplier
 
 
@@ -21,8 +21,8 @@ def table(g: Importer, c: Call, answers: Array, x: str = "") -> str:
 
 
 def ratio(c: Call) -> float:
-    """Scale of the operand over that of the result, divided in single precision."""
-    return float(np.float32(scale_zero(c.ins[0])[0]) / np.float32(scale_zero(c.outs[0])[0]))
+    """Scale of the operand over that of the result."""
+    return scale_zero(c.ins[0])[0] / scale_zero(c.outs[0])[0]
 
 
 @rule("LOGISTIC", of="INT8")
@@ -58,8 +58,8 @@ def relu6(g: Importer, c: Call) -> str:
 
 @rule("LEAKY_RELU", of="INT8")
 def leaky_relu(g: Importer, c: Call) -> str:
-    (sx, zx), (sy, zy), alpha = scale_zero(c.ins[0]), scale_zero(c.outs[0]), np.float32(c.option("Alpha", 0.0))
-    v, slope = tables.X - zx, float(np.float32(sx) * alpha / np.float32(sy))
+    (sx, zx), (sy, zy), alpha = scale_zero(c.ins[0]), scale_zero(c.outs[0]), float(c.option("Alpha", 0.0))
+    v, slope = tables.X - zx, sx * alpha / sy
     below = np.sign(slope) * scaled_twice(v, *tflite_multiplier(abs(slope)))
     above = scaled_twice(v, *tflite_multiplier(ratio(c)))
     return table(g, c, clamp(np.where(v >= 0, above, below) + zy, -128, 127))
@@ -96,10 +96,12 @@ def real_table(g: Importer, c: Call, function: Callable[[Array], Array]) -> str:
 
 @rule("QUANTIZE", of="INT8")
 @rule("QUANTIZE", of="UINT8")
-def requantize(g: Importer, c: Call) -> str:
+def requantize(g: Importer, c: Call) -> Result:
     """Between int8 and uint8 the top bit flips, which moves the zero point by 128; the rest is a table."""
     x, ((sx, zx), (sy, zy)) = c.inputs[0], (scale_zero(t) for t in (c.ins[0], c.outs[0]))
     types = (c.ins[0].type, c.outs[0].type)
+    if types == ("INT8", "INT16"):
+        return all_rules()["QUANTIZE", "INT16"](g, c)
     if not {*types} <= {"INT8", "UINT8"}:
         raise refuse(f"it makes {types[1]} of {types[0]}")
     zx, zy = (zero - 128 * (type_ == "UINT8") for zero, type_ in zip((zx, zy), types, strict=True))
