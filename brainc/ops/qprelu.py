@@ -27,14 +27,7 @@ def _cases(rng: Rng) -> Cases:
             zeros = {"zx": -20, "zb": 33, "zy": -4}
             yield [x, b], {**zeros, "mult": mult, "shift": shift, "mult_neg": mult_neg, "shift_neg": shift_neg}
     (mult, shift), (mult_neg, shift_neg) = tflite_multiplier(1.3), tflite_multiplier(0.2)
-    numbers: dict[str, Attr] = {
-        "zx": 0,
-        "zb": 0,
-        "zy": 0,
-        "mult": mult,
-        "shift": shift,
-        "mult_neg": mult_neg,
-        "shift_neg": shift_neg,
-    }
+    numbers: dict[str, Attr] = {"zx": 0, "zb": 0, "zy": 0, "mult": mult, "shift": shift}
+    numbers |= {"mult_neg": mult_neg, "shift_neg": shift_neg}
     for slope in (1, -1):
         yield [int16s(rng, (3, 50)), np.array([slope], np.int16)], numbers

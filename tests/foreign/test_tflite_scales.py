@@ -51,3 +51,20 @@ def test_scales_are_multiplied_in_double_precision(op: str, tmp_path: Path) -> N
     (entry,) = graph.entries
     ours = interp.run(graph, None, dict(zip(entry.inputs, feeds, strict=True)), interp.fresh_state(graph))
     assert int((ours[entry.outputs[0]] != theirs.get_output(0)).sum()) == 0
+
+
+@pytest.mark.parametrize("op", ["RELU", "LEAKY_RELU"])
+@pytest.mark.parametrize(
+    "scales", [(0.130521759390831, 0.22819697856903076), (0.2675972282886505, 0.23947139084339142)]
+)
+def test_a_ratio_of_scales_is_of_double_precision(op: str, scales: tuple[float, float], tmp_path: Path) -> None:
+    """One of these 256 products lies between two integers, and single precision takes the other one."""
+    x, y = (T(name, (1, 256), "INT8", scale, -128) for name, scale in zip("xy", scales, strict=True))
+    kind, options = ("LeakyReluOptions", {"Alpha": 0.5}) if op == "LEAKY_RELU" else ("", {})
+    file, whole = tmp_path / "ratio.tflite", np.arange(-128, 128).astype(np.int8)[None]
+    file.write_bytes(model(([x, y], [N(op, ["x"], ["y"], kind, options)], ["x"], ["y"])))
+    theirs = runtime.Interpreter.from_file(str(file), arena_size=ARENA)
+    theirs.set_input(whole, 0)
+    theirs.invoke()
+    ours = interp.outputs(frontends.load(file, name="ratio"), "step", {"x": whole})
+    np.testing.assert_array_equal(ours["y"], theirs.get_output(0))
