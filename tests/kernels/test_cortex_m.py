@@ -22,7 +22,7 @@ from brainc.compiler import Request, compile_job, ports, prepare
 from brainc.dtypes import Array
 from brainc.errors import ToolMissing
 from brainc.ir import Attr, Entry, Graph, attrs
-from brainc.kernels import Kernel, KernelTable
+from brainc.kernels import Kernel, KernelTable, shown
 from brainc.ops._samples import int8_layer
 from brainc.runners import run
 from brainc.target import load_target
@@ -127,15 +127,23 @@ def _bound(table: KernelTable, name: str, arrays: list[Array], given: Given) -> 
     graph = Graph("case", {v.name: v for v in values}, (Entry("step", (), (), (node,)),))
     for verdict in table.explain(graph, node):
         if not verdict.failed and _is_ours(verdict.kernel):
-            pinned = KernelTable(table.target, {node.name: verdict.kernel.name})
+            pinned = KernelTable(table.target, {node.name: verdict.kernel.name}, optimize=table.optimize)
             yield node, pinned.choose(graph, node), values
 
 
-def _rigs(core: str) -> tuple[Rig, Rig]:
+def _rigs(core: str) -> Iterator[Rig]:
+    """The sample cases; odd ones; and those odd ones whose kernels bake something else in where RAM matters most."""
     target = load_target(core)
-    table = KernelTable(target)
-    odd = [b for case in _odd_cases(np.random.default_rng(7)) for b in _bound(table, *case)]
-    return jobs_of(target, only=_is_ours), rig_of(table, odd)
+    yield jobs_of(target, only=_is_ours)
+    fast, frugal = (
+        [b for case in _odd_cases(np.random.default_rng(7)) for b in _bound(KernelTable(target, optimize=o), *case)]
+        for o in ("speed", "ram")
+    )
+    yield rig_of(KernelTable(target), fast)
+    pairs = zip(fast, frugal, strict=True)
+    other = [b for a, b in pairs if shown(a[1].kernel, a[1].env) != shown(b[1].kernel, b[1].env)]
+    if other:
+        yield rig_of(KernelTable(target, optimize="ram"), other)
 
 
 def _tiled(rig: Rig) -> Rig:
