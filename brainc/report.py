@@ -12,13 +12,14 @@ from typing import Any
 
 from rich.table import Table
 
+from brainc.ir import Node
 from brainc.kernels import KernelTable, Verdict
 from brainc.memory import EntryPlan, Slot
 from brainc.program import Program
 from brainc.quality import Quality
 
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
-_ROWS, _SHARED = 24, "▚"
+_ROWS, _SCRATCH = 24, "░"
 _Home = tuple[str, str, Slot]  # letter, name, place
 POOR_DB = 10.0  # below this a layer has lost more than a third of its signal's amplitude
 
@@ -30,11 +31,22 @@ def plan_lines(program: Program) -> Iterator[str]:
     yield f"{program.name} for {program.target.title}, optimized for {program.optimize}"
     yield f"  work     {program.work:,} multiply-accumulates in {sum(1 for _ in program.steps)} steps"
     yield f"  arena    {plan.arena:,} bytes ({plan.proof}; greedy: {greedy:,})"
+    yield f"  overlaps {_overlap_line(program)}"
     if plan.state:
         yield f"  state    {plan.state:,} bytes"
     yield f"  weights  {program.constant_bytes:,} bytes"
     for note in program.notes:
         yield f"  note     {note}"
+
+
+def _overlap_line(program: Program) -> str:
+    """How many results lie over what they are made from, and what scratch there is."""
+    entries = program.plan.entries
+    steps = [(entry, index, node) for entry in entries for index, node in enumerate(entry.nodes)]
+    over = sum(bool(_under(entry, index, node)) for entry, index, node in steps)
+    down, scratch = sum(len(e.down) for e in entries), [s.nbytes for e in entries for s in e.scratch.values()]
+    backwards = f", {down} of them from the last row to the first" if down else ""
+    return f"{over} results lie over what they are made from{backwards}; scratch {max(scratch, default=0):,} at most"
 
 
 def picture(program: Program) -> Iterator[str]:
@@ -50,45 +62,75 @@ def picture(program: Program) -> Iterator[str]:
 def _entry_picture(entry: EntryPlan) -> Iterator[str]:
     total, steps = entry.placement.nbytes, max(len(entry.nodes), 1)
     homes, rows = _homes(entry), min(_ROWS, total)
-    shared = False
+    areas = [*homes, *((_SCRATCH, name, slot) for name, slot in entry.scratch.items())]
+    cells = ""
     yield f"entry {entry.name}: {total:,} bytes, least possible {entry.placement.lower_bound:,}"
     for row in range(rows - 1, -1, -1):
         low, high = row * total // rows, (row + 1) * total // rows
-        cells = [_cell(homes, low, high, step) for step in range(steps)]
-        shared = shared or _SHARED in cells
-        yield f"{low:>9,} ┤{''.join(cell * 2 for cell in cells)}"
-    yield " " * 10 + "└" + "──" * steps + "> steps"
+        line = "".join(_cell(areas, low, high, step) for step in range(steps))
+        cells += line
+        yield f"{low:>9,} ┤{line}"
+    yield " " * 10 + "└" + "".join(f"{step % 10}─" for step in range(steps)) + "> steps"
+    if any(a != b for a, b in zip(cells[::2], cells[1::2], strict=True)):
+        yield "  two letters: the second is written over the first, which is used up meanwhile"
+    if entry.scratch:
+        yield f"  {_SCRATCH}  scratch of one step"
     for letter, name, slot in homes:
         when = f"step {slot.first}" if slot.first == slot.last else f"steps {slot.first}-{slot.last}"
         yield f"  {letter}  {_span(slot)} {when:12} {name}"
-    if shared:
-        yield f"  {_SHARED}  written over what is being used up"
+    yield from _step_lines(entry, homes)
+
+
+def _step_lines(entry: EntryPlan, homes: list[_Home]) -> Iterator[str]:
+    """What each step reads and makes, what its result lies over and how, and its scratch."""
+    letters = {(slot.offset, slot.first, slot.last): letter for letter, _, slot in homes}
+
+    def told(names: Iterable[str]) -> list[str]:
+        slots = [entry.slots[name] for name in names if name in entry.slots]
+        return list(dict.fromkeys(letters[s.offset, s.first, s.last] for s in slots))
+
+    for index, node in enumerate(entry.nodes):
+        arrow = f"{' '.join(told(node.operands))} → {' '.join(told(node.outputs))}"
+        notes = [f"over {letter}" for letter in told(_under(entry, index, node))]
+        notes += ["from the last row to the first"] if node.name in entry.down else []
+        notes += [f"scratch {s.nbytes:,} at {s.offset:,}" for s in (entry.scratch.get(node.name),) if s]
+        yield f"  step {index:<3} {arrow:10} {node.name}" + "".join(f", {note}" for note in notes)
+
+
+def _under(entry: EntryPlan, index: int, node: Node) -> list[str]:
+    """The operands of a step that its result lies over, whole or in part."""
+    made = [entry.slots[name] for name in node.outputs]
+    read = {name: entry.slots[name] for name in node.operands if name in entry.slots}
+    return [
+        n for n, s in read.items() if s.last == index and any(_common(s, y.offset, y.offset + y.nbytes) for y in made)
+    ]
+
+
+def _common(slot: Slot, low: int, high: int) -> int:
+    """How many bytes a place has of low..high."""
+    return max(0, min(high, slot.offset + slot.nbytes) - max(low, slot.offset))
 
 
 def _span(slot: Slot) -> str:
     return f"{slot.offset:>8,} .. {slot.offset + slot.nbytes:<8,}"
 
 
-def _cell(homes: list[_Home], low: int, high: int, step: int) -> str:
-    """Who has most of the bytes low..high during a step; shared if two have the same byte."""
-    inside = []
-    for letter, _, slot in homes:
-        start, end = max(low, slot.offset), min(high, slot.offset + slot.nbytes)
-        if slot.first <= step <= slot.last and start < end:
-            inside.append((end - start, letter, start, end))
-    inside.sort(reverse=True)
-    if any(a[2] < b[3] and b[2] < a[3] for a, b in combinations(inside, 2)):
-        return _SHARED
-    return inside[0][1] if inside else " "
+def _cell(areas: list[_Home], low: int, high: int, step: int) -> str:
+    """Who has most of the bytes low..high during a step, twice; of two that have the same byte, first the older."""
+    inside = [(_common(slot, low, high), letter, slot) for letter, _, slot in areas if slot.first <= step <= slot.last]
+    inside = sorted((found for found in inside if found[0]), key=lambda found: -found[0])
+    for (_, a, first), (_, b, second) in combinations(inside, 2):
+        if _common(second, max(low, first.offset), min(high, first.offset + first.nbytes)):
+            return a + b if first.first < second.first else b + a
+    return inside[0][1] * 2 if inside else "  "
 
 
 def _homes(entry: EntryPlan) -> list[_Home]:
-    """Every block and scratch under a letter, by first step and offset; views told once, by the largest."""
+    """Every block under a letter, by first step and offset; views told once, by the largest."""
     named: dict[tuple[int, int, int], tuple[str, Slot]] = {}
     for name, slot in sorted(entry.slots.items(), key=lambda item: -item[1].nbytes):
         named.setdefault((slot.offset, slot.first, slot.last), (name, slot))
-    rows = [*named.values(), *((f"scratch of {name}", slot) for name, slot in entry.scratch.items())]
-    rows.sort(key=lambda r: (r[1].first, r[1].offset))
+    rows = sorted(named.values(), key=lambda r: (r[1].first, r[1].offset))
     return [(letter, *row) for letter, row in zip(cycle(_LETTERS), rows, strict=False)]
 
 

@@ -175,6 +175,7 @@ def test_show_has_all_its_pictures(brainc: Callable[..., Result]) -> None:
     code, out, _ = brainc("show", DIGITS, "--quantize", "int8", "--memory", "--kernels", "--cost")
     assert code == 0
     assert "bytes, least possible" in out and "chosen over" in out and "MACs" in out
+    assert "two letters: the second is written over the first" in out and re.search(r"step 1 .* → .*, over [A-Z]", out)
     code, out, _ = brainc("show", DIGITS, "--at", "imported")
     assert code == 0 and "@IMPORTED" in out
 
