@@ -8,7 +8,7 @@ from brainc.ops import Array, Cases, Ints, Rng, TensorType, op
 from brainc.ops._samples import floats
 
 
-def places(old: int, new: int, corners: int, centres: int) -> tuple[Array, Array, Array]:
+def places(old: int, new: int, corners: bool, centres: bool) -> tuple[Array, Array, Array]:
     """For each cell of a resized axis: the two cells that it lies between, and its way from the first, 0..1."""
     scale = np.float32(old - 1) / np.float32(new - 1) if corners and new > 1 else np.float32(old) / np.float32(new)
     half = np.float32(0.5 if centres else 0.0)
@@ -24,7 +24,7 @@ def bilinear2d(x: Array, *, size: Ints, corners: int = 0, centres: int = 0) -> A
     `corners`: the corner pixels of x and y lie on each other. `centres`: a pixel's place is its middle.
     """
     for axis, new in enumerate(size, 1):
-        first, second, way = places(x.shape[axis], new, corners, centres)
+        first, second, way = places(x.shape[axis], new, bool(corners), bool(centres))
         way = way.astype(x.dtype).reshape(-1, *(1,) * (3 - axis))
         x = x.take(first, axis) * (1 - way) + x.take(second, axis) * way
     return x

@@ -24,7 +24,7 @@ from brainc.passes.quantize import assign_types, needed_samples
 from brainc.passes.rewrite import renamed
 from brainc.spec import CHANNEL, WEIGHTED, bounds
 
-THROUGH = frozenset({"reshape", "maxpool2d", "avgpool2d", "upsample2d", "reduce"})
+THROUGH = frozenset({"reshape", "maxpool2d", "avgpool2d", "upsample2d", "bilinear2d", "reduce"})
 EVEN = "/even"  # after the name of a value whose channels were scaled
 STEPS = 4  # factors are powers of the STEPS-th root of two: the same on every machine
 LIMIT = 5.0  # log2 of the largest factor

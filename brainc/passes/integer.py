@@ -24,6 +24,7 @@ from brainc.interp import along
 from brainc.ir import Attr, Entry, Graph, Node, Quant, Role, TensorType, Value, attrs, const_value, fresh_name
 from brainc.ops import ints
 from brainc.ops._windows import counts
+from brainc.ops.bilinear2d import places
 from brainc.passes.canonical import clamp_after
 from brainc.passes.context import Context
 from brainc.passes.legalize import alive
@@ -334,6 +335,18 @@ def reduction(build: Build, node: Node) -> bool:
     return build.emit(node, "qmean", (x,), zx=zx, mult=mult, shift=shift, **build.result(node))
 
 
+def stretched(build: Build, node: Node) -> bool:
+    """bilinear2d: what lies between two pixels, in 1024ths of the way, on one scale."""
+    x = build.requantised(node.inputs[0], build.type(node.outputs[0]), node)
+    given, old = ops.get("bilinear2d").full(node.attrs), build.type(x).shape[1:3]
+    corners, centres = (bool(given[name]) for name in ("corners", "centres"))
+    lists = []
+    for cells, new in zip(old, ints(given["size"]), strict=True):
+        first, second, way = places(cells, new, corners, centres)
+        lists.append(build.const(f"{node.name}/cells", np.stack([first, second, np.rint(way * 1024)], 1), I32, node))
+    return build.emit(node, "qresize2d", (x, *lists))
+
+
 def softmax(build: Build, node: Node) -> bool:
     """Exponentials of the distance to the largest, from a table."""
     x = node.inputs[0]
@@ -352,5 +365,5 @@ FORMS: Final[dict[str, tuple[Form, ...]]] = {
     **dict.fromkeys(("add", "sub"), (table, addition)),
     **dict.fromkeys(("power", "maximum", "minimum", "unary", "clamp"), (table,)),
     **{"mul": (table, product), "div": (table, quotient), "matmul": (product,), "prelu": (table, sloped)},
-    **{"avgpool2d": (average,), "reduce": (reduction,), "softmax": (softmax,)},
+    **{"avgpool2d": (average,), "reduce": (reduction,), "softmax": (softmax,), "bilinear2d": (stretched,)},
 }

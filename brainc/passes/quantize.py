@@ -23,7 +23,18 @@ from brainc.passes.integer import quantise, real_constant
 from brainc.passes.rewrite import renamed, tied
 from brainc.spec import CHANNEL, MOVES, WEIGHTED, bounds, number
 
-ALWAYS: Final = WEIGHTED | {"add", "sub", "mul", "prelu", "unary", "clamp", "avgpool2d", "softmax", "matmul"}
+ALWAYS: Final = WEIGHTED | {
+    "add",
+    "sub",
+    "mul",
+    "prelu",
+    "unary",
+    "clamp",
+    "avgpool2d",
+    "softmax",
+    "matmul",
+    "bilinear2d",
+}
 WITH_A_NUMBER: Final = frozenset({"power", "maximum", "minimum"})  # functions of one variable then
 FIXED: Final = {
     "softmax": Quant.tensor(1 / 256, -128),
@@ -76,7 +87,7 @@ def shared(graph: Graph) -> list[list[str]]:
     ties = []
     for node in graph.nodes():
         edges = [n for n in (*node.operands, *node.outputs) if n in reals]
-        if node.op in MOVES or (node.op == "reduce" and node.attrs["fn"] == "max"):
+        if node.op in MOVES or node.op == "bilinear2d" or (node.op == "reduce" and node.attrs["fn"] == "max"):
             ties.append(edges)
         if has_form(graph, node):
             wanted.update(edges)

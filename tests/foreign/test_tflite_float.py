@@ -471,6 +471,25 @@ def test_a_float_model_is_quantised_like_any_other(tmp_path: Path) -> None:
             assert np.abs(wanted - got).max() <= 0.05 * np.abs(wanted).max() + 0.05
 
 
+@pytest.mark.parametrize(
+    ("op", "form"), [("prelu", "qprelu"), ("resize", "qresize2d"), ("resize_centres", "qresize2d")]
+)
+def test_functions_of_face_detection_have_integer_forms(op: str, form: str, tmp_path: Path) -> None:
+    """Within two steps of what the float model answers."""
+    file = written(OPS[op](np.random.default_rng(3)), tmp_path / "one.tflite")
+    graph = load(file)
+    (port,) = graph.entries[0].inputs
+    x = floats(np.random.default_rng(1), 20, *graph.type(port).shape)
+    np.savez(tmp_path / "samples.npz", **{port: x})
+    program = compile_job(prepare(Request(file, quantize="int8", calibrate=str(tmp_path / "samples.npz")), "c99"))
+    (node,) = (n for n in program.graph.nodes() if n.op.startswith("q"))
+    assert node.op == form
+    (step,) = (n.attrs["scale"] for n in program.graph.nodes() if n.op == "from_int")
+    for sample in x:
+        wanted, got = (interp.outputs(g, "step", {port: sample})["y"] for g in (graph, program.graph))
+        assert np.abs(wanted - got).max() <= 2 * float(str(step))
+
+
 def refused(parts: Parts, folder: Path, **shapes: int) -> str:
     file = written(parts, folder / "refused.tflite")
     with pytest.raises(UserError) as caught:
