@@ -52,7 +52,7 @@ def weights(g: Importer, c: Call, axis: int) -> tuple[Array, Quant | None]:
     """The second operand, whose output channels are an axis: int8 with what it means, else float32."""
     array, quant = g.array(c.inputs[1], "its weights"), c.ins[1].quant
     if array.dtype.kind == "f":
-        return array, None
+        return real(array, None), None
     if quant is None:
         raise ModelError(f"tensor {c.ins[1].name!r} has integers, but no scale", fix=DAMAGED)
     steady = array.dtype == np.int8 and quant.axis in (None, axis) and not any(quant.zero)
