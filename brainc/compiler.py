@@ -24,6 +24,7 @@ from brainc.target import Target, load_target
 RANDOM = "random"
 RANDOM_SAMPLES = 20
 RAM_TRIALS = 4000  # plans tried for less RAM, times nodes: a large graph takes longer to plan
+RAM_WORTH = 10  # percents of the whole cost that one percent of the memory may cost
 Choices = Mapping[str, Choice]
 
 
@@ -82,10 +83,11 @@ def compile_job(job: Job) -> Program:
 
 
 def _less_ram(graph: Graph, table: KernelTable, choices: Choices, plan: Plan) -> tuple[Choices, Plan]:
-    """Other kernels where they make the whole plan smaller, the cheapest that do.
+    """Other kernels where they make the whole plan smaller, the cheapest that do and that are worth it.
 
     Nodes are asked as they run, again and again until none helps; the size of the graph bounds the trials.
     """
+    whole = sum(choice.cost for choice in choices.values())
     nodes = [node for entry in plan.entries for node in entry.nodes]
     others = {node.name: table.fitting(graph, node) for node in nodes}
     trials, better = RAM_TRIALS // max(len(nodes), 1), True
@@ -98,7 +100,8 @@ def _less_ram(graph: Graph, table: KernelTable, choices: Choices, plan: Plan) ->
                 trials -= 1
                 tried = {**choices, name: other}
                 found = memory.plan(graph, tried, align=plan.align)
-                if found.nbytes < plan.nbytes:
+                saved, paid = plan.nbytes - found.nbytes, other.cost - choices[name].cost
+                if saved > 0 and RAM_WORTH * saved * whole >= paid * plan.nbytes:
                     choices, plan, better = tried, found, True
     return choices, plan
 
