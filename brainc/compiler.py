@@ -85,22 +85,24 @@ def compile_job(job: Job) -> Program:
 def _less_ram(graph: Graph, table: KernelTable, choices: Choices, plan: Plan) -> tuple[Choices, Plan]:
     """Other kernels where they make the whole plan smaller, the cheapest that do and that are worth it.
 
-    Nodes are asked as they run, again and again until none helps; the size of the graph bounds the trials.
+    Nodes are asked in turn, again and again until none helps; the size of the graph bounds the trials.
     """
     whole = sum(choice.cost for choice in choices.values())
-    nodes = [node for entry in plan.entries for node in entry.nodes]
-    others = {node.name: table.fitting(graph, node) for node in nodes}
-    trials, better = RAM_TRIALS // max(len(nodes), 1), True
+    homes = [(node, entry) for entry in graph.entries for node in entry.nodes if node.name in choices]
+    others = {node.name: table.fitting(graph, node) for node, _ in homes}
+    trials, better = RAM_TRIALS // max(len(homes), 1), True
     while better:
         better = False
-        for name in others:
-            for other in others[name]:
-                if trials == 0 or other.kernel.name == choices[name].kernel.name:
+        for node, entry in homes:
+            for other in others[node.name]:
+                if trials == 0 or other.kernel.name == choices[node.name].kernel.name:
+                    continue
+                if not memory.may_shrink(graph, entry, node, choices[node.name], other):
                     continue
                 trials -= 1
-                tried = {**choices, name: other}
+                tried = {**choices, node.name: other}
                 found = memory.plan(graph, tried, align=plan.align)
-                saved, paid = plan.nbytes - found.nbytes, other.cost - choices[name].cost
+                saved, paid = plan.nbytes - found.nbytes, other.cost - choices[node.name].cost
                 if saved > 0 and RAM_WORTH * saved * whole >= paid * plan.nbytes:
                     choices, plan, better = tried, found, True
     return choices, plan

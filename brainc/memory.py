@@ -1,8 +1,10 @@
 """Where every value lives: lifetimes, operator order, overlaps, one arena for the whole brain.
 
 Called after kernels are chosen, since scratch and overlap belong to them. A view (`reshape`) shares its
-operand's bytes; ports live in the arena; entries never run together, so their arenas overlap; states lie
-behind the arena for good. The search itself is `planner.py`, which knows nothing of graphs.
+operand's bytes; entries never run together, so their arenas overlap; states lie behind the arena for good.
+Ports live in the arena, always: a port left with its caller takes its bytes all the time, and an arena in which it has
+a place of its own is no larger than that plan and the caller's bytes together. The search itself is `planner.py`,
+which knows nothing of graphs.
 """
 
 from __future__ import annotations
@@ -102,6 +104,18 @@ def problem_of(graph: Graph, entry: Entry, choices: Mapping[str, Choice], align:
     ins = tuple(dict.fromkeys(home[i] for i in entry.inputs))
     outs = tuple(dict.fromkeys(home[o] for o in entry.outputs))
     return Problem(blocks, tuple(steps), ins, outs, _after_state(graph, entry))
+
+
+def may_shrink(graph: Graph, entry: Entry, node: Node, choice: Choice, other: Choice) -> bool:
+    """Whether `other` asks for less scratch or lets its result lie closer; if not, no plan gets smaller by it."""
+    home = _homes(graph, entry)
+    known = {o.x: o for o in _overlaps(graph, node, choice, home)}
+
+    def closer(o: Overlap) -> bool:
+        old = known.get(o.x, Overlap(o.x, o.y, graph.type(node.outputs[0]).nbytes))
+        return o.distance < old.distance or (o.below is not None and (old.below is None or o.below < old.below))
+
+    return other.scratch < choice.scratch or any(map(closer, _overlaps(graph, node, other, home)))
 
 
 def _plan_entry(graph: Graph, entry: Entry, choices: Mapping[str, Choice], align: int) -> EntryPlan:
