@@ -46,7 +46,7 @@ def _room(job: Job, name: str, budget: bool) -> tuple[int, str]:
 
 def _advice(job: Job, program: Program) -> str:
     """What would make it fit, cheapest first, each tried before it is said."""
-    lines = list(_variants(job, program))
+    lines = [*_variants(job, program), *_other_kernels(job, program)]
     if is_float(job.graph) and job.context.options.quantize != "int8":
         lines.append("quantise it: --quantize int8 --calibrate samples.npz needs about a quarter")
     entry = program.graph.entries[0]
@@ -62,6 +62,14 @@ def _advice(job: Job, program: Program) -> str:
         best = min(roomy, key=lambda t: t.spaces["ram"].bytes)
         lines.append(f"a machine with more: {best.name} ({best.title})")
     return "\n".join(lines) or "a smaller model"
+
+
+def _other_kernels(job: Job, program: Program) -> Iterator[str]:
+    """Kernels that need less RAM, if choosing them makes the plan smaller."""
+    if job.request.optimize != "ram":
+        smaller = compile_job(replace(job, request=replace(job.request, optimize="ram")))
+        if (saved := program.plan.nbytes - smaller.plan.nbytes) > 0:
+            yield f"--optimize ram ({-saved:+,} bytes of ram)"
 
 
 def _variants(job: Job, program: Program) -> Iterator[str]:

@@ -7,13 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from brainc.compiler import Request, compile_job, prepare
+from brainc import fit
+from brainc.compiler import Job, Request, compile_job, prepare
+from brainc.errors import FitError
 from brainc.program import Program
 from brainc.resources import examples_dir, templates_dir
 from brainc.target import load_target
 
 
 def toy(folder: Path, scratch: str, optimize: str) -> Program:
+    return compile_job(toy_job(folder, scratch, optimize))
+
+
+def toy_job(folder: Path, scratch: str, optimize: str) -> Job:
     """The digits for a machine whose own dense kernel is the plain one, but quick and with this much scratch."""
     kernels = folder / "toy" / "kernels" / "qdense"
     kernels.mkdir(parents=True, exist_ok=True)
@@ -22,7 +28,7 @@ def toy(folder: Path, scratch: str, optimize: str) -> Program:
     lines = [f'scratch = "{scratch}"\ncost = "1"' if line.startswith("cost") else line for line in lines]
     (kernels / "quick.c.j2").write_text("\n".join(lines) + "\n")
     request = Request(examples_dir() / "digits", quantize="int8", io="int8", optimize=optimize)
-    return compile_job(replace(prepare(request, "c99"), target=load_target("toy", roots=(folder,))))
+    return replace(prepare(request, "c99"), target=load_target("toy", roots=(folder,)))
 
 
 def dense(program: Program) -> set[str]:
@@ -45,3 +51,13 @@ def test_ram_never_needs_more_than_speed(target: str) -> None:
         request = Request(examples_dir() / "digits", quantize="int8", io="int8", optimize=optimize)
         sizes[optimize] = compile_job(prepare(request, target)).plan.nbytes
     assert sizes["ram"] <= sizes["speed"]
+
+
+@pytest.mark.parametrize(("scratch", "helps"), [("4", False), ("9000", True)])
+def test_what_does_not_fit_is_told_of_kernels_that_need_less(tmp_path: Path, scratch: str, helps: bool) -> None:
+    job = toy_job(tmp_path, scratch, "speed")
+    spaces = {**job.target.spaces, "ram": replace(job.target.spaces["ram"], bytes=100)}
+    job = replace(job, target=replace(job.target, spaces=spaces))
+    with pytest.raises(FitError) as told:
+        fit.require(job, compile_job(job))
+    assert ("--optimize ram (-" in told.value.fix) == helps
