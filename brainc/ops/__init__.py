@@ -17,7 +17,7 @@ import importlib
 import inspect
 import pkgutil
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -81,7 +81,6 @@ class Op:
     outputs: tuple[Operand, ...]
     meaning: Callable[..., Any]
     defaults: Mapping[str, Any]  # `inspect.Parameter.empty` where there is none
-    hints: Collection[str] = ()  # those attributes that only kernels read
     macs: str = "0"  # multiply-accumulates, a formula over the dims
     rule: ResultRule | None = None
     make_cases: MakeCases | None = field(default=None, repr=False)
@@ -166,7 +165,7 @@ class Op:
         float32 is worked out in float64 and rounded once at the end, so that the sums of one machine's matrix
         library are those of another's.
         """
-        read = {name: value for name, value in self.full(given).items() if name not in self.hints}
+        read = self.full(given)
         floats = [a is not None and a.dtype == np.float32 for a in arrays]
         if any(o.mutated for o in self.inputs) or not any(floats):
             result = self.meaning(*arrays, **read)
@@ -182,11 +181,11 @@ def _size(name: str, dims: Mapping[str, int]) -> int:
 
 
 def op(
-    signature: str, *, macs: str = "0", shared: Attrs = NONE, hints: Attrs = NONE, result: ResultRule | None = None
+    signature: str, *, macs: str = "0", shared: Attrs = NONE, result: ResultRule | None = None
 ) -> Callable[[Callable[..., Any]], Op]:
     """Decorator: makes an op of a numpy function; keyword-only parameters are its attributes.
 
-    shared: further attributes with their defaults, which the meaning takes as `**`; hints: only kernels do.
+    shared: further attributes with their defaults, which the meaning takes as `**`.
     """
 
     def make(meaning: Callable[..., Any]) -> Op:
@@ -194,7 +193,7 @@ def op(
         parameters = inspect.signature(meaning).parameters.values()
         own = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
         name = meaning.__name__.rstrip("_")
-        return Op(name, ins, outs, meaning, {**own, **shared, **hints}, tuple(hints), macs, result)
+        return Op(name, ins, outs, meaning, {**own, **shared}, macs, result)
 
     return make
 

@@ -22,7 +22,7 @@ from brainc.frontends.tflite.rules_layers import fused, upside_down, window
 from brainc.frontends.tflite.rules_math import reducible, swap_last
 from brainc.frontends.tflite.rules_moves import LONGEST
 from brainc.interp import along
-from brainc.ir import Quant
+from brainc.ir import Attr, Quant
 
 BINARY = {"ADD": "add", "SUB": "sub", "MUL": "mul", "DIV": "div", "MAXIMUM": "maximum", "MINIMUM": "minimum"}
 UNARY = {
@@ -59,12 +59,12 @@ def weights(g: Importer, c: Call, axis: int) -> tuple[Array, Quant | None]:
     return (array, quant) if steady and c.inputs[0] not in g.known else (real(array, quant), None)
 
 
-def layer(g: Importer, c: Call, op: str, x: str, w: Array, quant: Quant | None, axis: int, **given: object) -> str:
+def layer(g: Importer, c: Call, op: str, x: str, w: Array, quant: Quant | None, axis: int, **given: Attr) -> str:
     """A layer with its bias and its fused activation; `axis` of the weights are the output channels."""
     quant = replace(quant, axis=axis) if quant and quant.axis is not None else quant
     w_name = g.constant(np.ascontiguousarray(w), f"{c.name}/w", quant)
     bias = c.input(2) and g.constant(real(g.array(c.inputs[2], "its bias"), c.ins[2].quant), f"{c.name}/b")
-    return held(g, g.emit(op, x, w_name, bias, **given), *fused(c))  # type: ignore[arg-type]
+    return held(g, g.emit(op, x, w_name, bias, **given), *fused(c))
 
 
 @rule("CONV_2D", of="FLOAT32")
