@@ -17,7 +17,7 @@ from rich.table import Table
 
 from brainc import bench as benches
 from brainc import check as proofs
-from brainc import emit, fit, passes, quality, report, samples, skeletons, toolchain
+from brainc import emit, fit, passes, project, quality, report, samples, skeletons, toolchain
 from brainc.compiler import RANDOM, Job, Request, compile_job, kernel_table, ports, prepare
 from brainc.dtypes import Array
 from brainc.errors import UserError
@@ -74,7 +74,10 @@ def build(request: Request, target: str, output: Path, form: str, note: Note) ->
         "random_calibration": request.calibrate == RANDOM,
         "notes": list(program.notes),
     }
-    bundle = emit.emit_project(program, data) if form == "project" else emit.emit_library(program, data)
+    if form == "project":
+        bundle = emit.emit_project(program, data, project.overlay(job.brain, program))
+    else:
+        bundle = emit.emit_library(program, data)
     toolchain.write(output, bundle)
     files = sorted(bundle)
     return {**data, "files": files}, [*report.plan_lines(program), f"  files    {output}: {', '.join(files)}"]

@@ -105,8 +105,8 @@ def emit_library(program: Program, report: Mapping[str, Any]) -> Bundle:
     return {**emit(program), "report.json": (json.dumps(report, indent=2) + "\n").encode()}
 
 
-def emit_project(program: Program, report: Mapping[str, Any]) -> Bundle:
-    """For a board its PlatformIO project with the library inside; elsewhere the library alone."""
+def emit_project(program: Program, report: Mapping[str, Any], overlay: Bundle | None = None) -> Bundle:
+    """For a board its PlatformIO project with the library inside, `overlay` laid on it; elsewhere the library."""
     library = emit_library(program, report)
     templates = project.files(program)
     if not templates:
@@ -115,4 +115,4 @@ def emit_project(program: Program, report: Mapping[str, Any]) -> Bundle:
     view = project.view(program, own)
     files = {f"{project.library_folder(program)}/{name}": data for name, data in own.items()}
     made = {place: _render(template, view) for template, place in templates}
-    return {**files, **made, "report.json": library["report.json"]}
+    return {**files, **made, **(overlay or {}), "report.json": library["report.json"]}
