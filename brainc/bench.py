@@ -33,7 +33,9 @@ class _Seen:
     layers: Run
 
 
-def measure(program: Program, vectors: check.Vectors, *, sim: str | None = None, optimize: str = "-O2") -> Figures:
+def measure(
+    program: Program, vectors: check.Vectors, *, sim: str | None = None, optimize: str | None = None
+) -> Figures:
     """The figures of `brainc bench --json` (contract.md); what the target cannot give is None."""
     with tempfile.TemporaryDirectory(prefix="brainc-") as folder:
         work = Path(folder)
@@ -77,7 +79,7 @@ def _counted(firmware: Firmware, data: bytes, samples: int, work: Path) -> Run:
         return runners.run(firmware, data, samples, work=work)
 
 
-def _on_another(program: Program, vectors: check.Vectors, seen: _Seen, work: Path, optimize: str) -> _Seen:
+def _on_another(program: Program, vectors: check.Vectors, seen: _Seen, work: Path, optimize: str | None) -> _Seen:
     """The same brain on the target's next simulator that knows cycles; without one, what was seen already."""
     chosen = _costliest(program, seen.whole, check.count_of(vectors))
     some = {port: array[chosen] for port, array in vectors.items()}

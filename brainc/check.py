@@ -93,7 +93,7 @@ def firmware(
     empty: bool = False,
     sanitize: bool = False,
     sim: str | None = None,
-    optimize: str = "-O2",
+    optimize: str | None = None,
     compiler: str | None = None,
 ) -> Firmware:
     """The brain with its test program, compiled and linked for the target's simulator."""

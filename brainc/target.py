@@ -38,6 +38,7 @@ class Toolchain:
 
     cc: str
     std: str
+    optimize: str = "-O2"  # as who builds for the machine has it
     flags: tuple[str, ...] = ()
     link: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()

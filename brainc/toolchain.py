@@ -85,21 +85,22 @@ def build(
     work: Path,
     *,
     sim: str | None = None,
-    optimize: str = "-O2",
+    optimize: str | None = None,
     sanitize: bool = False,
     compiler: str | None = None,
     defines: Sequence[str] = (),
 ) -> Firmware:
     """Compiles `sources` (.c, .S) and the target's own harness and links them in the folder `work`.
 
-    `sim` picks one of the target's simulators by kind (their memory maps differ). Warnings are errors.
+    `sim` picks one of the target's simulators by kind (their memory maps differ); `optimize` is the target's
+    own level unless another is given. Warnings are errors.
     Raises ToolMissing and ToolFailed; the latter names the log.
     """
     chosen, chain = _choose(target, sim), target.toolchain
     cc = compiler or chain.cc
     find_tool(cc, packages=chain.packages)
     work.mkdir(parents=True, exist_ok=True)
-    flags = [optimize, *chain.flags, *(_SANITIZE if sanitize else ())]
+    flags = [optimize or chain.optimize, *chain.flags, *(_SANITIZE if sanitize else ())]
     given = [*(f"-I{path}" for path in (*include, templates_dir())), *(f"-D{d}" for d in defines)]
     named = [(f"{number:03d}_{source.stem}.o", source) for number, source in enumerate(sources)]
     named += [(f"sim_{source.stem}.o", source) for source in map(target.file, chain.sources)]

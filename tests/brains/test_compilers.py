@@ -32,7 +32,7 @@ def test_real_brains_compile_without_a_warning(models: Path, name: str, target: 
         pytest.skip(f"{' and '.join(compilers)} are not installed")
     for compiler in found:
         source = str(tmp_path / f"{name}.c")
-        flags = [f"-std={chain.std}", "-O2", "-Werror", *FLAGS, *chain.flags]
+        flags = [f"-std={chain.std}", chain.optimize, "-Werror", *FLAGS, *chain.flags]
         command = [compiler, *flags, "-c", source, "-o", f"{tmp_path}/o"]
         done = subprocess.run(command, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[:2000]

@@ -17,7 +17,7 @@ from brainc.weights import as_text
 _ALIGN = 16
 
 
-def simulate(rig: Rig, work: Path, *, optimize: str = "-O2", count: bool = False) -> tuple[Run, list[np.ndarray]]:
+def simulate(rig: Rig, work: Path, *, optimize: str | None = None, count: bool = False) -> tuple[Run, list[np.ndarray]]:
     """Runs all jobs of `rig` in the target's simulator: what it told, and the results.
 
     `Run.marks[i]` is what job i cost, in cycles or (with `count`) instructions.

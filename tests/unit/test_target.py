@@ -94,3 +94,9 @@ def test_a_folder_elsewhere_may_extend_ours(tmp_path: Path) -> None:
 def test_wrong_files_are_the_users_fault(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         load_target("mine", roots=_extension(tmp_path, "mine", text))
+
+
+def test_an_arduino_is_compiled_for_as_its_tools_do() -> None:
+    uno = load_target("uno").toolchain
+    assert uno.optimize == "-Os" and load_target("cortex-m4").toolchain.optimize == "-O2"
+    assert {"-ffunction-sections", "-fdata-sections"} <= set(uno.flags)
