@@ -15,7 +15,7 @@ import numpy as np
 
 from brainc import emit, interp, runners, spec, toolchain
 from brainc.dtypes import Array
-from brainc.ir import Graph
+from brainc.ir import Graph, Node
 from brainc.program import Program
 from brainc.runners import Run
 from brainc.toolchain import Firmware
@@ -39,7 +39,13 @@ class Rung:
 
 def is_exact(graph: Graph) -> bool:
     """Whether every op is an exact one, so that all machines must give the same bytes."""
-    return all(n.op.startswith("q") or n.op in spec.MOVES or n.op in spec.DOORS for n in graph.nodes())
+    exact = spec.MOVES | spec.PICKS | spec.DOORS
+    return all(n.op.startswith("q") or n.op in exact or _whole(graph, n) for n in graph.nodes())
+
+
+def _whole(graph: Graph, node: Node) -> bool:
+    """Whether a node turns integers into integers, as a cast of an index does."""
+    return all(graph.type(name).dtype.is_integer for name in (*node.operands, *node.outputs))
 
 
 def count_of(vectors: Vectors) -> int:

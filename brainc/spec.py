@@ -26,6 +26,7 @@ HasKernel = Callable[[Graph, Node], bool]
 MOVES = frozenset(
     {"reshape", "transpose", "concat", "slice", "pad", "expand", "upsample2d", "maxpool2d", "load", "assign"}
 )
+PICKS = frozenset({"gather"})  # moves rows of a constant, its first operand; integers beside it say which
 DOORS = frozenset({"to_int", "from_int", "argmax", "push"})  # ops that are about the numbers themselves
 BINARY = frozenset({"add", "sub", "mul", "div", "power", "prelu", "maximum", "minimum"})
 SINGLE = frozenset({"unary", "clamp", "cast", "to_int", "from_int", "qshift8"})  # one element at a time
@@ -46,9 +47,14 @@ def is_raw(graph: Types, node: Node) -> bool:
     """Whether the node works on the numbers as they lie rather than on the reals they stand for."""
     if node.op.startswith("q") or node.op in DOORS:
         return True
-    types = [graph.type(name) for name in (*node.operands, *node.outputs)]
+    types = [graph.type(name) for name in (*moved(node), *node.outputs)]
     quants = {t.quant for t in types}
-    return quants == {None} or (node.op in MOVES and len(quants) == 1 and len({t.dtype for t in types}) == 1)
+    return quants == {None} or (node.op in MOVES | PICKS and len(quants) == 1 and len({t.dtype for t in types}) == 1)
+
+
+def moved(node: Node) -> tuple[str, ...]:
+    """The operands whose numbers a node works on; the indices of a pick are not among them."""
+    return node.operands[:1] if node.op in PICKS else node.operands
 
 
 def number(attr: Attr) -> float:

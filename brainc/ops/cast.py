@@ -26,4 +26,5 @@ def _cases(rng: Rng) -> Cases:
     whole = rng.integers(-100, 101, 30)
     for source, to in (pair.split(">") for pair in PAIRS.split()):
         yield [(whole * (1.25 if source == "f4" else 1)).astype(source)], {"to": to}
-    yield [np.arange(256).astype(np.uint8)], {"to": "f32"}
+    for to in ("f32", "i32"):
+        yield [np.arange(256).astype(np.uint8)], {"to": to}

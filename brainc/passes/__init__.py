@@ -27,6 +27,7 @@ from brainc import interp, spec
 from brainc.errors import BugError
 from brainc.ir import Graph, Stage
 from brainc.passes import batch
+from brainc.passes.blends import name_blends
 from brainc.passes.canonical import fuse_affine, fuse_clamp, name_activations, settle_forms
 from brainc.passes.channels import drop_channels
 from brainc.passes.context import Context, Options
@@ -47,7 +48,7 @@ Pass = Callable[[Graph, Context], Graph]
 Watch = Callable[[str, Graph, Graph], None]  # (pass, before, after)
 
 CANONICAL: tuple[Pass, ...] = (
-    *(fold_constants, port_layout, to_rows, fuse_affine, fuse_clamp, name_activations),
+    *(fold_constants, port_layout, to_rows, fuse_affine, fuse_clamp, name_activations, name_blends),
     *(fold_qdq, u8_to_i8, settle_forms),
 )
 PIPELINE: tuple[tuple[Stage, tuple[Pass, ...]], ...] = (
@@ -130,10 +131,11 @@ def _agree(name: str, before: Graph, after: Graph, context: Context) -> None:
     """BugError if pass `name` changed what the brain answers by more than rounding does."""
     for entry in before.entries:
         samples = batch.samples_of(before, entry, context.samples) if context.samples else {}
+        sides = [(graph, interp.fresh_state(graph)) for graph in (before, after)]  # which goes on from run to run
         for seed in range(RUNS):
             inputs = {port: array[seed % len(array)] for port, array in samples.items()}
             inputs = inputs or interp.random_inputs(before, entry.name, seed)
-            wants, gots = (interp.outputs(g, entry.name, inputs) for g in (before, after))
+            wants, gots = (interp.run(graph, entry.name, inputs, state) for graph, state in sides)
             for port in entry.outputs:
                 want, got = wants[port].astype(np.float64), gots[port].astype(np.float64)
                 gap = float(np.max(np.abs(want - got), initial=0.0))

@@ -16,7 +16,7 @@ from brainc.dtypes import Array
 from brainc.errors import ModelError
 from brainc.ir import Attrs, Entry, Graph, Node, Role, TensorType, Value, attrs, const_value
 from brainc.ops import ints
-from brainc.spec import BINARY, MOVES
+from brainc.spec import BINARY, MOVES, PICKS
 
 CHUNK = 1 << 22  # numbers that one run may hold
 PAIRS = BINARY | {"qadd", "qmul"}
@@ -121,6 +121,8 @@ def batched(graph: Graph, entry: Entry, count: int) -> Graph | None:
 def _node(graph: Graph, node: Node, count: int, values: dict[str, Value]) -> list[Node] | None:
     """The node for `count` blocks, after what it needs (new values in `values`); None where it mixes them."""
     moving = [n for n in node.operands if not graph.is_const(n)]
+    if node.op in PICKS and graph.type(node.inputs[1]).shape:
+        return [node]
     if not moving or graph.is_const(node.inputs[0]):
         return None
     if node.op in PAIRS:

@@ -12,7 +12,7 @@ from math import prod
 import numpy as np
 
 from brainc import interp
-from brainc.dtypes import I8, I32, Array, integer_range
+from brainc.dtypes import F32, I8, I32, Array, integer_range
 from brainc.errors import BraincError
 from brainc.ir import Attrs, Graph, Node, Quant, TensorType, Value, attrs, const_value
 from brainc.ops import ints
@@ -21,7 +21,7 @@ from brainc.passes.rewrite import Replacement, View, apply, rule, tied
 from brainc.spec import BINARY, CHANNEL, DOORS, MOVES, WEIGHTED, bounds, number
 
 FLOWS = MOVES - {"assign", "load"}  # moves whose result is there for others to read
-ABSORBED = WEIGHTED | BINARY | {"unary", "clamp", "avgpool2d", "reduce", "softmax", "matmul"}
+ABSORBED = WEIGHTED | BINARY | {"unary", "clamp", "avgpool2d", "reduce", "softmax", "matmul", "lerp", "gather"}
 SAME_SCALE = 1e-5  # relative: a bias scale that is sx * sw but for float rounding
 
 
@@ -224,7 +224,8 @@ def _quantised_inputs(node: Node, view: View) -> tuple[str, ...] | None:
     for index, name in enumerate(node.inputs):
         door = view.producer(name, "from_int") if name else None
         source = door.inputs[0] if door else name
-        if name and not view.is_const(name) and view.type(source).quant is None:
+        flows = bool(name) and not view.is_const(name) and view.type(source).dtype is F32
+        if flows and view.type(source).quant is None:
             return None
         if index == 1 and node.op in WEIGHTED and not _usable_weights(node.op, view.type(name)):
             return None

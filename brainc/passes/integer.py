@@ -17,7 +17,7 @@ from typing import Final
 
 import numpy as np
 
-from brainc import numerics, ops
+from brainc import numerics, ops, spec
 from brainc.dtypes import F32, I8, I32, Array, DType
 from brainc.errors import UnsupportedError
 from brainc.interp import along
@@ -25,11 +25,12 @@ from brainc.ir import Attr, Entry, Graph, Node, Quant, Role, TensorType, Value, 
 from brainc.ops import ints
 from brainc.ops._windows import counts
 from brainc.ops.bilinear2d import places
+from brainc.ops.qlerp import LARGEST, lerp_multiplier
 from brainc.passes.canonical import clamp_after
 from brainc.passes.context import Context
 from brainc.passes.legalize import alive
 from brainc.passes.rewrite import apply
-from brainc.spec import CHANNEL, MOVES, bounds
+from brainc.spec import CHANNEL, MOVES, PICKS, bounds
 
 WINDOW = ("strides", "pads", "dilations")
 
@@ -140,9 +141,13 @@ class Build:
         return self.const(wanted, quantise(answers, y), I8, node)
 
     def requantised(self, name: str, wanted: TensorType, node: Node) -> str:
-        """`name` with the quantisation of `wanted`, through a table where it has another."""
+        """`name` with the quantisation of `wanted`, through a table where it has another; a constant at once."""
         old, new = self.type(name), wanted.quant
-        if old.quant == new or old.quant is None or new is None:
+        if old.quant == new or new is None:
+            return name
+        if self.is_const(name):
+            return self.const(f"{name}/q", quantise(real_constant(self.values[name]), new), I8, node, new)
+        if old.quant is None:
             return name
         if (name, new) not in self._made:
             table = self.table(f"{name}/table", old.quant, new, lambda x: x, node)
@@ -190,8 +195,11 @@ def _lower(build: Build, node: Node) -> None:
     elif node.op in MOVES and all(quantised):  # on the integers themselves, all quantised as result or state
         wanted = build.type((*node.outputs, *node.inputs)[0])
         build.add(replace(node, inputs=tuple(build.requantised(n, wanted, node) for n in node.inputs)))
+    elif node.op in PICKS and build.is_i8(node.outputs[0]):
+        table = build.requantised(node.inputs[0], build.type(node.outputs[0]), node)
+        build.add(replace(node, inputs=(table, *node.inputs[1:])))
     else:
-        moving = [n for n in node.operands if not build.is_const(n)]
+        moving = [n for n in spec.moved(node) if not build.is_const(n)]
         exact = moving and all(build.is_i8(n) for n in (*moving, *node.outputs))
         if not exact or not any(form(build, node) for form in FORMS.get(node.op, ())):
             _stay_real(build, node)
@@ -272,6 +280,17 @@ def product(build: Build, node: Node) -> bool:
     mult, shift = numerics.multiplier(sa * sb / sy)
     given = build.result(node)
     return build.emit(node, f"q{node.op}", (a, b), za=za, zb=zb, mult=mult, shift=shift, **given)
+
+
+def blend(build: Build, node: Node) -> bool:
+    """lerp: both ends brought to the scale of the result, which they have already where they are a state."""
+    a, b = (build.requantised(n, build.type(node.outputs[0]), node) for n in node.inputs[:2])
+    t = build.i8_operand(node.inputs[2], node)
+    (scale, zero), bound = build.tensor(t), build.result(node)
+    if scale >= LARGEST:
+        return False
+    mult, shift = lerp_multiplier(scale)
+    return build.emit(node, "qlerp", (a, b, t), zt=zero, mult=mult, shift=shift, lo=bound["lo"], hi=bound["hi"])
 
 
 def sloped(build: Build, node: Node) -> bool:
@@ -365,5 +384,6 @@ FORMS: Final[dict[str, tuple[Form, ...]]] = {
     **dict.fromkeys(("add", "sub"), (table, addition)),
     **dict.fromkeys(("power", "maximum", "minimum", "unary", "clamp"), (table,)),
     **{"mul": (table, product), "div": (table, quotient), "matmul": (product,), "prelu": (table, sloped)},
+    "lerp": (blend,),
     **{"avgpool2d": (average,), "reduce": (reduction,), "softmax": (softmax,), "bilinear2d": (stretched,)},
 }

@@ -7,7 +7,7 @@ of data share one quantisation; ports stay as the model has them, with a door be
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -21,7 +21,7 @@ from brainc.passes import batch, calibrate
 from brainc.passes.context import Context
 from brainc.passes.integer import quantise, real_constant
 from brainc.passes.rewrite import renamed, tied
-from brainc.spec import CHANNEL, MOVES, WEIGHTED, bounds, number
+from brainc.spec import CHANNEL, MOVES, PICKS, WEIGHTED, bounds, number
 
 ALWAYS: Final = WEIGHTED | {
     "add",
@@ -34,6 +34,8 @@ ALWAYS: Final = WEIGHTED | {
     "softmax",
     "matmul",
     "bilinear2d",
+    "lerp",
+    "gather",
 }
 WITH_A_NUMBER: Final = frozenset({"power", "maximum", "minimum"})  # functions of one variable then
 FIXED: Final = {
@@ -89,6 +91,8 @@ def shared(graph: Graph) -> list[list[str]]:
         edges = [n for n in (*node.operands, *node.outputs) if n in reals]
         if node.op in MOVES or node.op == "bilinear2d" or (node.op == "reduce" and node.attrs["fn"] == "max"):
             ties.append(edges)
+        if node.op == "lerp":  # ends and result: a state that is mixed keeps its steps
+            ties.append([n for n in edges if n != node.inputs[2] or n in node.inputs[:2]])
         if has_form(graph, node):
             wanted.update(edges)
     groups: dict[str, list[str]] = {}
@@ -106,10 +110,11 @@ def choose(
     measured: list[tuple[list[str], list[str]]] = []
     for group in groups:
         made = [n for n in group if graph.values[n].role is not Role.STATE]  # it holds what others made
-        sources = [n for n in made if n not in producers or producers[n].op not in MOVES]
-        fixed = {_fixed(producers[n]) if n in producers else None for n in sources}
+        sources = [n for n in made if n not in producers or not _hands_on(producers[n], group, producers)]
+        fixed = {_fixed(graph, producers.get(n), producers) for n in sources}
         known = fixed.pop() if len(fixed) == 1 else None
-        if known is not None:
+        starts = [end for n in group for end in _start(graph.values[n])]
+        if known is not None and _holds(known, starts):
             quants.update(dict.fromkeys(group, known))
         else:
             measured.append((group, sources))
@@ -124,13 +129,54 @@ def choose(
             whole.merge(histograms[name])
         pads = [producers[n] for n in group if n in producers and producers[n].op == "pad"]
         borders = [number(n.attrs.get("value", 0.0)) for n in pads]
+        borders += [end for n in group for end in _start(graph.values[n])]
         ends = (*range_of(whole), *(b for b in borders if abs(b) < INFINITE))  # else cut like any outlier
         quants.update(dict.fromkeys(group, calibrate.affine(min(ends), max(ends))))
     return quants
 
 
-def _fixed(node: Node) -> Quant | None:
+def _hands_on(node: Node, group: list[str], producers: Mapping[str, Node]) -> bool:
+    """Whether a node's result lies among what its operands in the group are: moved, mixed or opened by a gate."""
+    if node.op == "lerp":
+        return _gates(node.inputs[2], producers)
+    return node.op in MOVES or _gated(node, producers) in group
+
+
+def _gated(node: Node, producers: Mapping[str, Node]) -> str:
+    """What a gate lets through, if the node is the product of the two."""
+    pairs = (node.inputs, node.inputs[::-1]) if node.op == "mul" else ()
+    return next((x for x, gate in pairs if _gates(gate, producers)), "")
+
+
+def _gates(name: str, producers: Mapping[str, Node]) -> bool:
+    """Whether a value lies in 0..1 by what makes it."""
+    maker = producers.get(name)
+    return maker is not None and maker.attrs.get("fn") == "sigmoid"
+
+
+def _fixed(graph: Graph, node: Node | None, producers: Mapping[str, Node]) -> Quant | None:
+    """The quantisation of an op whose range is known, or that of the table whose rows it hands out."""
+    if node is None:
+        return None
+    if node.op in PICKS:
+        table = graph.type(node.inputs[0])
+        return table.quant if table.dtype is I8 and table.quant and table.quant.axis is None else None
+    if passed := _gated(node, producers):
+        return _fixed(graph, producers.get(passed), producers)
     return FIXED.get(str(node.attrs["fn"]) if node.op == "unary" else node.op)
+
+
+def _start(value: Value) -> tuple[float, ...]:
+    """The least and the most that a state begins with."""
+    if value.role is not Role.STATE or value.const is None:
+        return ()
+    return float(value.array().min()), float(value.array().max())
+
+
+def _holds(quant: Quant, ends: Sequence[float]) -> bool:
+    """Whether no number between these lies more than half a step outside what int8 spans."""
+    steps = np.rint(np.array(ends) / quant.scale[0]) + quant.zero[0]
+    return bool(((steps >= -128) & (steps <= 127)).all())
 
 
 def with_types(graph: Graph, quants: Mapping[str, Quant]) -> Graph:
@@ -193,6 +239,12 @@ def _typed(
     if node.op == "pad":
         raw = quantise(np.array(number(node.attrs.get("value", 0.0))), quants[node.outputs[0]])
         return replace(node, attrs=attrs(**{**node.attrs, "value": float(raw)}))
+    if node.op in PICKS:
+        quant, old = quants[node.outputs[0]], graph.values[node.inputs[0]]
+        name = fresh_name(f"{node.name}/{old.name}", values) if len(users[old.name]) > 1 else old.name
+        numbers = old.array() if old.type.quant == quant else quantise(real_constant(old), quant)
+        values[name] = const_value(name, numbers, I8, quant, old.where)
+        return replace(node, inputs=(name, *node.inputs[1:]))
     if node.op not in WEIGHTED or node.inputs[0] not in quants:
         return node
     names = []

@@ -247,7 +247,9 @@ class Importer:
 
     def add_input(self, name: str, elem_type: int, shape: tuple[int, ...]) -> None:
         self._define(name)
-        type_ = _type(reader.element_type(elem_type), shape, f"input {name!r}")
+        dtype = reader.element_type(elem_type)
+        wide = dtype == np.int64  # an index keeps its type at the port
+        type_ = _checked(TensorType(I64, shape), f"input {name!r}") if wide else _type(dtype, shape, f"input {name!r}")
         self.values[name] = Value(name, type_, Role.INPUT, where=Where(self.file))
 
     def add_output(self, name: str) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from math import prod
 
 import numpy as np
 
@@ -104,10 +105,25 @@ def slice_(g: Importer, c: Call) -> str:
 
 @rule_of_any("Gather")
 def gather(g: Importer, c: Call) -> str:
-    x, indices = c.inputs[0], g.array(c.inputs[1], "its index")
-    axis = range(len(g.shape(x)))[c.attrs.get("axis", 0)]
+    """By constant indices slices; by any others, rows of a constant table."""
+    x, axis = c.inputs[0], range(len(g.shape(c.inputs[0])))[c.attrs.get("axis", 0)]
+    if c.inputs[1] not in g.known and x in g.known:
+        return picked(g, x, c.inputs[1], axis)
+    indices = g.array(c.inputs[1], "its index")
     taken = take(g, x, axis, indices.reshape(-1)[: LONGEST + 1].tolist())
     return g.reshape(taken, (*g.shape(x)[:axis], *indices.shape, *g.shape(x)[axis + 1 :]))
+
+
+def picked(g: Importer, table: str, index: str, axis: int) -> str:
+    """The axis first and all others in one row; afterwards the indices' axes stand where it stood."""
+    old, chosen = g.shape(table), g.shape(index)
+    turned = g.transpose(table, [axis, *(a for a in range(len(old)) if a != axis)])
+    rows = g.reshape(turned, (old[axis], prod(old) // old[axis]))
+    if g.dtype(index) != np.int32:
+        index = g.emit("cast", index, to="i32")
+    found = g.reshape(g.emit("gather", rows, index), (*chosen, *old[:axis], *old[axis + 1 :]))
+    before, depth = range(len(chosen), len(chosen) + axis), len(chosen) + len(old) - 1
+    return g.transpose(found, [*before, *range(len(chosen)), *range(len(chosen) + axis, depth)])
 
 
 @rule_of_any("Pad")
