@@ -82,7 +82,9 @@ BR_INLINE int32_t br_half_away_shift(int32_t v, int8_t shift)
     return (v >> shift) + ((v & mask) > (mask >> 1) + (v < 0));
 }
 
-/* v * mult / 2^shift as TFLite rounds: to 31 fractional bits half up, the rest of the shift half away from zero. */
+#ifndef BR_HAS_SCALE_TFLITE
+/* v * mult / 2^shift as TFLite rounds: to 31 fractional bits half up, the rest of the shift half away from zero. A port
+ * may hold results beyond 2^30 near there. */
 BR_INLINE int32_t br_scale_tflite(int32_t v, int32_t mult, int8_t shift)
 {
     if (shift < 31) {
@@ -90,6 +92,7 @@ BR_INLINE int32_t br_scale_tflite(int32_t v, int32_t mult, int8_t shift)
     }
     return br_half_away_shift(br_high_product(v, mult), (int8_t)(shift - 31));
 }
+#endif
 
 #ifndef BR_HAS_REQUANT_TFLITE_I8
 /* br_requant_once_i8 with TFLite's rounding. */

@@ -1,13 +1,93 @@
 /* --- The machine's own versions of fixed.h, and what its kernels are made of --- */
 
-/* acc * mult / 2^shift, rounded once, held in 16 bits (or near their ends): the general case. */
-static __attribute__((noinline, unused)) int16_t br_scale_wide(int32_t acc, int32_t mult, int8_t shift)
+/* acc * mult / 2^shift to 32 bits, for all that fixed.h allows; exact within +-2^30, held near there beyond. Rounded
+ * half up; with `twice` (shift above 31) as TFLite rounds: to 31 fractional bits half up, the rest half away from zero.
+ *
+ * All sixteen products of bytes, column by column, lowest first, make 64 bits; a negative acc was taken for acc + 2^32. */
+#define BR_TIMES(a, m, low, middle, high) \
+    "mul %" a "[a], %" m "[m]\n\t add " low ", r0\n\t adc " middle ", r1\n\t adc " high ", %[o]\n\t"
+#define BR_ASR "asr %D[h]\n\t ror %C[h]\n\t ror %B[h]\n\t ror %A[h]\n\t"
+static __attribute__((noinline, unused)) int32_t br_scaled(int32_t acc, int32_t mult, int8_t shift, uint8_t twice)
 {
-    const int64_t v = ((int64_t)acc * mult + ((int64_t)1 << (shift - 1))) >> shift;
-    return v > INT16_MAX ? INT16_MAX : v < INT16_MIN ? INT16_MIN : (int16_t)v;
+    uint32_t low;
+    int32_t high;
+    uint8_t zero;
+    __asm__ volatile(
+        "clr %[o]\n\t"
+        "mul %A[a], %A[m]\n\t"
+        "movw %A[l], r0\n\t"
+        "clr %C[l]\n\t"
+        "clr %D[l]\n\t"
+        "movw %A[h], %C[l]\n\t"
+        "movw %C[h], %C[l]\n\t"
+        BR_TIMES("B", "A", "%B[l]", "%C[l]", "%D[l]") BR_TIMES("A", "B", "%B[l]", "%C[l]", "%D[l]")
+        BR_TIMES("C", "A", "%C[l]", "%D[l]", "%A[h]") BR_TIMES("B", "B", "%C[l]", "%D[l]", "%A[h]")
+        BR_TIMES("A", "C", "%C[l]", "%D[l]", "%A[h]")
+        BR_TIMES("D", "A", "%D[l]", "%A[h]", "%B[h]") BR_TIMES("C", "B", "%D[l]", "%A[h]", "%B[h]")
+        BR_TIMES("B", "C", "%D[l]", "%A[h]", "%B[h]") BR_TIMES("A", "D", "%D[l]", "%A[h]", "%B[h]")
+        BR_TIMES("D", "B", "%A[h]", "%B[h]", "%C[h]") BR_TIMES("C", "C", "%A[h]", "%B[h]", "%C[h]")
+        BR_TIMES("B", "D", "%A[h]", "%B[h]", "%C[h]")
+        BR_TIMES("D", "C", "%B[h]", "%C[h]", "%D[h]") BR_TIMES("C", "D", "%B[h]", "%C[h]", "%D[h]")
+        "mul %D[a], %D[m]\n\t"
+        "add %C[h], r0\n\t"
+        "adc %D[h], r1\n\t"
+        "sbrs %D[a], 7\n\t"
+        "rjmp 1f\n\t"
+        "sub %A[h], %A[m]\n\t"
+        "sbc %B[h], %B[m]\n\t"
+        "sbc %C[h], %C[m]\n\t"
+        "sbc %D[h], %D[m]\n\t"
+        "1: cpi %[n], 33\n\t"
+        "brsh 4f\n\t"
+        /* shifts up to 32: bits move into the upper half, which holds at its ends */
+        "tst %[twice]\n\t"
+        "brne 5f\n\t"
+        "2: lsl %A[l]\n\t rol %B[l]\n\t rol %C[l]\n\t rol %D[l]\n\t"
+        "rol %A[h]\n\t rol %B[h]\n\t rol %C[h]\n\t rol %D[h]\n\t"
+        "brvs 3f\n\t"
+        "inc %[n]\n\t"
+        "cpi %[n], 33\n\t"
+        "brne 2b\n\t"
+        "rjmp 9f\n\t"
+        "3: lsl %D[h]\n\t"
+        "sbc %D[h], %D[h]\n\t"
+        "subi %D[h], 0x80\n\t"
+        "rjmp 9f\n\t"
+        /* shifts above: what matters is the product / 2^32, or rounded / 2^31 and less one where it is negative */
+        "4: tst %[twice]\n\t"
+        "breq 6f\n\t"
+        "5: lsl %D[l]\n\t"
+        "rol %A[h]\n\t rol %B[h]\n\t rol %C[h]\n\t rol %D[h]\n\t"
+        "lsl %D[l]\n\t"
+        "adc %A[h], %[o]\n\t adc %B[h], %[o]\n\t adc %C[h], %[o]\n\t adc %D[h], %[o]\n\t"
+        "mov r0, %D[h]\n\t"
+        "lsl r0\n\t"
+        "sbc %A[h], %[o]\n\t sbc %B[h], %[o]\n\t sbc %C[h], %[o]\n\t sbc %D[h], %[o]\n\t"
+        "inc %[n]\n\t"
+        "6: subi %[n], 33\n\t"
+        "7: subi %[n], 8\n\t"
+        "brcs 8f\n\t"
+        "mov %A[h], %B[h]\n\t"
+        "mov %B[h], %C[h]\n\t"
+        "mov %C[h], %D[h]\n\t"
+        "lsl %D[h]\n\t"
+        "sbc %D[h], %D[h]\n\t"
+        "rjmp 7b\n\t"
+        "8: subi %[n], 0xf8\n\t"
+        "breq 9f\n\t"
+        "0: " BR_ASR
+        "dec %[n]\n\t"
+        "brne 0b\n\t"
+        "9: " BR_ASR /* one more, rounded */
+        "adc %A[h], %[o]\n\t adc %B[h], %[o]\n\t adc %C[h], %[o]\n\t adc %D[h], %[o]\n\t"
+        "clr r1"
+        : [l] "=&r"(low), [h] "=&d"(high), [o] "=&r"(zero), [n] "+d"(shift)
+        : [a] "r"(acc), [m] "r"(mult), [twice] "r"(twice)
+        : "r0");
+    return high;
 }
 
-/* The same for an acc of 24 bits and a shift above 32. The product is made of twelve products of bytes, column by
+/* The same, rounded once and held in 16 bits, for an acc of 24 bits and a shift above 32. The product is made of twelve products of bytes, column by
  * column, lowest first, and only its bytes 3 .. 6 are kept. */
 static inline __attribute__((unused, always_inline)) int16_t br_scale_24(int32_t acc, int32_t mult, int8_t shift)
 {
@@ -110,31 +190,55 @@ static inline __attribute__((unused, always_inline)) int16_t br_scale_24(int32_t
 
 static inline __attribute__((unused, always_inline)) int16_t br_scale_here(int32_t acc, int32_t mult, int8_t shift)
 {
-    const int narrow = (uint32_t)acc + 0x800000UL < 0x1000000UL;
-    return narrow && shift > 32 ? br_scale_24(acc, mult, shift) : br_scale_wide(acc, mult, shift);
+    if ((uint32_t)acc + 0x800000UL < 0x1000000UL && shift > 32) {
+        return br_scale_24(acc, mult, shift);
+    }
+    const int32_t v = br_scaled(acc, mult, shift, 0);
+    return v > INT16_MAX ? INT16_MAX : v < INT16_MIN ? INT16_MIN : (int16_t)v;
 }
 
-static __attribute__((noinline, unused)) int16_t br_scale(int32_t acc, int32_t mult, int8_t shift)
+#define BR_HAS_SCALE_TFLITE
+/* See fixed.h. */
+static __attribute__((noinline, unused)) int32_t br_scale_tflite(int32_t v, int32_t mult, int8_t shift)
 {
-    return br_scale_here(acc, mult, shift);
+    if (shift < 32) {
+        return br_scaled((int32_t)((uint32_t)v << (31 - shift)), mult, 31, 0);
+    }
+    return br_scaled(v, mult, shift, 1);
 }
 
-/* acc to int8 in lo .. hi, around a zero point. */
-static inline __attribute__((unused, always_inline)) int8_t br_put(int32_t acc, int32_t mult, int8_t shift,
-                                                                   int16_t zero, int16_t lo, int16_t hi)
+/* v + zero, held in lo .. hi. */
+static __attribute__((noinline, unused)) int8_t br_put(int32_t v, int16_t zero, int16_t lo, int16_t hi)
 {
-    int16_t v = br_scale(acc, mult, shift);
-    v = v < lo - zero ? lo - zero : v > hi - zero ? hi - zero : v;
-    return (int8_t)(v + zero);
+    const int16_t high = (int16_t)(v >> 16);
+    int16_t low = (int16_t)v;
+    if (high != (low < 0 ? -1 : 0)) {
+        low = high < 0 ? INT16_MIN : INT16_MAX;
+    }
+    lo -= zero;
+    hi -= zero;
+    low = low < lo ? lo : low > hi ? hi : low;
+    return (int8_t)(low + zero);
 }
 
 #define BR_HAS_REQUANT_ONCE_I8
-/* See fixed.h. */
-static inline __attribute__((unused)) int8_t br_requant_once_i8(int32_t acc, int32_t mult, int8_t shift, int32_t zero,
-                                                           int32_t lo, int32_t hi)
+#define br_requant_once_i8(acc, mult, shift, zero, lo, hi) \
+    br_put(br_scaled(acc, mult, shift, 0), (int16_t)(zero), (int16_t)(lo), (int16_t)(hi))
+
+#define BR_HAS_REQUANT_TFLITE_I8
+#define br_requant_tflite_i8(acc, mult, shift, zero, lo, hi) \
+    br_put(br_scale_tflite(acc, mult, shift), (int16_t)(zero), (int16_t)(lo), (int16_t)(hi))
+
+/* acc * mult / 2^shift, rounded to even where half up and half down differ. */
+static __attribute__((noinline, unused)) int32_t br_scaled_even(int32_t acc, int32_t mult, int8_t shift)
 {
-    return br_put(acc, mult, shift, (int16_t)zero, (int16_t)lo, (int16_t)hi);
+    const int32_t up = br_scaled(acc, mult, shift, 0), down = -br_scaled(-acc, mult, shift, 0);
+    return up == down ? up : up & ~(int32_t)1;
 }
+
+#define BR_HAS_REQUANT_EVEN_I8
+#define br_requant_even_i8(acc, mult, shift, zero, lo, hi) \
+    br_put(br_scaled_even(acc, mult, shift), (int16_t)(zero), (int16_t)(lo), (int16_t)(hi))
 
 #define BR_HAS_ADD_I8
 /* See fixed.h. Whole bytes of the shift are moves. */
