@@ -17,7 +17,7 @@ from rich.table import Table
 
 from brainc import bench as benches
 from brainc import check as proofs
-from brainc import emit, fit, passes, project, quality, report, samples, skeletons, toolchain
+from brainc import emit, fit, footprint, passes, project, quality, report, samples, skeletons, toolchain
 from brainc.compiler import RANDOM, Job, Request, compile_job, kernel_table, ports, prepare
 from brainc.dtypes import Array
 from brainc.errors import UserError
@@ -52,15 +52,16 @@ def _compile(request: Request, target: str, note: Note) -> tuple[Job, Program]:
 def _compile_to_run(request: Request, target: str, note: Note) -> tuple[Job, Program]:
     """The same for what is to run there: what has no room is told before a linker does."""
     job, program = _compile(request, target, note)
-    fit.require(job, program, budget=False)
+    fit.require(job, program, footprint.planned(program), budget=False)
     return job, program
 
 
 def build(request: Request, target: str, output: Path, form: str, note: Note) -> Result:
     """Compiles and writes the files; a brain that does not fit writes nothing."""
     job, program = _compile(request, target, note)
-    fit.require(job, program)
-    plan, weights = program.plan, program.constant_bytes
+    found = footprint.measured(program)
+    room = fit.require(job, program, found)
+    plan, whole = program.plan, not room.missing
     data = {
         "brain": program.name,
         "target": target,
@@ -69,8 +70,9 @@ def build(request: Request, target: str, output: Path, form: str, note: Note) ->
         "lower_bound": plan.lower_bound,
         "optimal": plan.optimal,
         "state": plan.state,
-        "weights": weights,
-        "budget": fit.budgets(job, ram=plan.nbytes, flash=weights, cycles=None),  # before stack and code
+        "weights": found.weights,
+        "fit": room.data,
+        "budget": fit.budgets(job, ram=found.ram if whole else None, flash=found.flash if whole else None, cycles=None),
         "random_calibration": request.calibrate == RANDOM,
         "notes": list(program.notes),
     }
@@ -80,7 +82,8 @@ def build(request: Request, target: str, output: Path, form: str, note: Note) ->
         bundle = emit.emit_library(program, data)
     toolchain.write(output, bundle)
     files = sorted(bundle)
-    return {**data, "files": files}, [*report.plan_lines(program), f"  files    {output}: {', '.join(files)}"]
+    lines = [*report.plan_lines(program), *(f"  {line}" for line in fit.lines(room))]
+    return {**data, "files": files}, [*lines, f"  files    {output}: {', '.join(files)}"]
 
 
 def _vectors(job: Job, graph: Graph, path: Path | None, limit: int | None, note: Note) -> samples.Samples:

@@ -97,6 +97,7 @@ def firmware(
     *,
     trace: str = "",
     empty: bool = False,
+    roomy: bool = False,
     sanitize: bool = False,
     sim: str | None = None,
     optimize: str | None = None,
@@ -107,7 +108,7 @@ def firmware(
     toolchain.write(work, bundle)
     sources, target = [work / name for name in bundle if name.endswith((".c", ".S"))], program.target
     return toolchain.build(
-        target, sources, [work], work, sim=sim, optimize=optimize, sanitize=sanitize, compiler=compiler
+        target, sources, [work], work, sim=sim, optimize=optimize, sanitize=sanitize, roomy=roomy, compiler=compiler
     )
 
 

@@ -19,7 +19,7 @@ from rich.console import Console
 
 from brainc import __version__, actions
 from brainc.compiler import Request
-from brainc.errors import BraincError, BugError, UserError, Where, WorldError
+from brainc.errors import BraincError, BugError, FitError, UserError, Where, WorldError
 
 F = TypeVar("F", bound=Callable[..., Any])
 PIPE_WIDTH = 160  # of tables that are not for a terminal
@@ -106,7 +106,12 @@ def cli() -> None:
 def build(source: Path, target: str, output: Path, form: str, as_json: bool, **options: Any) -> None:
     """Write the C library and, for a board, the PlatformIO project."""
     with busy("compiling …"):
-        result = actions.build(_request(source, options), target, output, form, note)
+        try:
+            result = actions.build(_request(source, options), target, output, form, note)
+        except FitError as error:
+            if as_json:
+                click.echo(json.dumps({"target": target, "fit": dict(error.data)}, indent=2))
+            raise
     show_result(result, as_json)
 
 

@@ -14,9 +14,11 @@ code need not carry it along.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,9 @@ class UnsupportedError(UserError):
 
 
 class FitError(UserError):
-    """The brain does not fit the machine."""
+    """The brain does not fit the machine; `data` has the figures for programs."""
+
+    data: Mapping[str, Any] = MappingProxyType({})
 
 
 class KernelError(UserError):

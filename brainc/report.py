@@ -34,7 +34,6 @@ def plan_lines(program: Program) -> Iterator[str]:
     yield f"  overlaps {_overlap_line(program)}"
     if plan.state:
         yield f"  state    {plan.state:,} bytes"
-    yield f"  weights  {program.constant_bytes:,} bytes"
     for note in program.notes:
         yield f"  note     {note}"
 

@@ -173,7 +173,8 @@ def _simavr(job: _Job, _count: bool) -> str:
     source, sim = job.firmware.target.file("sim/avrrun.c"), job.firmware.sim
     job.tool("libsimavr")
     program = helper(source, libraries=("-lsimavr",), packages=sim.packages)
-    return job.execute([program, sim.mcu, str(sim.hz), job.elf, "in.bin", "out.bin"])
+    size = ["roomy"] if job.firmware.roomy else []
+    return job.execute([program, sim.mcu, str(sim.hz), job.elf, "in.bin", "out.bin", *size])
 
 
 def _qemu(job: _Job, count: bool) -> str:

@@ -26,10 +26,15 @@ _OWN = ("title", "abstract", "extends")  # words about the folder itself: never 
 
 @dataclass(frozen=True, slots=True)
 class Space:
-    """A memory of the machine; `reserve` bytes of it are kept for the stack and the board's own code."""
+    """A memory of the machine, in bytes.
+
+    `board` is what a sketch with Serial takes of it, without the brain; `reserve` is kept where nobody has measured
+    the brain: that sketch, and the stack (in RAM) or the brain's code (in flash).
+    """
 
     bytes: int
     reserve: int = 0
+    board: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +46,7 @@ class Toolchain:
     optimize: str = "-O2"  # as who builds for the machine has it
     flags: tuple[str, ...] = ()
     link: tuple[str, ...] = ()
+    roomy: tuple[str, ...] = ()  # link flags of an image that is only measured: more memory than the machine has
     sources: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
 

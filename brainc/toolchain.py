@@ -65,6 +65,7 @@ class Firmware:
     image: Elf
     toolchain: str
     sanitized: bool = False
+    roomy: bool = False  # linked for more memory than the machine has
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +88,14 @@ def build(
     sim: str | None = None,
     optimize: str | None = None,
     sanitize: bool = False,
+    roomy: bool = False,
     compiler: str | None = None,
     defines: Sequence[str] = (),
 ) -> Firmware:
     """Compiles `sources` (.c, .S) and the target's own harness and links them in the folder `work`.
 
     `sim` picks one of the target's simulators by kind (their memory maps differ); `optimize` is the target's
-    own level unless another is given. Warnings are errors.
+    own level unless another is given; `roomy` links what the machine has no room for. Warnings are errors.
     Raises ToolMissing and ToolFailed; the latter names the log.
     """
     chosen, chain = _choose(target, sim), target.toolchain
@@ -109,10 +111,10 @@ def build(
         command = [cc, *flags, *strict, *given, "-c", str(source), "-o", str(work / name)]
         _compile(command, f"{source.name} for {target.name}")
     elf, objects = work / "firmware.elf", [str(work / name) for name, _ in named]
-    last = ["-Wl,--gc-sections", *_link_script(target, chosen), *chain.link]
+    last = ["-Wl,--gc-sections", *_link_script(target, chosen), *chain.link, *(chain.roomy if roomy else ())]
     _compile([cc, *flags, *objects, "-o", str(elf), *last], f"the image for {target.name}")
     told = " ".join((Path(cc).name, version(cc) or "?", *flags))
-    return Firmware(elf, target, chosen, read_elf(elf), told, sanitize)
+    return Firmware(elf, target, chosen, read_elf(elf), told, sanitize, roomy)
 
 
 def _choose(target: Target, kind: str | None) -> Sim:

@@ -18,8 +18,8 @@ ROOMS = (
     *("target", "kernels", "packs", "planner_pack", "planner_search", "planner", "memory"),
     *("manifest", "samples", "frontends", "link"),
     *("passes",),
-    *("program", "weights", "views", "project", "emit", "compiler", "fit"),
-    *("toolchain", "runners", "check", "bench", "quality", "report", "skeletons"),
+    *("program", "weights", "views", "project", "emit", "compiler"),
+    *("toolchain", "runners", "check", "footprint", "fit", "bench", "quality", "report", "skeletons"),
     *("actions", "cli"),
 )
 

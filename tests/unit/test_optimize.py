@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from brainc import fit
+from brainc import fit, footprint
 from brainc.compiler import Job, Request, compile_job, prepare
 from brainc.errors import FitError
 from brainc.program import Program
@@ -59,5 +59,6 @@ def test_what_does_not_fit_is_told_of_kernels_that_need_less(tmp_path: Path, scr
     spaces = {**job.target.spaces, "ram": replace(job.target.spaces["ram"], bytes=100)}
     job = replace(job, target=replace(job.target, spaces=spaces))
     with pytest.raises(FitError) as told:
-        fit.require(job, compile_job(job))
-    assert ("--optimize ram (-" in told.value.fix) == helps
+        program = compile_job(job)
+        fit.require(job, program, footprint.planned(program))
+    assert ("--optimize ram: " in told.value.fix) == helps

@@ -1,9 +1,10 @@
 /* avrrun: runs an AVR firmware in simavr and serves its harness calls (see host_io.S).
  *
- *     avrrun MCU HZ ELF INPUT OUTPUT        records go to standard error, one per line
+ *     avrrun MCU HZ ELF INPUT OUTPUT [roomy]        records go to standard error, one per line
  *
  * It steps one instruction at a time, so cycles and the deepest stack are exact. The ELF is loaded by its
- * program headers: simavr's own loader knows only sections called .text and .data.
+ * program headers: simavr's own loader knows only sections called .text and .data. A roomy part has the memory
+ * that its addresses can reach, to measure what the real one has no room for.
  */
 #include <elf.h>
 #include <stdarg.h>
@@ -17,6 +18,7 @@
 
 enum { OPEN = 1, READ, BEGIN, END, MARK, WRITE, CLOSE };
 enum { GPIOR0 = 0x3e, SRAM = 0x800000, EEPROM = 0x810000, HARNESS_BRACKETS = 2, NODES = 65536 };
+enum { ROOMY_RAM = 0xffff, ROOMY_FLASH = 0xfffff };    /* the last addresses */
 
 static FILE *input, *output;
 static uint64_t bracket_start, mark_start;  /* cycle counts */
@@ -177,13 +179,17 @@ static void load(avr_t *avr, const char *path)
 
 int main(int argc, char **argv)
 {
-    if (argc != 6)
+    if (argc != 6 && argc != 7)
         fault("why=usage");
     avr_t *avr = avr_make_mcu_by_name(argv[1]);
     input = fopen(argv[4], "rb");
     output = fopen(argv[5], "wb");
     if (!avr || !input || !output)
         fault("why=open");
+    if (argc == 7) {
+        avr->ramend = ROOMY_RAM;
+        avr->flashend = ROOMY_FLASH;
+    }
     avr_init(avr);
     avr->log = LOG_ERROR;
     avr_global_logger_set(on_log);
