@@ -68,7 +68,11 @@ def shared(function: F) -> F:
     for decorate in reversed(
         (
             click.argument("source", type=click.Path(path_type=Path)),
-            click.option("--quantize", type=choice(["int8", "none"]), help="Default: as the model is."),
+            click.option(
+                "--quantize",
+                type=choice(["int8", "int4", "none"]),
+                help="Default: as the model is. int4: weights of 4 bits, activations of 8.",
+            ),
             click.option("--calibrate", metavar="FILE", help="Samples (.npz, .csv) for quantising, or 'random'."),
             click.option("--calibration", type=choice(["minmax", "percentile", "mse"]), help="How ranges are found."),
             click.option("--io", type=choice(["native", "int8"]), default="native", help="Types of the ports."),

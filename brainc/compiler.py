@@ -18,6 +18,7 @@ from brainc.kernels import Choice, KernelTable
 from brainc.manifest import Brain, Budget, TargetChoice
 from brainc.memory import Plan
 from brainc.passes.context import Context, Options
+from brainc.passes.four import GROUP
 from brainc.program import Program
 from brainc.target import Target, load_target
 
@@ -33,7 +34,7 @@ class Request:
     """What the user asked for on the command line."""
 
     source: Path
-    quantize: str | None = None  # "int8" | "none" | None: as the model is, int8 where there is no FPU
+    quantize: str | None = None  # "int8" | "int4" | "none" | None: as the model is, int8 where there is no FPU
     calibrate: str | None = None  # a file of samples, or "random"
     calibration: str | None = None  # "minmax" | "percentile" | "mse"
     io: str = "native"
@@ -115,7 +116,8 @@ def prepare(request: Request, target_name: str) -> Job:
     graph = link.load_brain(brain, target.name, request.shapes)
     quantize, remark = _quantisation(request, brain, target, graph)
     asked = (m.quant.calibration for m in brain.modules.values() if m.quant.calibration)
-    options = Options(quantize, request.calibration or next(asked, "mse"), request.io, request.layout)
+    calibration = request.calibration or next(asked, "mse")
+    options = Options(quantize, calibration, request.io, request.layout, four=_in_four_bits(request, brain))
     vectors = _calibration(request, brain, graph) if quantize == "int8" else None
     return Job(request, brain, target, graph, Context(options, vectors), (remark,) if remark else ())
 
@@ -137,13 +139,27 @@ def is_float(graph: Graph) -> bool:
 def _quantisation(request: Request, brain: Brain, target: Target, graph: Graph) -> tuple[str | None, str]:
     """(quantize, remark): the user's word, else the manifest's, else int8 where floats are slow."""
     if request.quantize or request.io == "int8":
-        return request.quantize or ("int8" if is_float(graph) else None), ""
+        return _activations(request.quantize) or ("int8" if is_float(graph) else None), ""
     asked = next((m.quant.quantize for m in brain.modules.values() if m.quant.quantize), None)
     if asked:
-        return asked, ""
+        return _activations(asked), ""
     if is_float(graph) and not target.fpu:
         return "int8", f"{target.name} has no floating point unit: quantising to int8 (--quantize none keeps floats)"
     return None, ""
+
+
+def _activations(asked: str | None) -> str | None:
+    """Beside weights of 4 bits they have 8."""
+    return "int8" if asked == "int4" else asked
+
+
+def _in_four_bits(request: Request, brain: Brain) -> dict[str, int]:
+    """Whose weights get 4 bits, see `Options.four`; the user's word stands above the manifest's."""
+    if request.quantize:
+        return {"": GROUP} if request.quantize == "int4" else {}
+    whole = len(brain.modules) == 1
+    asked = {name: m.quant for name, m in brain.modules.items() if m.quant.quantize == "int4"}
+    return {"" if whole else f"{name}/": quant.group or GROUP for name, quant in asked.items()}
 
 
 def _calibration(request: Request, brain: Brain, graph: Graph) -> Mapping[str, Array]:

@@ -28,11 +28,12 @@ class DType:
         return np.dtype({"int": "i", "uint": "u", "float": "f", "bool": "?"}[self.kind] + self._width())
 
     def _width(self) -> str:
-        return "" if self.kind == "bool" else str(self.bits // 8)
+        return "" if self.kind == "bool" else str(self.nbytes)
 
     @property
     def nbytes(self) -> int:
-        return self.bits // 8
+        """Of one element by itself; two of 4 bits share a byte where kernels store them, see `TensorType.nbytes`."""
+        return max(self.bits // 8, 1)
 
     @property
     def is_integer(self) -> bool:
@@ -42,6 +43,7 @@ class DType:
         return self.name
 
 
+I4 = DType("i4", "int", 4, "int8_t")  # of constants only
 I8 = DType("i8", "int", 8, "int8_t")
 I16 = DType("i16", "int", 16, "int16_t")
 I32 = DType("i32", "int", 32, "int32_t")
@@ -53,7 +55,7 @@ F32 = DType("f32", "float", 32, "float")
 F64 = DType("f64", "float", 64, "double")
 BOOL = DType("bool", "bool", 8, "uint8_t")
 
-DTYPES = {d.name: d for d in (I8, I16, I32, I64, U8, U16, U32, F32, F64, BOOL)}
+DTYPES = {d.name: d for d in (I8, I16, I32, I64, U8, U16, U32, F32, F64, BOOL, I4)}
 
 
 def of_numpy(dtype: np.dtype[Any]) -> DType | None:

@@ -17,7 +17,7 @@ import numpy as np
 from brainc import numerics, ops
 from brainc.dtypes import Array, integer_range
 from brainc.errors import ModelError, at
-from brainc.ir import Entry, Graph, Node, Quant, Role, TensorType
+from brainc.ir import Entry, Graph, Node, Role, TensorType
 from brainc.spec import Types, is_raw
 
 State = dict[str, Array]
@@ -82,7 +82,7 @@ def to_real(x: Array, type_: TensorType) -> Array:
     """The reals (float32) that the numbers of a quantised type stand for; others stay as they are."""
     if type_.quant is None:
         return x
-    scale, zero = (along(part, type_.quant, x.ndim) for part in (type_.quant.scale, type_.quant.zero))
+    scale, zero = (type_.quant.along(part, x.shape) for part in (type_.quant.scale, type_.quant.zero))
     return np.asarray((x.astype(np.int64) - zero.astype(np.int64)).astype(np.float32) * scale)
 
 
@@ -93,12 +93,6 @@ def from_real(y: Array, type_: TensorType) -> Array:
     lo, hi = integer_range(type_.dtype)
     q = numerics.to_int(y, type_.quant.scale[0], type_.quant.zero[0], lo, hi)
     return q.astype(type_.dtype.numpy)
-
-
-def along(numbers: tuple[float, ...], quant: Quant, rank: int, dtype: type = np.float32) -> Array:
-    """Scales or zeros shaped to broadcast against a tensor of `rank` axes."""
-    flat: Array = np.asarray(numbers, dtype)
-    return flat.reshape([-1 if axis == quant.axis else 1 for axis in range(rank)] if rank else ())
 
 
 def random_inputs(graph: Graph, entry: str | None, seed: int = 0) -> dict[str, Array]:

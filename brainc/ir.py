@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import enum
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
 from types import MappingProxyType
@@ -51,15 +51,59 @@ class Stage(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Quant:
-    """Affine quantisation: real = (q - zero) * scale, per tensor (`axis` None) or per slice of `axis`."""
+    """Affine quantisation: real = (q - zero) * scale, per tensor (`axis` None), per slice of `axis`, or in blocks.
+
+    With a `block`, every run of so many numbers along `axis` has its own scale (the last run may be short), and each
+    index of the other axes has its own runs: the scales lie as `grid` says, its last axis fastest.
+    """
 
     scale: tuple[float, ...]
     zero: tuple[int, ...]
     axis: int | None = None
+    block: int = 0
 
     @staticmethod
     def tensor(scale: float, zero: int) -> Quant:
         return Quant((float(scale),), (int(zero),))
+
+    def grid(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The scales of a tensor of `shape` as an array of as many axes."""
+        if self.block:
+            return tuple(-(-n // self.block) if i == self.axis else n for i, n in enumerate(shape))
+        return tuple(n if i == self.axis else 1 for i, n in enumerate(shape))
+
+    def along(self, numbers: tuple[float, ...], shape: tuple[int, ...], dtype: type = np.float32) -> Array:
+        """`numbers` (the scales or the zeros) shaped to broadcast against a tensor of `shape`."""
+        array: Array = np.asarray(numbers, dtype).reshape(self.grid(shape))
+        if not self.block or self.axis is None:
+            return array
+        return array.repeat(self.block, self.axis).take(range(shape[self.axis]), self.axis)
+
+    def transposed(self, perm: Sequence[int], shape: tuple[int, ...]) -> Quant:
+        """That of a tensor of `shape` whose axes are put in the order `perm`."""
+        if self.axis is None:
+            return self
+        scale, zero = (np.reshape(part, self.grid(shape)).transpose(perm) for part in (self.scale, self.zero))
+        return self._with(scale, zero, list(perm).index(self.axis))
+
+    def reshaped(self, before: tuple[int, ...], after: tuple[int, ...]) -> Quant | None:
+        """That of the same tensor under another shape; None if its axis does not survive."""
+        if self.axis is None:
+            return self
+        head, size = prod(before[: self.axis]), before[self.axis]
+        fits = (axis for axis in range(len(after)) if after[axis] == size and prod(after[:axis]) == head)
+        axis = next(fits, None)
+        return None if axis is None else replace(self, axis=axis)
+
+    def taken(self, axis: int, order: Array, shape: tuple[int, ...]) -> Quant:
+        """That of a tensor of `shape` with these slices of `axis` only; blocks run along another axis."""
+        if self.grid(shape)[axis] == 1 or self.axis is None:
+            return self
+        scale, zero = (np.reshape(part, self.grid(shape)).take(order, axis) for part in (self.scale, self.zero))
+        return self._with(scale, zero, self.axis)
+
+    def _with(self, scale: Array, zero: Array, axis: int) -> Quant:
+        return Quant(tuple(scale.reshape(-1).tolist()), tuple(zero.reshape(-1).tolist()), axis, self.block)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +120,8 @@ class TensorType:
 
     @property
     def nbytes(self) -> int:
-        return self.size * self.dtype.nbytes
+        """Bytes of it as it is stored; numbers of 4 bits lie two to a byte."""
+        return -(-self.size * self.dtype.bits // 8)
 
     def __str__(self) -> str:
         return f"{self.dtype}[{','.join(map(str, self.shape))}]"
@@ -233,7 +278,8 @@ def type_text(type_: TensorType) -> str:
         return str(type_)
     if quant.axis is None:
         return f"{type_} scale={quant.scale[0]:.6g} zero={quant.zero[0]}"
-    return f"{type_} scale=<{len(quant.scale)} along {quant.axis}>"
+    blocks = f" in blocks of {quant.block}" if quant.block else ""
+    return f"{type_} scale=<{len(quant.scale)} along {quant.axis}{blocks}>"
 
 
 def _text(graph: Graph) -> Iterator[str]:

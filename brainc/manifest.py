@@ -16,7 +16,7 @@ from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from brainc.c_names import c_file_name, c_identifier
-from brainc.dtypes import DTYPES, integer_range
+from brainc.dtypes import DTYPES, I4, integer_range
 from brainc.errors import ManifestError, UnsupportedError, Where, at
 from brainc.ir import NOWHERE, Quant, TensorType
 from brainc.target import all_targets
@@ -26,8 +26,8 @@ FILE = "brain.toml"
 KINDS = ("onnx", "tflite")
 LATER = ("gguf", "trees", "extern", "builtin")
 METRICS = ("top1", "auc_error", "mse")
-_WEIGHTS = {"i8": "int8", "f32": "none"}  # how `Quantise` calls them
-_QUANT = {"weights": _WEIGHTS, "per": ("channel",), "calibration": ("minmax", "percentile", "mse")}
+_WEIGHTS = {"i8": "int8", "i4": "int4", "f32": "none"}  # how `Quantise` calls them
+_QUANT = {"weights": _WEIGHTS, "per": ("channel",), "calibration": ("minmax", "percentile", "mse"), "group": ()}
 _DATA = ("samples", "calibrate", "metric")
 _FIELDS = {"in": "inputs", "out": "outputs"}  # of Module; all other keys are fields themselves
 _SIZE = r" *[1-9]\d{0,8} *"
@@ -47,8 +47,9 @@ class PortSpec:
 class Quantise:
     """How a module of floats becomes integers; None: as the command line or the default says."""
 
-    quantize: str | None = None  # "int8" | "none"
+    quantize: str | None = None  # "int8" | "int4" | "none"
     calibration: str | None = None  # "minmax" | "percentile" | "mse"
+    group: int | None = None  # terms that share a scale, of weights of 4 bits
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,7 +254,7 @@ def port_type(text: str) -> TensorType:
         fix = 'write it like "i8[1,49,10] scale=0.10 zero=-3"'
         raise ManifestError(f'cannot read the port type "{text}"', fix=fix)
     name, sizes, words = match.groups()
-    dtype = DTYPES[one_of(name, DTYPES, f'unknown element type "{name}"')]
+    dtype = DTYPES[one_of(name, [d for d in DTYPES if d != I4.name], f'unknown element type "{name}"')]
     plain = TensorType(dtype, tuple(map(int, re.findall(r"\d+", sizes))))
     return replace(plain, quant=_port_quant(plain, words)) if words else plain
 
@@ -275,10 +276,15 @@ def _port_quant(plain: TensorType, text: str) -> Quant:
 
 def _quant(table: Table, key: str) -> Quantise:
     table = table.table(key).only(_QUANT)
-    said = table.each(str)
+    group = table.get("group", int)
+    said = {key: word for key in _QUANT if key != "group" and (word := table.get(key, str)) is not None}
     for name, word in said.items():
         one_of(word, _QUANT[name], f'{name} = "{word}" is not available', table.where(name))
-    return Quantise(_WEIGHTS.get(said.get("weights", "")), said.get("calibration"))
+    quantize = _WEIGHTS.get(said.get("weights", ""))
+    if group is not None and (quantize != "int4" or group < 1):
+        fix = 'it counts the weights that share a scale: weights = "i4", group = 32'
+        raise table.error(f"group = {group} does not fit the weights", fix=fix, key="group")
+    return Quantise(quantize, said.get("calibration"), group)
 
 
 def _metric(table: Table, key: str) -> str:

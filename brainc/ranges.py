@@ -24,6 +24,7 @@ from brainc.spec import CHANNEL, MOVES, number
 
 RISING = (MOVES - {"assign"}) | {"qmean", "qavgpool2d", "qshift8"}  # larger operands, larger results
 CORNERS = frozenset({"qadd", "qmul"})  # monotone in each operand, whichever way: the ends meet at corners
+FOUR = frozenset({"qdense4", "qconv4"})  # layers with weights of 4 bits, in groups that are scaled
 REMEMBERED = 4  # graphs whose spans are kept: kernels ask node by node
 
 
@@ -224,6 +225,32 @@ def sums(graph: Graph, node: Node, spans: Spans, *, in_part: bool = False) -> tu
     return least.sum(axis=1) + ends[0], most.sum(axis=1) + ends[1]
 
 
+@dataclass(frozen=True, slots=True)
+class GroupSums:
+    """What the sums of a layer with 4-bit weights may be after any number of terms: of each group [F,G] before it is
+    scaled, and of each filter [F] with its bias."""
+
+    groups: Span
+    total: Span
+
+
+def group_sums(graph: Graph, node: Node, spans: Spans) -> GroupSums:
+    """The exact bounds of a qdense4's or qconv4's sums, each reached by some input within its range."""
+    x, (_, w, s, b) = span(graph, node.inputs[0], spans), node.inputs
+    weights, scales = graph.array(w).astype(np.int64), graph.array(s).astype(np.int64)
+    flat, group = weights.reshape(len(weights), -1), _int(node, "group")
+    repeats = flat.shape[1] // len(x.lo)
+    lo, hi = np.tile(np.minimum(x.lo, 0), repeats), np.tile(np.maximum(x.hi, 0), repeats)
+    if any(ints(node.attrs.get("pads", ()))):
+        lo, hi = np.minimum(lo, _int(node, "zx")), np.maximum(hi, _int(node, "zx"))
+    up, down = np.maximum(flat, 0), np.minimum(flat, 0)
+    starts = np.arange(0, flat.shape[1], group)
+    least, most = (np.add.reduceat(ends, starts, axis=1) for ends in (up * lo + down * hi, up * hi + down * lo))
+    bias = graph.array(b).astype(np.int64) << _int(node, "up")
+    total = [(ends * scales).sum(axis=1) for ends in (least, most)]
+    return GroupSums(Span(least, most), Span(np.minimum(bias, 0) + total[0], np.maximum(bias, 0) + total[1]))
+
+
 def signed_weights(graph: Graph, node: Node) -> tuple[Array, Array]:
     """The positive and the negative weights of a layer, each added up over the window: int64 [F,CG] twice."""
     weights = np.moveaxis(graph.array(node.inputs[1]).astype(np.int64), CHANNEL[node.op[1:]], 0)
@@ -247,6 +274,9 @@ def partial_sums(graph: Graph, node: Node, spans: Spans) -> tuple[int, int]:
     if node.op.startswith("q") and node.op[1:] in CHANNEL:
         low, high = sums(graph, node, spans, in_part=True)
         return int(low.min()), int(high.max())
+    if node.op in FOUR:
+        totals = group_sums(graph, node, spans).total
+        return int(totals.lo.min()), int(totals.hi.max())
     if node.op in ("qmul", "qmatmul"):
         corners = [p * q for p in offset(0, "za") for q in offset(1, "zb")]
         terms = graph.type(node.inputs[0]).shape[2] if node.op == "qmatmul" else 1

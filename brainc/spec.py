@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from math import inf, isfinite
+from math import inf, isfinite, prod
 from typing import Protocol
 
 import numpy as np
 
 from brainc import ops
-from brainc.dtypes import F32, I8, I16, I32, U8, DType
+from brainc.dtypes import DTYPES, F32, I4, I8, I16, I32, U8, DType
 from brainc.errors import BraincError, BugError
 from brainc.ir import Attr, Entry, Graph, Node, Quant, Role, Stage, TensorType
 
@@ -130,12 +130,14 @@ def _roles(graph: Graph) -> Problems:
             yield f"{value.role.value} {value.name} has constant numbers"
         if value.name in written and value.role in (Role.CONST, Role.STATE, Role.INPUT):
             yield f"{value.role.value} {value.name} is written by a node"
+        if value.type.dtype is I4 and value.role is not Role.CONST:
+            yield f"{value.role.value} {value.name} has numbers of 4 bits"
         if value.type.quant is not None:
             yield from (f"{value.name} {problem}" for problem in _quant(value.type, value.type.quant))
 
 
 def _quant(type_: TensorType, quant: Quant) -> Problems:
-    count = 1 if quant.axis is None else type_.shape[quant.axis]
+    count = prod(quant.grid(type_.shape))
     if not len(quant.scale) == len(quant.zero) == count:
         yield f"has {len(quant.scale)} scales and {len(quant.zero)} zeros for {count} slices"
     if not all(isfinite(s) and s > 0 for s in quant.scale):
@@ -233,6 +235,7 @@ def _integer(graph: Graph, node: Node) -> Problems:
         want: tuple[DType, ...] = (I8, U8) if node.op == "qshift8" else (I8, I16)
         if operand.constant:
             want = (I32 if node.op == "qsoftmax" else _CONSTANTS.get(operand.name, I8),)
+            want = (DTYPES[operand.dtype],) if operand.dtype else want
         if name and graph.type(name).dtype not in want:
             names = " or ".join(d.name for d in want)
             yield f"operand {operand.name} ({name}) is {graph.type(name).dtype}, not {names}"

@@ -200,6 +200,34 @@ BR_INLINE int32_t br_dot_i8(const int8_t *x, BR_CP(int8_t) w, br_len n)
 }
 #endif
 
+#ifndef BR_HAS_DOT_I4
+/* Sum of x[i] * w[i], i < n, of weights of 4 bits: two to a byte, the lower half first. */
+BR_INLINE int32_t br_dot_i4(const int8_t *x, BR_CP(int8_t) w, br_len n)
+{
+    int32_t sum = 0;
+    br_len i = 0;
+    for (; i + 1 < n; i += 2) {
+        const int8_t two = (int8_t)BR_LD_I8(w, i / 2);
+        sum += x[i] * ((int8_t)((uint8_t)two << 4) >> 4) + x[i + 1] * (two >> 4);
+    }
+    return i < n ? sum + x[i] * ((int8_t)((uint8_t)BR_LD_I8(w, i / 2) << 4) >> 4) : sum;
+}
+#endif
+
+/* The same over a row of n, whose every `group` terms begin with a byte of their own and are multiplied by a byte of
+ * *s; *w and *s move on to the next row. */
+BR_INLINE int32_t br_groups_i4(const int8_t *x, BR_CP(int8_t) *w, BR_CP(uint8_t) *s, br_len n, br_len group)
+{
+    int32_t sum = 0;
+    for (br_len at = 0; at < n; at += group) {
+        const br_len some = n - at < group ? n - at : group;
+        sum += (int32_t)(uint8_t)BR_LD_I8(*s, 0) * br_dot_i4(x + at, *w, some);
+        *w = BR_CP_ADD(*w, int8_t, (some + 1) / 2);
+        *s = BR_CP_ADD(*s, uint8_t, 1);
+    }
+    return sum;
+}
+
 #ifndef BR_HAS_SUM_I8
 /* Sum of every `step`th of x, n of them. */
 BR_INLINE int32_t br_sum_i8(const int8_t *x, br_len n, br_len step)

@@ -6,8 +6,8 @@ same three things, so a new op is a new file and nothing is registered by hand.
 
 Signature: `x[M,K] w[N,K]c b[N]c? -> y[M,N]:i32`. Dims are names bound across operands; `[...]` is any
 shape (its number of elements is bound as `E`, that of `[...2]` as `E2`); `[]` a scalar. After the
-bracket: `c` constant, `?` optional, `!` mutated, `*` any number of these. `:dtype` fixes an output's
-type, else it is that of the first operand. A `result` rule says what a signature cannot; it takes types
+bracket: `c` constant, `?` optional, `!` mutated, `*` any number of these. `:dtype` fixes a type; else
+that of an output is the first operand's. A `result` rule says what a signature cannot; it takes types
 where the meaning takes arrays. Ops whose name starts with `q` are exact on integers.
 """
 

@@ -75,6 +75,19 @@ def int8_layer(rng: Rng, x: Sequence[int], w: Sequence[int], channels: int, coun
     return [int8s(rng, x), weights, b, *scales(rng, count, weights.size // channels)]
 
 
+def int4_layer(rng: Rng, x: Sequence[int], w: Sequence[int], group: int, attrs: Geometry) -> Cases:
+    """int8 x, weights of 4 bits, a scale of a byte for every `group` of them, an int16 bias; and all at their ends."""
+    terms = int(np.prod(w[1:]))
+    weights = rng.integers(-8, 8, tuple(w)).astype(np.int8)
+    s = rng.integers(1, 256, (w[0], -(-terms // group))).astype(np.uint8)
+    b = rng.integers(-3000, 3000, w[0]).astype(np.int16)
+    mult, shift = scales(rng, 1, terms)
+    given: Geometry = {**attrs, "group": group, "up": 5, "mult": int(mult[0]), "shift": int(shift[0]) + 3}
+    yield [int8s(rng, x), weights, s, b], given
+    yield [np.full(x, -128, np.int8), np.full(w, -8, np.int8), np.full_like(s, 255), np.full_like(b, 32767)], given
+    yield [np.full(x, -128, np.int8), np.full(w, 7, np.int8), np.full_like(s, 255), np.full_like(b, -32768)], given
+
+
 def int16_layers(rng: Rng, x: Sequence[int], w: Sequence[int], attrs: Geometry) -> Cases:
     """int16 x and int8 w: rounded once, with a mult of 15 bits, and (where 32 bits hold the sums) twice."""
     _, weights, b, mult, shift = int8_layer(rng, x, w, w[0], w[0])

@@ -15,7 +15,6 @@ from brainc.dtypes import F32, Array
 from brainc.ir import Attr, Attrs, Graph, Node, Value, attrs, const_value
 from brainc.ops import ints
 from brainc.passes.context import Context
-from brainc.passes.fold import moved_quant
 from brainc.passes.rewrite import Replacement, View, apply, rule
 from brainc.spec import BINARY, CHANNEL, CLAMPED, WEIGHTED, bounds, broadcasts, number
 
@@ -104,7 +103,7 @@ def bias_after(node: Node, view: View) -> Replacement | None:
 def scale_after(node: Node, view: View) -> Replacement | None:
     """dense(x, w, b) * s + t is dense(x, w * s, b * s + t), a channel at a time, in float."""
     maker = view.producer(node.inputs[0], *WEIGHTED)
-    if not maker or not _open(maker, node, view) or view.type(maker.inputs[1]).quant:
+    if not maker or not _open(maker, node, view):
         return None
     found = _channels(node.inputs[1], view, view.shape(maker.outputs[0])[-1])
     old = maker.inputs[2] if len(maker.inputs) > 2 else ""
@@ -116,6 +115,8 @@ def scale_after(node: Node, view: View) -> Replacement | None:
     before = view.array(old).astype(np.float64) if old else none
     bias = const_value(view.fresh(f"{maker.name}/b"), before * scale + offset, F32, where=maker.where)
     inputs, values = [*maker.inputs[:2], bias.name], [bias]
+    if np.any(scale != 1.0) and view.type(inputs[1]).quant:
+        return None
     if np.any(scale != 1.0):
         w = view.array(inputs[1]).astype(np.float64)
         shape = [-1 if axis == CHANNEL[maker.op] else 1 for axis in range(w.ndim)]
@@ -271,8 +272,11 @@ def constant_matmul(node: Node, view: View) -> Replacement | None:
         return None
     value = view.values[b]
     quant = value.type.quant
-    if quant is not None and quant.axis is not None:
-        quant = replace(quant, axis={1: 1, 2: 0}.get(quant.axis, 1))
+    if quant is not None:
+        flat = quant.reshaped(value.type.shape, value.type.shape[1:])
+        if flat is None:
+            return None
+        quant = flat.transposed((1, 0), value.type.shape[1:])
     turned = np.ascontiguousarray(value.array()[0].T)
     return _as_dense(node, view, view.shape(a)[1], view.changed(value, f"{b}/rows", turned, quant))
 
@@ -297,7 +301,7 @@ def _reshaped(value: Value, shape: tuple[int, ...], view: View) -> Value:
     """A constant under another shape (itself if it has it)."""
     if value.type.shape == shape:
         return value
-    quant = value.type.quant and moved_quant(value.type.quant, None, value.type.shape, shape)
+    quant = value.type.quant and value.type.quant.reshaped(value.type.shape, shape)
     return view.changed(value, f"{value.name}/rows", value.array().reshape(shape), quant)
 
 

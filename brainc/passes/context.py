@@ -5,9 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from brainc.dtypes import Array
 from brainc.ir import Graph, Node
+
+NONE: Mapping[str, int] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +22,8 @@ class Options:
     io: str = "native"  # "native" | "int8": ports keep the model's own types, or become int8
     layout: str = "native"  # "native" | "nhwc": image ports keep the model's order, or have channels last
     without: frozenset[str] = frozenset()  # passes left out, by name: for tests
+    # layers whose weights get 4 bits, by how their names begin, to the terms that share a scale
+    four: Mapping[str, int] = field(default_factory=lambda: NONE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ same real ops with quantised types on their edges; the doors stay only where the
 from __future__ import annotations
 
 from dataclasses import replace
-from math import prod
 
 import numpy as np
 
@@ -17,6 +16,7 @@ from brainc.errors import BraincError
 from brainc.ir import Attrs, Graph, Node, Quant, TensorType, Value, attrs, const_value
 from brainc.ops import ints
 from brainc.passes.context import Context
+from brainc.passes.four import holds
 from brainc.passes.rewrite import Replacement, View, apply, rule, tied
 from brainc.spec import BINARY, CHANNEL, DOORS, MOVES, WEIGHTED, bounds, number
 
@@ -53,25 +53,12 @@ def constant_move(node: Node, view: View) -> Replacement | None:
     if not view.is_const(old.name) or old.type.quant is None or out in view.ports:
         return None
     perm = ints(node.attrs["perm"]) if node.op == "transpose" else None
-    moved = moved_quant(old.type.quant, perm, old.type.shape, view.shape(out))
+    quant, shape = old.type.quant, old.type.shape
+    moved = quant.transposed(perm, shape) if perm is not None else quant.reshaped(shape, view.shape(out))
     if moved is None:
         return None
     array = old.array().transpose(perm) if perm is not None else old.array().reshape(view.shape(out))
     return Replacement(values=(const_value(out, array, old.type.dtype, moved, old.where),))
-
-
-def moved_quant(
-    quant: Quant, perm: tuple[int, ...] | None, before: tuple[int, ...], after: tuple[int, ...]
-) -> Quant | None:
-    """The quant behind a transposition (`perm`) or a reshape (None); None if its axis does not survive."""
-    if quant.axis is None:
-        return quant
-    if perm is not None:
-        return replace(quant, axis=perm.index(quant.axis))
-    head, size = prod(before[: quant.axis]), before[quant.axis]
-    fits = (axis for axis in range(len(after)) if after[axis] == size and prod(after[:axis]) == head)
-    axis = next(fits, None)
-    return None if axis is None else replace(quant, axis=axis)
 
 
 @rule(*sorted(FLOWS | ABSORBED | {"cast", "to_int", "argmax", "qshift8"}))
@@ -227,22 +214,26 @@ def _quantised_inputs(node: Node, view: View) -> tuple[str, ...] | None:
         flows = bool(name) and not view.is_const(name) and view.type(source).dtype is F32
         if flows and view.type(source).quant is None:
             return None
-        if index == 1 and node.op in WEIGHTED and not _usable_weights(node.op, view.type(name)):
+        if index == 1 and node.op in WEIGHTED and not _usable_weights(node, view.type(name)):
             return None
         inputs.append(source)
     return tuple(inputs)
 
 
-def _usable_weights(op: str, type_: TensorType) -> bool:
-    return type_.quant is not None and type_.quant.axis in (None, CHANNEL[op])
+def _usable_weights(node: Node, type_: TensorType) -> bool:
+    """Per tensor, per output channel, or 4 bits in groups."""
+    plain = type_.quant is not None and not type_.quant.block and type_.quant.axis in (None, CHANNEL[node.op])
+    return plain or holds(node, type_)
 
 
 @rule(*sorted(WEIGHTED))
 def settle_bias(node: Node, view: View) -> Replacement | None:
     """Beside quantised x and w: weights are int8 around zero, the bias int32 on the scale sx * sw."""
     x, w = view.type(node.inputs[0]), view.values[node.inputs[1]]
-    if x.quant is None or not _usable_weights(node.op, w.type) or view.type(node.outputs[0]).quant is None:
+    if x.quant is None or not _usable_weights(node, w.type) or view.type(node.outputs[0]).quant is None:
         return None
+    if holds(node, w.type):
+        return None  # its bias is settled with the scales of its groups
     weights = centred(w, CHANNEL[node.op], view)
     values = [] if weights is w else [weights]
     steps = weights.type.quant
@@ -281,7 +272,7 @@ def centred(value: Value, axis: int, view: View) -> Value:
     assert quant is not None
     if value.type.dtype is I8 and not any(quant.zero):
         return value
-    zeros = interp.along(quant.zero, quant, len(value.type.shape)).astype(np.int32)
+    zeros = quant.along(quant.zero, value.type.shape).astype(np.int32)
     shifted = value.array().astype(np.int32) - zeros
     name, where = view.fresh(f"{value.name}/i8"), value.where
     if shifted.min() >= -128 and shifted.max() <= 127:

@@ -16,7 +16,7 @@ from math import prod
 import numpy as np
 
 from brainc.dtypes import U8, Array
-from brainc.ir import Attrs, Graph, Node, Quant, Value, attrs
+from brainc.ir import Attrs, Graph, Node, Value, attrs
 from brainc.ops import ints
 from brainc.passes.context import Context
 from brainc.passes.ports import FROM_ROWS
@@ -374,9 +374,7 @@ def dense_rows(node: Node, view: View) -> Replacement | None:
 
 
 def _rows(value: Value, order: Array, view: View) -> Value:
-    quant = value.type.quant
-    if quant is not None and quant.axis == 0:
-        quant = Quant(tuple(quant.scale[i] for i in order), tuple(quant.zero[i] for i in order), 0)
+    quant = value.type.quant and value.type.quant.taken(0, order, value.type.shape)
     return view.changed(value, f"{value.name}/rows", value.array()[order], quant)
 
 

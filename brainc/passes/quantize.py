@@ -14,12 +14,12 @@ from typing import Final
 import numpy as np
 
 from brainc import interp, ops
-from brainc.dtypes import F32, I8, I32, Array
+from brainc.dtypes import F32, I4, I8, I32, Array
 from brainc.errors import ModelError, UnsupportedError
 from brainc.ir import Entry, Graph, Node, Quant, Role, TensorType, Value, attrs, const_value, fresh_name
-from brainc.passes import batch, calibrate
-from brainc.passes.context import Context
-from brainc.passes.integer import quantise, real_constant
+from brainc.passes import batch, calibrate, four
+from brainc.passes.build import quantise, real_constant
+from brainc.passes.context import NONE, Context
 from brainc.passes.rewrite import renamed, tied
 from brainc.spec import CHANNEL, MOVES, PICKS, WEIGHTED, bounds, number
 
@@ -55,7 +55,8 @@ def assign_types(graph: Graph, context: Context) -> Graph:
     if not groups:
         return graph
     samples = needed_samples(graph, context)
-    typed = with_types(graph, choose(graph, groups, samples, context.options.calibration))
+    quants = choose(graph, groups, samples, context.options.calibration)
+    typed = with_types(graph, quants, context.options.four)
     for entry in graph.entries:
         typed = corrected(graph, typed, entry, batch.samples_of(graph, entry, samples))
     return typed
@@ -179,8 +180,11 @@ def _holds(quant: Quant, ends: Sequence[float]) -> bool:
     return bool(((steps >= -128) & (steps <= 127)).all())
 
 
-def with_types(graph: Graph, quants: Mapping[str, Quant]) -> Graph:
-    """The graph with these quantisations on its edges, integer weights, and doors at its float ports."""
+def with_types(graph: Graph, quants: Mapping[str, Quant], in_four: Mapping[str, int] = NONE) -> Graph:
+    """The graph with these quantisations on its edges, integer weights, and doors at its float ports.
+
+    in_four: see `Options.four`.
+    """
     values = dict(graph.values)
     inner: dict[str, str] = {}  # a port's name to its int8 twin's
     for name, quant in quants.items():
@@ -199,7 +203,7 @@ def with_types(graph: Graph, quants: Mapping[str, Quant]) -> Graph:
     entries = []
     for entry in graph.entries:
         kept = _without_copies(entry, quants, inner, values)
-        nodes = [renamed(_typed(graph, n, quants, values, users), inner) for n in kept]
+        nodes = [renamed(_typed(graph, n, quants, values, users, in_four), inner) for n in kept]
         into = [_door("to_int", p, p, inner[p], values) for p in entry.inputs if p in inner]
         out = [_door("from_int", p, inner[p], p, values) for p in entry.outputs if p in inner]
         first, last = ([n for n in nodes if bool(n.outputs) is made] for made in (True, False))
@@ -231,7 +235,12 @@ def _door(op: str, port: str, x: str, y: str, values: Mapping[str, Value]) -> No
 
 
 def _typed(
-    graph: Graph, node: Node, quants: Mapping[str, Quant], values: dict[str, Value], users: Mapping[str, list[Node]]
+    graph: Graph,
+    node: Node,
+    quants: Mapping[str, Quant],
+    values: dict[str, Value],
+    users: Mapping[str, list[Node]],
+    in_four: Mapping[str, int],
 ) -> Node:
     """The node with constants of the types that its edges now have; its attributes in raw numbers."""
     if not node.outputs or node.outputs[0] not in quants:
@@ -248,28 +257,34 @@ def _typed(
     if node.op not in WEIGHTED or node.inputs[0] not in quants:
         return node
     names = []
-    for new in integer_weights(graph, node, quants[node.inputs[0]].scale[0]):
+    group = max((size for start, size in in_four.items() if node.name.startswith(start)), default=0)
+    for new in integer_weights(graph, node, quants[node.inputs[0]].scale[0], group):
         name = new.name if len(users[new.name]) == 1 else fresh_name(f"{node.name}/{new.name}", values)
         values[name] = replace(new, name=name)
         names.append(name)
     return replace(node, inputs=(node.inputs[0], *names))
 
 
-def integer_weights(graph: Graph, node: Node, scale_x: float) -> tuple[Value, Value]:
+def integer_weights(graph: Graph, node: Node, scale_x: float, group: int = 0) -> tuple[Value, Value]:
     """(weights int8, bias int32) of a conv2d, dwconv2d or dense; each output channel has its own scale.
 
-    Weights that are symmetric int8 already keep their numbers and scales.
+    Weights that are symmetric int8 already keep their numbers and scales, and so do those of 4 bits. With a `group`,
+    real ones get 4 bits, and so many terms of a channel one scale.
     """
     old, axis = graph.values[node.inputs[1]], CHANNEL[node.op]
     w, b = real_constant(old), real_constant(graph.values[node.inputs[2]])
     if not (np.isfinite(w).all() and np.isfinite(b).all()):
         what = f"weights of {node.name} are infinite or not a number"
         raise ModelError(what, fix="train the model again, or export it again", where=node.where)
+    again = group and old.type.quant is None and node.op != "dwconv2d" and node.attrs.get("group", 1) == 1
+    if again or four.holds(node, old.type):
+        return four.weights(old, graph.values[node.inputs[2]], node, scale_x, group)
     largest = np.abs(w).max(axis=tuple(i for i in range(w.ndim) if i != axis))
     least = max(float(largest.max()) * 1e-6, 1e-30)  # a dead channel
     scales = np.maximum(np.maximum(largest, least) / 127, np.abs(b) / (scale_x * BIAS_LIMIT))
     quant = old.type.quant
-    if old.type.dtype is I8 and quant is not None and quant.axis in (None, axis) and not any(quant.zero):
+    whole = quant is not None and not quant.block and quant.axis in (None, axis) and not any(quant.zero)
+    if old.type.dtype in (I4, I8) and quant is not None and whole:
         scales = np.broadcast_to(np.array(quant.scale), scales.shape)
     grid = Quant(tuple(scales.tolist()), (0,) * len(scales), axis)
     steps = Quant(tuple((scales * scale_x).tolist()), (0,) * len(scales), 0)

@@ -14,7 +14,7 @@ from typing import cast
 import numpy as np
 
 from brainc import memory, ops
-from brainc.dtypes import Array, of_numpy
+from brainc.dtypes import DTYPES, Array, of_numpy
 from brainc.emit import render_kernel
 from brainc.ir import Attr, Attrs, Entry, Graph, Node, Role, TensorType, Value, attrs, const_value
 from brainc.kernels import Choice, Kernel, KernelTable
@@ -180,7 +180,8 @@ def one_node(op: ops.Op, arrays: list[Array | None], given: Attrs) -> tuple[Node
     name, values = op.name, []
     for index, array in enumerate(arrays):
         assert array is not None, "canonical graphs leave no operand out"
-        dtype = of_numpy(array.dtype)
+        said = op.operand_at(index).dtype
+        dtype = DTYPES[said] if said else of_numpy(array.dtype)
         assert dtype is not None
         value = const_value(f"{name}/{index}", array, dtype)
         role = Role.CONST if op.operand_at(index).constant else Role.INPUT

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import onnx
 
 from brainc import ops
-from brainc.dtypes import F32, F64, I64, U32, Array, of_numpy
+from brainc.dtypes import F32, F64, I4, I64, U32, Array, of_numpy
 from brainc.errors import ModelError, UnsupportedError, Where, at
 from brainc.frontends.moves import refuse
 from brainc.frontends.onnx import folding, reader
@@ -85,11 +85,11 @@ class Importer:
 
     # what rules may write
 
-    def constant(self, array: npt.ArrayLike, hint: str = "c", quant: Quant | None = None) -> str:
-        """A constant made by a rule, or the result of one."""
+    def constant(self, array: npt.ArrayLike, hint: str = "c", quant: Quant | None = None, *, four: bool = False) -> str:
+        """A constant made by a rule, or the result of one; four: it is to keep its 4 bits."""
         mine = self.call is not None and hint in self.call.outputs and hint not in self.known
         name = hint if mine else _claim(hint, self.taken)
-        self.known[name] = Known(np.asanyarray(array), quant)
+        self.known[name] = Known(np.asanyarray(array), quant, four)
         return name
 
     def emit(self, op: str, *inputs: str, **attributes: Attr) -> str:
@@ -118,13 +118,11 @@ class Importer:
             return x
         if x not in self.known:
             return self.emit("reshape", x, shape=new)
-        array, quant = self.known[x].array, self.known[x].quant
-        if quant is None or quant.axis is None:
-            return self.constant(array.reshape(new), x, quant)
-        for axis, size in enumerate(new):
-            if size == old[quant.axis] and prod(new[:axis]) == prod(old[: quant.axis]):
-                return self.constant(array.reshape(new), x, replace(quant, axis=axis))
-        return self.constant(self.known[x].real().reshape(new), x)  # the quantised axis is none any more
+        known = self.known[x]
+        quant = known.quant and known.quant.reshaped(old, new)
+        if known.quant and not quant:  # the quantised axis is none any more
+            return self.constant(known.real().reshape(new), x)
+        return self.constant(known.array.reshape(new), x, quant, four=known.four)
 
     def transpose(self, x: str, perm: Sequence[int]) -> str:
         """x with its axes in another order; a constant is turned at once, with its quantisation."""
@@ -132,10 +130,9 @@ class Importer:
             return x
         if x not in self.known:
             return self.emit("transpose", x, perm=tuple(perm))
-        quant = self.known[x].quant
-        if quant is not None and quant.axis is not None:
-            quant = replace(quant, axis=list(perm).index(quant.axis))
-        return self.constant(self.known[x].array.transpose(perm), x, quant)
+        known = self.known[x]
+        quant = known.quant and known.quant.transposed(perm, known.array.shape)
+        return self.constant(known.array.transpose(perm), x, quant, four=known.four)
 
     def run(self, op: str, *inputs: str, opset: int = 0, **attributes: Any) -> str:
         """Another rule's meaning, as part of this node."""
@@ -228,6 +225,8 @@ class Importer:
         array, quant = self.known[name].array, self.known[name].quant
         array = array.astype(np.float32) if array.dtype == np.float64 else array
         type_ = _type(array.dtype, array.shape, "a constant operand", quant)
+        if self.known[name].four and quant is not None:
+            type_ = replace(type_, dtype=I4)
         const = Const.of(array)
         if isinstance(array, np.memmap):  # read again each time, and never kept
             const = replace(const, load=lambda: np.ascontiguousarray(array))
@@ -238,7 +237,7 @@ class Importer:
 
     def add_known(self, proto: onnx.TensorProto) -> None:
         self._define(proto.name)
-        self.known[proto.name] = Known(reader.tensor(proto, self.folder))
+        self.known[proto.name] = Known(reader.tensor(proto, self.folder), four=proto.data_type in reader.FOUR_BITS)
 
     def _define(self, name: str) -> None:
         if name in self.alias or not name:

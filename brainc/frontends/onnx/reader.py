@@ -25,6 +25,7 @@ from brainc.errors import ModelError, UnsupportedError
 OLDEST = 7  # older opsets are converted up first; the rules read this one and all later ones
 MAX_ELEMENTS = 2**31 - 1  # of one tensor
 DAMAGED = "the file is damaged or was written by a faulty tool; export the model again"
+FOUR_BITS = (onnx.TensorProto.INT4, onnx.TensorProto.UINT4)
 _SYMBOL, _PLACE = re.compile(r"\w[\w.\-/:]*$"), re.compile(r".*\.\d+$")
 
 
@@ -109,7 +110,7 @@ def tensor(proto: onnx.TensorProto, folder: Path) -> Array:
 
 def _plain(array: Array, data_type: int) -> Array:
     """Element types that numpy lacks, widened."""
-    if data_type in (onnx.TensorProto.INT4, onnx.TensorProto.UINT4):
+    if data_type in FOUR_BITS:
         return array.astype(np.int8 if data_type == onnx.TensorProto.INT4 else np.uint8)
     if data_type == onnx.TensorProto.FLOAT16 or array.dtype.kind == "V":
         return array.astype(np.float32)

@@ -39,20 +39,18 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """Numbers known now; with `quant` they stand for (q - zero) * scale."""
+    """Numbers known now; with `quant` they stand for (q - zero) * scale. `four`: the file keeps them in 4 bits."""
 
     array: Array
     quant: Quant | None = None
+    four: bool = False
 
     def real(self) -> Array:
         """What the numbers stand for."""
         if self.quant is None:
             return self.array
-        shape = [1] * self.array.ndim
-        if self.quant.axis is not None:
-            shape[self.quant.axis] = -1
-        scale = np.array(self.quant.scale, np.float32).reshape(shape)
-        zero = np.array(self.quant.zero, np.int32).reshape(shape)
+        scale = self.quant.along(self.quant.scale, self.array.shape)
+        zero = self.quant.along(self.quant.zero, self.array.shape, np.int32)
         return np.asarray((self.array.astype(np.int32) - zero).astype(np.float32) * scale)
 
 

@@ -157,7 +157,7 @@ def scaled(g: Importer, x: str, factor: float) -> str:
     known = g.known[x]
     if known.quant is not None and factor > 0:
         scales = tuple(s * factor for s in known.quant.scale)
-        return g.constant(known.array, x, replace(known.quant, scale=scales))
+        return g.constant(known.array, x, replace(known.quant, scale=scales), four=known.four)
     return g.constant(np.float32(known.real() * factor), x)
 
 

@@ -7,6 +7,7 @@ of its type); the QLinear* ops become the real op between the two. The canonical
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from brainc.dtypes import of_numpy
 from brainc.frontends.moves import refuse
 from brainc.frontends.onnx.importer import Importer
 from brainc.frontends.onnx.reader import element_type
-from brainc.frontends.onnx.rules import Call, rule, rule_of_any, rule_of_constants
+from brainc.frontends.onnx.rules import Call, Known, rule, rule_of_any, rule_of_constants
 from brainc.ir import Quant
 
 # The real twin of a quantised op: which operands are activations or weights (each with its scale and zero
@@ -43,6 +44,25 @@ def quant_of(g: Importer, names: Sequence[str], axis: int | None = None) -> Quan
     return Quant(tuple(map(float, scales)), tuple(map(int, wide)), axis if scales.size > 1 else None)
 
 
+def blocks_of(g: Importer, names: Sequence[str], axis: int, block: int) -> Quant:
+    """The quantisation of a constant (x, scale, zero point) whose every `block` numbers along `axis` have a scale."""
+    shape = g.shape(names[0])
+    quant = Quant((), (), axis, max(block, 1))
+    if block < 1 or g.shape(names[1]) != quant.grid(shape):
+        raise ValueError(f"scales {list(g.shape(names[1]))} for blocks of {block} along axis {axis} of {list(shape)}")
+    said = quant_of(g, names[1:], axis)
+    return replace(quant, scale=said.scale, zero=said.zero)
+
+
+def four_bits(g: Importer, x: str, quant: Quant, hint: str) -> str:
+    """A constant of 4 bits: around zero if its numbers can be; the reals that it stands for where they cannot."""
+    array = g.known[x].array
+    moved = array.astype(np.int32) - quant.along(quant.zero, array.shape, np.int32)
+    if moved.min(initial=0) < -8 or moved.max(initial=0) > 7:
+        return g.constant(Known(array, quant).real(), hint)
+    return g.constant(moved.astype(np.int8), hint, replace(quant, zero=(0,) * len(quant.zero)), four=True)
+
+
 def real(g: Importer, names: Sequence[str], axis: int | None = None, hint: str = "") -> str:
     """What integers (x, scale, zero point) stand for: a node, or a constant with a quantisation."""
     x = names[0]
@@ -52,6 +72,8 @@ def real(g: Importer, names: Sequence[str], axis: int | None = None, hint: str =
     quant = quant_of(g, names[1:], axis if g.shape(x) else None)
     if quant.axis is not None and g.shape(x)[quant.axis] != len(quant.scale):
         raise refuse("its scales are for blocks", "quantise per tensor or per channel")
+    if g.known[x].four:
+        return four_bits(g, x, quant, hint or x)
     return g.constant(g.known[x].array, hint or x, quant)
 
 
@@ -72,6 +94,8 @@ def dequantize(g: Importer, c: Call) -> str:
     x, scale = c.inputs[:2]
     rank = len(g.shape(x))
     axis = range(rank)[c.attrs.get("axis", 1)] if g.shape(scale) and rank > 1 else 0
+    if x in g.known and g.known[x].four and c.attrs.get("block_size", 0):
+        return four_bits(g, x, blocks_of(g, c.inputs, axis, int(c.attrs["block_size"])), c.outputs[0])
     return real(g, c.inputs, axis, hint=c.outputs[0])
 
 

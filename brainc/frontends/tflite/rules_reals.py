@@ -21,7 +21,6 @@ from brainc.frontends.tflite.rules import Call, rule
 from brainc.frontends.tflite.rules_layers import fused, upside_down, window
 from brainc.frontends.tflite.rules_math import reducible, swap_last
 from brainc.frontends.tflite.rules_moves import LONGEST
-from brainc.interp import along
 from brainc.ir import Attr, Quant
 
 BINARY = {"ADD": "add", "SUB": "sub", "MUL": "mul", "DIV": "div", "MAXIMUM": "maximum", "MINIMUM": "minimum"}
@@ -44,7 +43,7 @@ def real(array: Array, quant: Quant | None) -> Array:
     """What the integers of a constant stand for, float32."""
     if quant is None:
         return np.asarray(array, np.float32)
-    scale, zero = (along(part, quant, array.ndim, np.float64) for part in (quant.scale, quant.zero))
+    scale, zero = (quant.along(part, array.shape, np.float64) for part in (quant.scale, quant.zero))
     return np.asarray((array.astype(np.float64) - zero) * scale, np.float32)
 
 
