@@ -1,7 +1,7 @@
 """Small formulas in kernel heads: `K % 16 == 0 and round == 'once'`, `2*K*KH`, `r*SH - PT`.
 
 Read by `kernels.py` and `memory.py`. Parsed with `ast` and walked here, never evaluated as Python:
-arithmetic, comparison, `and`/`or`/`not`, `a if c else b`, `min`, `max` and names are all there is. A name that
+arithmetic, shifts, comparison, `and`/`or`/`not`, `a if c else b`, `min`, `max` and names are all there is. A name that
 stands for a function is what the function returns: facts that are only looked for when a formula asks.
 """
 
@@ -24,6 +24,8 @@ _BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.FloorDiv: operator.floordiv,
     ast.Div: operator.truediv,
     ast.Mod: operator.mod,
+    ast.LShift: operator.lshift,
+    ast.RShift: operator.rshift,
 }
 _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
     ast.Eq: operator.eq,

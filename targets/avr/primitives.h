@@ -414,6 +414,42 @@ static __attribute__((noinline, unused)) void br_taps_4(__int24 *sums, const int
     sums[0] = a, sums[1] = b, sums[2] = c, sums[3] = d;
 }
 
+/* y[i] = table[y[i] + 128]; n > 0. */
+static __attribute__((noinline, unused)) void br_look_up(int8_t *y, BR_CP(int8_t) table, uint16_t n)
+{
+    uint16_t z;
+    uint8_t left = (uint8_t)n, rounds = (uint8_t)((n + 255) >> 8), zero = 0;
+#ifdef __AVR_HAVE_ELPM__
+    const uint8_t bank = (uint8_t)(table >> 16);
+#endif
+    __asm__ volatile(
+        "1: ld %A[z], X\n\t"
+        "subi %A[z], 0x80\n\t"
+        "add %A[z], %A[table]\n\t"
+        "mov %B[z], %B[table]\n\t"
+        "adc %B[z], %[o]\n\t"
+#ifdef __AVR_HAVE_ELPM__
+        "mov r0, %[bank]\n\t"
+        "adc r0, %[o]\n\t"
+        "out %[rampz], r0\n\t"
+        "elpm r0, Z\n\t"
+#else
+        "lpm r0, Z\n\t"
+#endif
+        "st X+, r0\n\t"
+        "dec %[left]\n\t"
+        "brne 1b\n\t"
+        "dec %[rounds]\n\t"
+        "brne 1b"
+        : [y] "+x"(y), [z] "=&z"(z), [left] "+r"(left), [rounds] "+r"(rounds)
+        : [table] "r"((uint16_t)table), [o] "r"(zero)
+#ifdef __AVR_HAVE_ELPM__
+        , [bank] "r"(bank), [rampz] "I"(_SFR_IO_ADDR(RAMPZ))
+#endif
+        : "r0", "memory");
+    BR_NEAR();
+}
+
 /* Copies n bytes, the first n % 4 one by one; returns where the copy ends. */
 static inline __attribute__((unused)) int8_t *br_move(int8_t *to, const int8_t *from, uint16_t n)
 {

@@ -6,15 +6,19 @@ seldom have: every shift, the ends of 24 and of 32 bits, multipliers of all size
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from kernel_rig import headers
+from kernel_rig import Bound, Rig, call, headers, one_node, rig_of
 
-from brainc import numerics, toolchain
+from brainc import numerics, ops, toolchain
 from brainc.dtypes import Array
 from brainc.errors import ToolMissing
+from brainc.ir import Entry, Graph, attrs
+from brainc.kernels import KernelTable
 from brainc.runners import run
 from brainc.target import load_target
 
@@ -90,3 +94,86 @@ def test_requantisation_is_exact(name: str, count: int, tmp_path: Path) -> None:
     up = numerics.scaled_once(acc, mult, shift)
     down = -numerics.scaled_once(-acc, mult, shift)
     check(2, np.where(up == down, up, up & ~1))
+
+
+def _streamed(rig: Rig, blocks: int) -> str:
+    """A firmware that reads operands, runs a job and writes its result, `blocks` times for each job."""
+    steps = []
+    for job in rig.jobs:
+        sizes = [o.nbytes for o in job.operands]
+        places = [f"ram + {sum(sizes[:i])}" for i in range(len(sizes) + 1)]
+        reads = "".join(f"br_host_read({p}, {n});" for p, n in zip(places, sizes, strict=False))
+        run_it = f"br_host_begin(); {call(job, [f'(void *)({p})' for p in (*places, 'ram')])}; br_host_end();"
+        steps.append(f"for (int16_t i = 0; i < {blocks}; i++) {{ {reads} {run_it} br_host_write({places[-1]}, 256); }}")
+    head = f'#include "harness.h"\n{rig.source}\nstatic int8_t ram[1100];\n'
+    return (
+        head
+        + "int main(void)\n{\n    br_host_open();\n"
+        + "\n".join(steps)
+        + "\n    br_host_close();\n    return 0;\n}\n"
+    )
+
+
+PRODUCTS = [  # ordinary factors, ties of powers of two, the least and largest shifts, zero points at the ends, clamps
+    {"za": -20, "zb": 33, "mult": 1503238554, "shift": 39, "zy": -4},
+    {"za": -128, "zb": 127, "mult": 1 << 30, "shift": 38, "zy": 3, "lo": -100, "hi": 90},
+    {"za": 127, "zb": 127, "mult": 1 << 30, "shift": 35, "zy": -128},
+    {"za": 0, "zb": -128, "mult": (1 << 31) - 1, "shift": 31, "zy": 127},
+    {"za": 5, "zb": -5, "mult": 1987654321, "shift": 34, "zy": 0, "lo": 0, "hi": 6},
+    {"za": -128, "zb": -128, "mult": 1073741825, "shift": 47, "zy": 10},
+    {"za": 1, "zb": 2, "mult": 77, "shift": 55, "zy": 0},
+]
+SUMS = [  # both ends of the shifts, subtraction, one operand that hardly counts, ties, clamps
+    {"za": -20, "zb": 33, "ma": 734003, "mb": 419430, "shift": 20, "zy": -4},
+    {"za": -128, "zb": 127, "ma": (1 << 20) - 1, "mb": -(1 << 20), "shift": 17, "zy": -128},
+    {"za": 127, "zb": -128, "ma": -(1 << 20), "mb": -(1 << 20), "shift": 22, "zy": 127, "lo": -128, "hi": 127},
+    {"za": 0, "zb": 0, "ma": 1 << 19, "mb": 1 << 19, "shift": 20, "zy": 0},
+    {"za": 3, "zb": -3, "ma": 1, "mb": (1 << 21) - 1, "shift": 22, "zy": -128, "lo": 0, "hi": 1},
+]
+
+
+def _bound(table: KernelTable, op: str, count: int, numbers: dict[str, Any]) -> Bound:
+    """A layer of `count` operands of 256 elements, and the kernel that the table chooses for it."""
+    node, values = one_node(ops.get(op), [np.zeros(256, np.int8)] * count, attrs(**numbers))
+    graph = Graph("case", {v.name: v for v in values}, (Entry("step", (), (), (node,)),))
+    return node, table.choose(graph, node), values
+
+
+def _check(table: KernelTable, nodes: list[Bound], operands: Sequence[Array], work: Path) -> None:
+    """Every node on the same operands [blocks, 256], in the simulator and in numpy."""
+    blocks = len(operands[0])
+    source = work / "jobs.c"
+    source.write_text(_streamed(rig_of(table, nodes), blocks))
+    fed = np.stack(operands, axis=1).tobytes()
+    try:
+        firmware = toolchain.build(table.target, [source], [], work, optimize="-Os")
+        told = run(firmware, fed * len(nodes), blocks * len(nodes))
+    except ToolMissing as missing:
+        pytest.skip(str(missing))
+    results = np.frombuffer(told.outputs, np.int8).reshape(len(nodes), blocks, 256)
+    for (node, _, _), result in zip(nodes, results, strict=True):
+        expected = ops.get(node.op).run(operands, node.attrs)[0]
+        np.testing.assert_array_equal(result, expected, err_msg=f"{node.op} {dict(node.attrs)}")
+
+
+@pytest.mark.parametrize("name", ["uno", "mega"])
+def test_products_and_sums_are_exact_for_every_pair(name: str, tmp_path: Path) -> None:
+    """All 65,536 pairs of a and b, for each set of numbers."""
+    table = KernelTable(load_target(name))
+    nodes = [_bound(table, "qmul", 2, {**p, "round": profile}) for p in PRODUCTS for profile in numerics.PROFILES]
+    nodes += [_bound(table, "qadd", 2, numbers) for numbers in SUMS]
+    own = [choice.kernel.name for _, choice, _ in nodes]
+    assert own.count("avr/qmul/i8") == 2 * len(PRODUCTS) - 1 and own.count("avr/qadd/i8") == len(SUMS)
+    a = np.tile(np.arange(-128, 128).astype(np.int8), (256, 1))
+    _check(table, nodes, (a, np.ascontiguousarray(a.T)), tmp_path)
+
+
+def test_places_between_two_are_exact(tmp_path: Path) -> None:
+    """Every distance and share: b - a takes all values there are, and so does t."""
+    table = KernelTable(load_target("uno"))
+    node = _bound(table, "qlerp", 3, {"zt": -128, "mult": 1, "shift": 8})
+    assert node[1].kernel.name == "avr/qlerp/i8"
+    way = np.arange(-256, 256).clip(-255, 255)
+    a = np.where(way < 0, 127, -128)
+    a, b = (np.repeat(v, 256).reshape(512, 256).astype(np.int8) for v in (a, a + way))
+    _check(table, [node], (a, b, np.tile(np.arange(-128, 128).astype(np.int8), (512, 1))), tmp_path)
