@@ -21,6 +21,7 @@ from brainc.errors import ModelError, UnsupportedError, at
 from brainc.ir import Graph
 from brainc.passes import batch
 from brainc.passes.equalise import EVEN, STEPS
+from brainc.passes.quantize import enough
 from brainc.spec import MOVES
 
 Arrays = Mapping[str, Array]
@@ -95,6 +96,8 @@ def compare(
     made = [node for node in brain_graph.entries[0].nodes if node.op not in MOVES]
     exact = {out for node in entry.nodes if node.op.startswith("q") for out in node.outputs}  # and so no float twin
     ops = {out: node.op for node in made for out in node.outputs if out.removesuffix(EVEN) not in exact}
+    users = float_graph.consumers()
+    ends = {name: enough(float_graph, [name], users) for name in float_graph.values}
     for sides in batch.side_by_side(float_graph, brain_graph, samples):
         wants, gots = (
             {name: interp.to_real(array, graph.type(name)) for name, array in side.items()}
@@ -103,7 +106,8 @@ def compare(
         for name in ops:
             twin = name.removesuffix(EVEN)
             if twin in wants and wants[twin].shape == gots[name].shape:
-                powers.setdefault(name, _Power()).add(wants[twin], gots[name], even=twin != name)
+                want = np.clip(wants[twin], *ends[twin])
+                powers.setdefault(name, _Power()).add(want, gots[name], even=twin != name)
         for ports, values in zip(kept, (wants, gots), strict=True):
             for port, parts in ports.items():
                 parts.append(values[port])

@@ -43,6 +43,7 @@ FIXED: Final = {
     "sigmoid": Quant.tensor(1 / 256, -128),
     "tanh": Quant.tensor(1 / 128, 0),
 }
+ENOUGH: Final = {"sigmoid": (-6.24, 5.14), "tanh": (-3.12, 2.58)}  # beyond these, int8 answers do not change
 BIAS_LIMIT = 1 << 30  # steps; a channel of tiny weights gets a scale at which its bias still fits
 INFINITE = 1e30
 HELD = 1 << 24  # numbers that the float run of a bias correction may hold
@@ -106,7 +107,7 @@ def choose(
     graph: Graph, groups: Iterable[list[str]], samples: Mapping[str, Array], calibration: str
 ) -> dict[str, Quant]:
     """The quantisation of every value: fixed where the op's range is known, else measured on the samples."""
-    producers, range_of = graph.producers(), calibrate.method(calibration)
+    producers, users, range_of = graph.producers(), graph.consumers(), calibrate.method(calibration)
     quants: dict[str, Quant] = {}
     measured: list[tuple[list[str], list[str]]] = []
     for group in groups:
@@ -132,8 +133,19 @@ def choose(
         borders = [number(n.attrs.get("value", 0.0)) for n in pads]
         borders += [end for n in group for end in _start(graph.values[n])]
         ends = (*range_of(whole), *(b for b in borders if abs(b) < INFINITE))  # else cut like any outlier
-        quants.update(dict.fromkeys(group, calibrate.affine(min(ends), max(ends))))
+        least, most = enough(graph, group, users)
+        quants.update(dict.fromkeys(group, calibrate.affine(max(min(ends), least), min(max(ends), most))))
     return quants
+
+
+def enough(graph: Graph, group: Iterable[str], users: Mapping[str, list[Node]]) -> calibrate.Range:
+    """What those who read a group can tell apart: all numbers, unless only one function does, and saturates."""
+    if any(graph.values[name].role is not Role.TEMP for name in group):
+        return -INFINITE, INFINITE
+    readers = [node for name in group for node in users.get(name, ()) if node.op not in MOVES]
+    functions = {str(node.attrs["fn"]) if node.op == "unary" else "" for node in readers}
+    only = functions.pop() if len(functions) == 1 else ""
+    return ENOUGH.get(only, (-INFINITE, INFINITE))
 
 
 def _hands_on(node: Node, group: list[str], producers: Mapping[str, Node]) -> bool:

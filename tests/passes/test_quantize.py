@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from graphs import Builder, random_network
 
-from brainc import frontends, interp, passes, quality
+from brainc import frontends, interp, ops, passes, quality
 from brainc.dtypes import F32, I8, I32, Array
 from brainc.errors import BraincError, UnsupportedError
-from brainc.ir import Graph, Quant, Stage, const_value
+from brainc.ir import Graph, Quant, Stage, attrs, const_value
 from brainc.passes import Context, Options, batch, calibrate
 from brainc.passes.equalise import equalise, equalised, loss, pairs
-from brainc.passes.quantize import assign_types, choose, corrected, shared, with_types
+from brainc.passes.quantize import ENOUGH, FIXED, assign_types, choose, corrected, shared, with_types
 from brainc.spec import MOVES
 
 RNG = np.random.default_rng(5)
@@ -122,7 +122,7 @@ def test_moves_share_one_quantisation() -> None:
         axis=3,
     )
     p = b.add("pad", c, before=(0, 1, 0, 0), after=(0, 0, 0, 0), value=7.0)
-    out = b.add("unary", p, fn="sigmoid")
+    out = b.add("unary", b.add("unary", p, fn="sin"), fn="sigmoid")
     graph = b.graph(out, stage=Stage.CANONICAL)
     typed = assign_types(graph, context(RNG.uniform(-1.5, 1.5, (20, 4, 4, 2)).astype(np.float32)))
     assert len({typed.type(n).quant for n in (y, z, c, p)}) == 1
@@ -131,6 +131,24 @@ def test_moves_share_one_quantisation() -> None:
     (node,) = (n for n in typed.nodes() if n.op == "pad")
     assert node.attrs["value"] == 127
     assert typed.type(f"{out}/q").quant == Quant.tensor(1 / 256, -128)
+
+
+def test_what_only_a_saturating_function_reads_spans_no_more_than_it_tells_apart() -> None:
+    b = Builder()
+    x = b.input("x", (1, 64))
+    pre = {fn: b.add("mul", x, x, name=fn) for fn in ("sigmoid", "tanh", "sin")}
+    both = b.add("mul", x, x, name="both")
+    answers = [b.add("unary", name, fn=fn) for fn, name in pre.items()]
+    outs = [*answers, b.add("unary", both, fn="tanh"), b.add("unary", both, fn="sin")]
+    samples = np.linspace(-40, 40, 6400, dtype=np.float32).reshape(100, 64)
+    typed = assign_types(b.graph(*outs, stage=Stage.CANONICAL), context(samples))
+    for name, most in (("sigmoid", 5.14), ("tanh", 2.58), ("sin", 1600), ("both", 1600)):
+        scale, zero = typed.type(name).quant.scale[0], typed.type(name).quant.zero[0]  # type: ignore[union-attr]
+        assert (127 - zero) * scale == pytest.approx(most, rel=0.02)
+    for fn, end in (("sigmoid", 127), ("tanh", 127)):  # the largest number still gives the function's last answer
+        grid, (_, most) = FIXED[fn], ENOUGH[fn]
+        answer = ops.get("unary").run([np.array([most])], attrs(fn=fn))[0]
+        assert round(float(answer[0]) / grid.scale[0] + grid.zero[0]) >= end
 
 
 def test_nothing_happens_unasked() -> None:
