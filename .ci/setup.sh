@@ -71,6 +71,9 @@ command_of valgrind valgrind
 command_of clang clang
 command_of node nodejs    # by command: Debian's package cannot stand beside a newer node from elsewhere
 command_of npm npm
+command_of avrdude avrdude
+command_of cmake cmake
+need "the Arduino core" 'test -d /usr/share/arduino/hardware/arduino/avr/cores' arduino-core-avr
 
 # rp2040js counts the cycles of a Cortex-M0+; brainc knows where it belongs.
 missing=$("$venv/bin/python" -c '
@@ -81,3 +84,18 @@ if [ -n "$missing" ] && command -v npm >/dev/null; then
     npm install --silent --no-fund --no-audit --prefix "${missing%%$'\n'*}" "${missing##*$'\n'}" >&2 ||
         say "npm could not install rp2040js, so cycles of the Cortex-M0+ are left out"
 fi
+
+# PlatformIO builds with SCons, which it would fetch from a registry of its own; the tests lay it out from here.
+"$venv/bin/python" - <<'PY' || say "SCons could not be had, so tests of PlatformIO projects are left out"
+import re, subprocess, sys
+from pathlib import Path
+from platformio.dependencies import get_core_dependencies
+
+place = Path(sys.prefix) / "share" / "brainc" / "scons"
+wanted = get_core_dependencies()["tool-scons"]    # ~4.41101.0 is SCons 4.11.1
+release = ".".join(str(int(n)) for n in re.fullmatch(r"~\d+\.(\d)(\d\d)(\d\d)\.\d+", wanted).groups())
+if not (place / f"scons-{release}.dist-info").is_dir():
+    print(f"setup: installing SCons {release}", file=sys.stderr)
+    pip = [sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-deps", "--upgrade"]
+    sys.exit(subprocess.call([*pip, "--target", str(place), f"scons=={release}"]))
+PY

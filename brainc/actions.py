@@ -16,15 +16,16 @@ import numpy as np
 from rich.table import Table
 
 from brainc import bench as benches
+from brainc import board, emit, fit, footprint, formats, passes, project, quality, report, samples, skeletons, toolchain
 from brainc import check as proofs
-from brainc import emit, fit, footprint, passes, project, quality, report, samples, skeletons, toolchain
+from brainc import flash as uploads
 from brainc.compiler import RANDOM, Job, Request, compile_job, kernel_table, ports, prepare
 from brainc.dtypes import Array
-from brainc.errors import UserError
+from brainc.errors import ToolMissing, UserError
 from brainc.ir import Graph, Stage
 from brainc.program import Program
 from brainc.resources import templates_dir
-from brainc.target import all_targets, load_target
+from brainc.target import Board, all_targets, load_target
 
 Note = Callable[[str], None]
 Lines = Iterable[str | Table]
@@ -59,12 +60,22 @@ def _compile_to_run(request: Request, target: str, note: Note) -> tuple[Job, Pro
 def build(request: Request, target: str, output: Path, form: str, note: Note) -> Result:
     """Compiles and writes the files; a brain that does not fit writes nothing."""
     job, program = _compile(request, target, note)
+    room, data = _fitting(job, program)
+    bundle = formats.make(form, delivery(job, program, note), data)
+    toolchain.write(output, bundle)
+    files = sorted(bundle)
+    lines = [*report.plan_lines(program), *(f"  {line}" for line in fit.lines(room))]
+    return {**data, "files": files}, [*lines, f"  files    {output}: {', '.join(files)}"]
+
+
+def _fitting(job: Job, program: Program) -> tuple[fit.Fit, dict[str, Any]]:
+    """(the room there is, what report.json says of the build); FitError where there is none."""
     found = footprint.measured(program)
     room = fit.require(job, program, found)
     plan, whole = program.plan, not room.missing
     data = {
         "brain": program.name,
-        "target": target,
+        "target": program.target.name,
         "optimize": program.optimize,
         "arena": plan.arena,
         "lower_bound": plan.lower_bound,
@@ -73,17 +84,55 @@ def build(request: Request, target: str, output: Path, form: str, note: Note) ->
         "weights": found.weights,
         "fit": room.data,
         "budget": fit.budgets(job, ram=found.ram if whole else None, flash=found.flash if whole else None, cycles=None),
-        "random_calibration": request.calibrate == RANDOM,
+        "random_calibration": job.request.calibrate == RANDOM,
         "notes": list(program.notes),
     }
-    if form == "project":
-        bundle = emit.emit_project(program, data, project.overlay(job.brain, program))
-    else:
-        bundle = emit.emit_library(program, data)
-    toolchain.write(output, bundle)
-    files = sorted(bundle)
-    lines = [*report.plan_lines(program), *(f"  {line}" for line in fit.lines(room))]
-    return {**data, "files": files}, [*lines, f"  files    {output}: {', '.join(files)}"]
+    return room, data
+
+
+def flash(request: Request, target: str, port: str | None, output: Path | None, note: Note) -> Result:
+    """Writes the project, lets PlatformIO upload it, and has the board prove that it computes what it should."""
+    job, program = _compile(request, target, note)
+    settings = _board_of(program)
+    given = delivery(job, program, note)
+    bundle = formats.make("project", given, _fitting(job, program)[1])
+    folder = output or toolchain.cache_dir() / "boards" / f"{program.name}-{target}-{project.digest(bundle)}"
+    toolchain.write(folder, bundle)
+    at_first = board.find(port) if settings.serial_upload else port
+    uploads.upload(folder, settings.env, at_first, note)
+    data: dict[str, Any] = {"brain": program.name, "target": target, "project": str(folder), "port": at_first}
+    data |= {"equal": None}  # until it is proven
+    flashed = f"{program.name}  flashed to {target}; the project is {folder}"
+    if formats.SKETCH in given.overlay:
+        return data, [
+            flashed,
+            "  it runs a sketch of its own: `brainc check --port` proves one that keeps the protocol",
+        ]
+    at = board.find(port or at_first, patience=board.WAKE)  # one with its own USB has gone and comes back
+    rung, took = _on_board(program, _vectors(job, program.graph, None, BENCH_SAMPLES, note).arrays, at)
+    verdict = rung.first_difference or f"{rung.samples} samples: reference, board: the same; {took:,} us a step"
+    data |= {"port": at, "equal": rung.equal, "first_difference": rung.first_difference, "microseconds": took}
+    return data, [flashed, f"  {'' if rung.equal else 'DIFFERS: '}{verdict}"]
+
+
+def _board_of(program: Program) -> Board:
+    """The target's board, if it is one."""
+    if program.target.board is None:
+        boards = ", ".join(t.name for t in all_targets() if t.board)
+        raise UserError(f"{program.target.name} is no board", fix=f"choose from {boards}")
+    return program.target.board
+
+
+def _on_board(program: Program, vectors: proofs.Vectors, port: str) -> tuple[proofs.Rung, int]:
+    return board.prove(program, project.digest(emit.emit(program)), vectors, port)
+
+
+def delivery(job: Job, program: Program, note: Note) -> formats.Delivery:
+    """What a format is made of: for a board also one run of the reference, and the brain's own files."""
+    if program.target.board is None:
+        return formats.Delivery(program)
+    vectors = _vectors(job, program.graph, None, 1, note)
+    return formats.Delivery(program, proofs.golden(program.graph, vectors.arrays), project.overlay(job.brain, program))
 
 
 def _vectors(job: Job, graph: Graph, path: Path | None, limit: int | None, note: Note) -> samples.Samples:
@@ -143,15 +192,18 @@ def check(
     limit: int | None,
     with_quality: bool,
     metric: str | None,
+    port: str | None,
     note: Note,
 ) -> Result:
-    """The ladder on each target; with quality also what was lost against the float model."""
+    """The ladder on each target, up to the board at `port`; with quality also what the float model did better."""
+    if port and len(targets) > 1:
+        raise UserError("there is one board at a port", fix="name one target: -t BOARD")
     compiled = {target: _compile_to_run(request, target, note) for target in targets}
     data: dict[str, Any] = {"brain": "", "optimize": request.optimize, "targets": {}}
     lines: list[str | Table] = []
     for target, (job, program) in compiled.items():
         vectors = _vectors(job, program.graph, path, limit or CHECK_SAMPLES, note)
-        rungs = _ladder(job, program, vectors.arrays)
+        rungs = _ladder(job, program, vectors.arrays, port, note)
         wrong = next((r for r in rungs if not r.equal), None)
         data["brain"] = program.name
         data["targets"][target] = {
@@ -174,12 +226,28 @@ def check(
     return data, lines
 
 
-def _ladder(job: Job, program: Program, vectors: proofs.Vectors) -> list[proofs.Rung]:
-    """Plain C on this machine with sanitizers, then the target, unless it is this machine itself."""
-    if program.target.sims[0].kind == "host":
-        return [proofs.prove(program, vectors, sanitize=True)]
-    host = compile_job(replace(job, target=load_target("c99")))
-    return [proofs.prove(host, vectors, sanitize=True), proofs.prove(program, vectors)]
+def _ladder(job: Job, program: Program, vectors: proofs.Vectors, port: str | None, note: Note) -> list[proofs.Rung]:
+    """Plain C on this machine with sanitizers, then the target, unless it is this machine; last the board.
+
+    Who has the board need not have its simulator.
+    """
+    if port is not None:
+        _board_of(program)
+    here = program.target.sims[0].kind == "host"
+    host = program if here else compile_job(replace(job, target=load_target("c99")))
+    rungs = []
+    for each in (host,) if here else (host, program):
+        try:
+            rungs.append(proofs.prove(each, vectors, sanitize=each is host))
+        except ToolMissing as missing:
+            if port is None:
+                raise
+            note(f"{each.target.name} is left out: {missing.what}")
+    if port is not None and all(rung.equal for rung in rungs):
+        rung, took = _on_board(program, vectors, board.find(port))
+        note(f"{took:,} us a step on the board")
+        rungs.append(rung)
+    return rungs
 
 
 def _quality(job: Job, program: Program, path: Path | None, metric: str | None, note: Note) -> quality.Quality:

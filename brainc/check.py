@@ -7,7 +7,7 @@ left, outputs are compared with a tolerance. On a difference the trace build say
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,11 +17,13 @@ from brainc import emit, interp, runners, spec, toolchain
 from brainc.dtypes import Array
 from brainc.ir import Graph, Node
 from brainc.program import Program
+from brainc.project import Golden
 from brainc.runners import Run
 from brainc.toolchain import Firmware
 
 TOLERANCE = 1e-4
 Vectors = Mapping[str, Array]
+Difference = tuple[int, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,15 @@ def reference(graph: Graph, vectors: Vectors) -> list[dict[str, Array]]:
     """Outputs of each sample by the numpy interpreter: the definition."""
     outputs = graph.entries[0].outputs
     return [{port: values[port] for port in outputs} for values in _runs(graph, vectors)]
+
+
+def golden(graph: Graph, vectors: Vectors) -> Golden:
+    """The first sample and its outputs: a test that a board can make by itself."""
+    first = {port: array[:1] for port, array in vectors.items()}
+    values = {port: array[0] for port, array in first.items()} | reference(graph, first)[0]
+    arrays = {port: np.asarray(a, graph.type(port).dtype.numpy.newbyteorder("<")) for port, a in values.items()}
+    loose = {} if is_exact(graph) else {p: a for p, a in arrays.items() if a.dtype.kind == "f"}
+    return Golden({p: a.tobytes() for p, a in arrays.items()}, {p: TOLERANCE * _scale(a) for p, a in loose.items()})
 
 
 def _runs(graph: Graph, vectors: Vectors) -> Iterator[dict[str, Array]]:
@@ -124,14 +135,22 @@ def prove(program: Program, vectors: Vectors, *, sanitize: bool = False) -> Rung
     name = f"{program.target.name}{' with sanitizers' if sanitize else ''}"
     want = reference(program.graph, vectors)
     data = execute(program, vectors, sanitize=sanitize).outputs
-    got = from_bytes(program.graph, data, len(want))
-    exact = is_exact(program.graph)
+    wrong = differs(program.graph, want, from_bytes(program.graph, data, len(want)))
+    if wrong is None:
+        return Rung(name, len(want), None)
+    index, text = wrong
+    node = _first_wrong_node(program, {p: v[: index + 1] for p, v in vectors.items()})
+    return Rung(name, len(want), f"sample {index}, {text}; {node}")
+
+
+def differs(graph: Graph, want: Sequence[Mapping[str, Array]], got: Sequence[Mapping[str, Array]]) -> Difference | None:
+    """The first sample whose outputs are not those wanted, and where in them; None if all agree."""
+    exact = is_exact(graph)
     for index, (a, b) in enumerate(zip(want, got, strict=True)):
         for port in a:
             if text := _compare(a[port], b[port], exact):
-                node = _first_wrong_node(program, {p: v[: index + 1] for p, v in vectors.items()})
-                return Rung(name, len(want), f"sample {index}, port {port}{text}; {node}")
-    return Rung(name, len(want), None)
+                return index, f"port {port}{text}"
+    return None
 
 
 def _compare(want: Array, got: Array, exact: bool) -> str:
@@ -140,8 +159,7 @@ def _compare(want: Array, got: Array, exact: bool) -> str:
         wrong = want.reshape(-1).view(np.uint8) != got.reshape(-1).view(np.uint8)
         wrong = wrong.reshape(want.size, -1).any(axis=1)
     else:
-        finite = np.isfinite(want)
-        scale = np.abs(want).max(initial=1e-3, where=finite)
+        finite, scale = np.isfinite(want), _scale(want)
         same = (want == got) | (np.isnan(want) & np.isnan(got))
         with np.errstate(invalid="ignore"):
             wrong = ~(same | (finite & (np.abs(want - got) <= TOLERANCE * scale))).reshape(-1)
@@ -149,6 +167,11 @@ def _compare(want: Array, got: Array, exact: bool) -> str:
         return ""
     first = int(np.argmax(wrong))
     return f"[{first}]: want {want.reshape(-1)[first]}, got {got.reshape(-1)[first]}"
+
+
+def _scale(want: Array) -> float:
+    """What a tolerance for these floats is a part of."""
+    return float(np.abs(want).max(initial=1e-3, where=np.isfinite(want)))
 
 
 def _first_wrong_node(program: Program, vectors: Vectors) -> str:

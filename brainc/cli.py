@@ -20,6 +20,7 @@ from rich.console import Console
 from brainc import __version__, actions
 from brainc.compiler import Request
 from brainc.errors import BraincError, BugError, FitError, UserError, Where, WorldError
+from brainc.formats import FORMATS
 
 F = TypeVar("F", bound=Callable[..., Any])
 PIPE_WIDTH = 160  # of tables that are not for a terminal
@@ -92,6 +93,8 @@ def shared(function: F) -> F:
 _target = click.option("-t", "--target", required=True, help="A machine; see `brainc targets`.")
 _targets = click.option("-t", "--target", "targets", multiple=True, required=True, help="May be repeated.")
 
+_port = click.option("--port", metavar="P", help="The serial port of the board, like /dev/ttyACM0 or COM3.")
+
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="brainc")
@@ -106,9 +109,17 @@ def cli() -> None:
 @shared
 @_target
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Where the files go.")
-@click.option("--format", "form", type=click.Choice(["project", "library"]), default="project")
+@click.option("--format", "form", type=click.Choice([*FORMATS]), default="project", show_default=True)
 def build(source: Path, target: str, output: Path, form: str, as_json: bool, **options: Any) -> None:
-    """Write the C library and, for a board, the PlatformIO project."""
+    """Write the C library and, for a board, the PlatformIO project.
+
+    \b
+    --format project             a board's PlatformIO project; elsewhere the library
+             library             the C files alone
+             arduino-library     one .zip for the Arduino IDE: Sketch, Include Library, Add .ZIP Library
+             platformio-library  a folder for a PlatformIO project's lib/
+             cmake               a static library to add or to install
+    """
     with busy("compiling …"):
         try:
             result = actions.build(_request(source, options), target, output, form, note)
@@ -138,6 +149,7 @@ def run(source: Path, target: str, inputs: Path, output: Path | None, as_json: b
 @click.option("--limit", type=click.IntRange(1), help="At most so many samples on each rung (default 20).")
 @click.option("--quality", is_flag=True, help="Also compare with the float model, per layer and by the metric.")
 @click.option("--metric", help="top1, auc_error, mse or FILE.py:function.")
+@_port
 def check(
     source: Path,
     targets: Sequence[str],
@@ -145,15 +157,30 @@ def check(
     limit: int | None,
     quality: bool,
     metric: str | None,
+    port: str | None,
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Prove it: numpy reference, host C with sanitizers, target; the same bytes."""
+    """Prove it: numpy reference, host C with sanitizers, target; the same bytes. With --port the board, too."""
     request = _request(source, options)
     with busy("proving …"):
-        result = actions.check(request, targets, samples, limit, quality, metric, note)
+        result = actions.check(request, targets, samples, limit, quality, metric, port, note)
     show_result(result, as_json)
     if not all(t["equal"] for t in result[0]["targets"].values()):
+        sys.exit(4)
+
+
+@cli.command()
+@shared
+@_target
+@_port
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Where the project goes (default: the cache).")
+def flash(source: Path, target: str, port: str | None, output: Path | None, as_json: bool, **options: Any) -> None:
+    """Build through PlatformIO, upload to the board, and have it prove itself over Serial."""
+    with busy("flashing …"):
+        result = actions.flash(_request(source, options), target, port, output, note)
+    show_result(result, as_json)
+    if result[0]["equal"] is False:
         sys.exit(4)
 
 

@@ -1,12 +1,11 @@
 """Views to text: C, header, weights, and the test program around them.
 
-`emit` renders a `Program` into a Bundle, path to bytes. The templates see views only (`views.py`);
-nothing touches the disk.
+`emit` renders a `Program` into a Bundle, path to bytes; `formats.py` comes for what stands around it. The
+templates see views only (`views.py`); nothing touches the disk.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from functools import cache
@@ -16,7 +15,6 @@ from typing import Any
 import jinja2
 from jinja2.ext import Extension
 
-from brainc import project
 from brainc.kernels import shown
 from brainc.program import Program
 from brainc.resources import templates_dir
@@ -48,7 +46,8 @@ def environment(*folders: Path) -> jinja2.Environment:
     )
 
 
-def _render(template: Path, view: Mapping[str, Any]) -> bytes:
+def render(template: Path, view: Mapping[str, Any]) -> bytes:
+    """A template of files as text; it calls the view `brain`."""
     return environment(template.parent).get_template(template.name).render(brain=view).encode()
 
 
@@ -88,31 +87,13 @@ def emit(program: Program, trace: str = "") -> Bundle:
     view, name = brain_view(program, trace), program.name
     view["port_h"], view["fixed_h"] = _machine(program), _arithmetic(program)
     view["kernels"] = [render_kernel(kernel) for kernel in view["kernels"]]
-    bundle = {f"{name}.{end}": _render(templates_dir() / f"brain.{end}.j2", view) for end in ("h", "c")}
+    bundle = {f"{name}.{end}": render(templates_dir() / f"brain.{end}.j2", view) for end in ("h", "c")}
     if view["places"]:
-        bundle[f"{name}_weights.S"] = _render(templates_dir() / "weights.S.j2", view)
+        bundle[f"{name}_weights.S"] = render(templates_dir() / "weights.S.j2", view)
         bundle[f"{name}_weights.S.bin"] = view["blob"]
     return bundle
 
 
 def emit_harness(program: Program, *, empty: bool = False) -> Bundle:
     """main.c for the simulators: reads samples, runs the entry, writes the outputs."""
-    return {"main.c": _render(templates_dir() / "harness.c.j2", harness_view(program, empty=empty))}
-
-
-def emit_library(program: Program, report: Mapping[str, Any]) -> Bundle:
-    """The C library and its report, side by side: files for any build system."""
-    return {**emit(program), "report.json": (json.dumps(report, indent=2) + "\n").encode()}
-
-
-def emit_project(program: Program, report: Mapping[str, Any], overlay: Bundle | None = None) -> Bundle:
-    """For a board its PlatformIO project with the library inside, `overlay` laid on it; elsewhere the library."""
-    library = emit_library(program, report)
-    templates = project.files(program)
-    if not templates:
-        return library
-    own = {name: data for name, data in library.items() if name != "report.json"}
-    view = project.view(program, own)
-    files = {f"{project.library_folder(program)}/{name}": data for name, data in own.items()}
-    made = {place: _render(template, view) for template, place in templates}
-    return {**files, **made, **(overlay or {}), "report.json": library["report.json"]}
+    return {"main.c": render(templates_dir() / "harness.c.j2", harness_view(program, empty=empty))}

@@ -1,8 +1,8 @@
-"""The project around a brain's C on a board: which files it has and what they show.
+"""What stands around a brain's C where it is delivered: its files, and what their templates show.
 
-`emit.py` asks here and renders. A target's `project/` folder mirrors what comes out: `src/main.cpp.j2`
-becomes `src/main.cpp`, and NAME in a path is the brain's name. Files are found along the target's chain, the
-most specific one winning, so a new board brings only what it says otherwise. Last of all comes the brain's own
+`formats.py` asks here and renders. A folder `templates/formats/FORMAT` mirrors what comes out: `src/main.cpp.j2`
+becomes `src/main.cpp`, and NAME in a path is the brain's name. For a board's project the folders `project/` along
+the target's chain say otherwise where they must, the most specific one winning. Last of all comes the brain's own
 folder `project/`, whose plain files are laid over what was written.
 """
 
@@ -11,25 +11,40 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from brainc import __version__
 from brainc.errors import ManifestError, Where
 from brainc.manifest import Brain
 from brainc.program import Program
-from brainc.views import harness_view
+from brainc.resources import templates_dir
+from brainc.views import comment, harness_view
+from brainc.weights import as_text
 
 OVERLAY_FILES, OVERLAY_BYTES = 200, 4 << 20  # that a brain may lay over its project
 
 
-def files(program: Program) -> list[tuple[Path, str]]:
-    """(template, path in the project) of every file but the C library; none for a target without a board."""
-    if program.target.board is None:
-        return []
+@dataclass(frozen=True, slots=True)
+class Golden:
+    """One run of the reference: the bytes of each port, and how far a float output may be from them.
+
+    No tolerance: every byte must be the same.
+    """
+
+    ports: Mapping[str, bytes]
+    tolerances: Mapping[str, float] = field(default_factory=dict)
+
+
+def files(program: Program, form: str) -> list[tuple[Path, str]]:
+    """(template, path where it is delivered) of every file but the C library."""
+    roots = [templates_dir() / "formats" / form]
+    roots += [folder / form for folder in reversed(program.target.folders)] if form == "project" else []
     found: dict[str, Path] = {}
-    for folder in reversed(program.target.folders):
-        root = folder / "project"
+    for root in roots:
         for template in root.rglob("*.j2"):
             inside = template.relative_to(root).as_posix().removesuffix(".j2")
             found[inside.replace("NAME", program.name)] = template
@@ -37,26 +52,61 @@ def files(program: Program) -> list[tuple[Path, str]]:
 
 
 def library_folder(program: Program) -> str:
-    """Where in the project the C library goes."""
+    """Where in a board's project the C library goes."""
     return f"lib/{program.name}/src"
 
 
-def view(program: Program, library: Mapping[str, bytes]) -> dict[str, Any]:
-    """What the project's templates show; `library` is the C library, whose bytes give the brain's hash."""
-    digest = hashlib.sha256()
+def digest(library: Mapping[str, bytes]) -> str:
+    """The hash of a brain's C: what the board tells of itself when it is asked with `?`."""
+    whole = hashlib.sha256()
     for name, content in sorted(library.items()):
-        digest.update(f"{name} {len(content)}\n".encode() + content)
-    harness = harness_view(program)
-    inputs = harness["inputs"]
+        whole.update(f"{name} {len(content)}\n".encode() + content)
+    return whole.hexdigest()[:12]
+
+
+def view(program: Program, library: Mapping[str, bytes], golden: Golden) -> dict[str, Any]:
+    """What the templates of all formats show; `library` is the C library."""
+    harness, board, target = harness_view(program), program.target.board, program.target
+    inputs, entry = harness["inputs"], program.graph.entries[0]
+    ports = zip((*entry.inputs, *entry.outputs), (*inputs, *harness["outputs"]), strict=True)
+    own = [flag for flag in target.toolchain.flags if flag.startswith("-m")]  # of this very machine
     return {
         **harness,
+        "upper": program.name.upper(),
         "version": __version__,
-        "target": program.target.name,
-        "title": program.target.title,
-        "board": program.target.board,
-        "hash": digest.hexdigest()[:12],
+        "target": target.name,
+        "title": comment(target.title),
+        "board": board,
+        "framework": board.framework if board else "*",
+        "platform": board.platform if board else "*",
+        "architectures": board.architectures if board else "*",
+        "optimize": target.toolchain.optimize,
+        "hash": digest(library),
+        "ram": program.plan.nbytes,
+        "ports": [*inputs, *harness["outputs"]],
         "longest_input": max((len(p.cname) for p in inputs), default=0),
         "every_input": f"{(1 << len(inputs)) - 1:#x}UL",  # one bit each
+        "exact": not golden.tolerances,
+        "golden": [_golden(port, name, golden) for name, port in ports],
+        "sources": sorted(name for name in library if name.endswith((".c", ".S"))),
+        "assembler": " ASM" if any(name.endswith(".S") for name in library) else "",
+        "extensions": "ON" if target.toolchain.std.startswith("gnu") else "OFF",
+        "crossed": target.word < 64,
+        "machine": comment(" ".join(own)),
+        "options": ";".join(["-ffp-contract=off", *(own if target.word == 64 else ())]),
+        "links_m": "-lm" in target.toolchain.link,
+    }
+
+
+def _golden(port: Any, name: str, golden: Golden) -> dict[str, Any]:
+    """A port of the self-test: the bytes it is filled with, or must hold, as lines of C."""
+    tolerance = golden.tolerances.get(name)
+    data = np.frombuffer(golden.ports.get(name, b""), np.uint8)
+    return {
+        **{key: getattr(port, key) for key in ("cname", "direction", "ctype", "count", "nbytes")},
+        "lines": list(as_text(data)),
+        "test": "same" if tolerance is None else "close",
+        "tolerance": "" if tolerance is None else f", {tolerance:.3e}f",
     }
 
 

@@ -87,12 +87,19 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Board:
-    """The PlatformIO project a board gets."""
+    """The PlatformIO project a board gets, and how the Arduino tools call its kind.
+
+    `serial_upload`: it is flashed over the serial port that it talks on; else over a probe or as a drive. `tools`:
+    what PlatformIO flashes it with.
+    """
 
     env: str
     board: str
     platform: str
     framework: str
+    architectures: str = "*"
+    serial_upload: bool = True
+    tools: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -201,7 +201,14 @@ def locate(name: str) -> str | None:
         places = [Path(root) / "include/simavr/sim_avr.h" for root in ("/usr", "/usr/local", "/opt/homebrew")]
     elif name == "rp2040js":
         places = [node_packages() / "node_modules" / "rp2040js" / "package.json"]
-    return next((str(p) for p in places if p.exists()), shutil.which(name))
+    own = (p for p in places if p.exists())
+    return next((str(p) for p in own), shutil.which(name) or shutil.which(name, path=str(_pio_package(name))))
+
+
+def _pio_package(tool: str) -> Path:
+    """Where PlatformIO keeps a tool that it has fetched."""
+    core = os.environ.get("PLATFORMIO_CORE_DIR") or Path.home() / ".platformio"
+    return Path(core) / "packages" / f"tool-{tool}"
 
 
 def find_tool(name: str, *, packages: Sequence[str]) -> str:
@@ -214,7 +221,8 @@ def find_tool(name: str, *, packages: Sequence[str]) -> str:
 
 def _install(name: str, packages: Sequence[str]) -> str:
     own = {"rp2040js": f"npm install --prefix {node_packages()} {RP2040JS}", "pio": "pip install platformio"}
-    return own.get(name, f"on Debian and Ubuntu: apt-get install {' '.join(packages)}")
+    fetched = "PlatformIO fetches it with the first `brainc flash`"
+    return own.get(name, f"on Debian and Ubuntu: apt-get install {' '.join(packages)}" if packages else fetched)
 
 
 @cache
@@ -235,7 +243,7 @@ def doctor() -> tuple[ToolStatus, ...]:
     for target in all_targets():
         wanted = [(target.toolchain.cc, target.toolchain.packages)]
         wanted += [(tool, sim.packages) for sim in target.sims for tool in _SIM_TOOLS[sim.kind]]
-        wanted += [("pio", ())] if target.board else []
+        wanted += [(tool, ()) for tool in ("pio", *target.board.tools)] if target.board else []
         for tool, packages in wanted:
             needs.setdefault(tool, {}).setdefault(target.name, packages)
     return tuple(_status(name, needs[name]) for name in sorted(needs))

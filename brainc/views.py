@@ -6,6 +6,7 @@ parameter list exists in one place; equal kernels with equal baked values become
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,8 @@ from brainc.memory import EntryPlan
 from brainc.program import Program
 from brainc.weights import BLOB_BYTES, Packed, as_text, blob, c_float, folded, pack
 
+# Where a machine of this feature keeps large constants. Far: "ax", or the linker takes far flash for data.
+_SECTIONS = {"far": '.section .brainc.far, "ax", @progbits', "progmem": '.section .progmem, "a"'}
 _ALIGN_TYPES = {1: "uint8_t", 2: "uint16_t", 4: "uint32_t", 8: "uint64_t"}
 
 
@@ -302,7 +305,7 @@ def brain_view(program: Program, trace: str = "") -> dict[str, Any]:
     data, places = blob(constants) if viewer.blobbed else (b"", [])
     total = f"{sum(c.array.nbytes for c in constants):,} bytes"
     arena = f"arena {plan.arena:,} bytes ({plan.proof})"
-    far = "far" in program.target.features
+    features = program.target.features
     return {
         "name": program.name,
         "upper": program.name.upper(),
@@ -324,9 +327,9 @@ def brain_view(program: Program, trace: str = "") -> dict[str, Any]:
         "states": states,
         "traced": bool(trace),
         "blob": data,
+        "blob_hash": hashlib.sha256(data).hexdigest()[:12],
         "places": places,
-        # "ax": else the linker takes far flash for data
-        "weight_section": '.section .brainc.far, "ax", @progbits' if far else ".section .rodata",
+        "weight_section": next((s for f, s in _SECTIONS.items() if f in features), ".section .rodata"),
     }
 
 

@@ -10,20 +10,20 @@ from pathlib import Path
 
 import pytest
 from feeding import QDQ, int8_samples
+from machines import machines
 
 from brainc import check, samples, toolchain
 from brainc.compiler import Request, compile_job, ports, prepare
 from brainc.resources import examples_dir
-from brainc.target import all_targets
 
-MACHINES = [t.name for t in all_targets()]
+MACHINES = [t.name for t in machines()]
 EXAMPLES = ("digits", "sorter")
-SMALL = ("uno", "mega")  # what does not fit there is no failure
+SMALL = ("uno", "mega", "leonardo")  # what does not fit there is no failure
 
 
 def needs_tools(target: str) -> None:
     missing = [t.name for t in toolchain.doctor() if target in t.targets and t.path is None]
-    missing = [m for m in missing if m not in ("rp2040js", "valgrind", "pio", "node", "npm")]
+    missing = [m for m in missing if m not in ("rp2040js", "valgrind", "pio", "avrdude", "node", "npm")]
     if missing:
         pytest.skip(f"{target} needs {', '.join(missing)}")
 

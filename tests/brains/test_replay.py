@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from graphs import Builder, random_network
+from machines import machines
 from planted import planted_network
 from replay import replay
 
@@ -25,12 +26,11 @@ from brainc.emit import emit
 from brainc.ir import Graph, Node, Role, Value
 from brainc.program import Program
 from brainc.resources import examples_dir
-from brainc.target import all_targets
 
 NETWORKS = ("ad01_int8", "ad01_int8_floatio", "ic_resnet8_int8", "kws_dscnn_int8", "vww_mobilenetv1_025_int8")
 TINY = (*(f"mlperf-tiny/{name}" for name in NETWORKS), "pypi/pymicro-wakeword/okay_nabu")
 FOLDERS = ("mlperf-tiny/*int8.tflite", "mlperf-tiny/extra/*int8.tflite", "pypi/pymicro-wakeword/*.tflite")
-MACHINES = [t.name for t in all_targets()]
+MACHINES = [t.name for t in machines()]
 OPTIMIZE = ("speed", "ram", "flash")
 
 

@@ -18,8 +18,8 @@ ROOMS = (
     *("target", "kernels", "packs", "planner_pack", "planner_search", "planner", "memory"),
     *("manifest", "samples", "frontends", "link"),
     *("passes",),
-    *("program", "weights", "views", "project", "emit", "compiler"),
-    *("toolchain", "runners", "check", "footprint", "fit", "bench", "quality", "report", "skeletons"),
+    *("program", "weights", "views", "project", "emit", "formats", "compiler"),
+    *("toolchain", "flash", "runners", "check", "board", "footprint", "fit", "bench", "quality", "report", "skeletons"),
     *("actions", "cli"),
 )
 
@@ -29,7 +29,8 @@ DOORS = {
     "onnx": ("frontends/onnx/",),
     "tflite": ("frontends/tflite/",),
     "click": ("cli.py",),
-    "subprocess": ("toolchain.py", "runners.py"),
+    "serial": ("board.py",),
+    "subprocess": ("toolchain.py", "flash.py", "runners.py"),
 }
 
 

@@ -20,7 +20,7 @@ KNOWN = {"reshape", "to_int", "from_int"}  # the view, which needs no kernel, an
 # Rooms that handle every op alike. (Passes and frontends are about ops, and name them.)
 BLIND = (
     *("kernels", "memory", "planner", "planner_pack", "planner_search"),
-    *("program", "weights", "views", "project", "emit", "compiler"),
+    *("program", "weights", "views", "project", "emit", "formats", "compiler"),
     *("check", "bench", "report"),
 )
 

@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from brainc import actions, bench, emit, fit, footprint, samples, toolchain
+from brainc import actions, bench, emit, fit, footprint, formats, samples, toolchain
 from brainc.compiler import Job, Request, compile_job, ports, prepare
 from brainc.errors import FitError
 from brainc.program import Program
@@ -91,9 +91,11 @@ def compiled(source: Path, work: Path, flags: list[str]) -> Path:
 def sketch_image(target: Target, variant: str, bundle: emit.Bundle, work: Path) -> toolchain.Elf:
     """A written project with the real Arduino core, linked as the Arduino tools do."""
     toolchain.write(work, bundle)
-    own = [work / name for name in bundle if name.endswith((".c", ".S", ".cpp"))]
+    named = [name for name in bundle if not name.startswith("selftest")]
+    own = [work / name for name in named if name.endswith((".c", ".S", ".cpp"))]
     flags = [f"-mmcu={target.sims[0].mcu}", "-DF_CPU=16000000L", "-DARDUINO=10819", "-DARDUINO_ARCH_AVR", "-Os"]
     flags += ["-flto", "-ffunction-sections", "-fdata-sections", "-DDECIMAL_DIG=__DECIMAL_DIG__"]
+    flags += ["-DUSB_VID=0x2341", "-DUSB_PID=0x8036"]  # read where the chip has a USB of its own
     flags += [f"-I{folder}" for folder in (CORE / "cores/arduino", CORE / "variants" / variant)]
     flags += [f"-I{path.parent}" for path in own]
     core = [p for p in sorted((CORE / "cores/arduino").iterdir()) if p.suffix in (".c", ".cpp", ".S")]
@@ -105,13 +107,13 @@ def sketch_image(target: Target, variant: str, bundle: emit.Bundle, work: Path) 
     return toolchain.read_elf(elf)
 
 
-@pytest.mark.parametrize(("target", "variant"), [("uno", "standard"), ("mega", "mega")])
+@pytest.mark.parametrize(("target", "variant"), [("uno", "standard"), ("mega", "mega"), ("leonardo", "leonardo")])
 def test_what_is_kept_for_the_sketch_is_what_it_takes(target: str, variant: str, tmp_path: Path) -> None:
     if not CORE.is_dir():
         pytest.skip("needs arduino-core-avr")
     job, program = digits(target)
     found, machine = footprint.measured(program), load_target(target)
-    bundle = emit.emit_project(program, fit.judge(job, found).data)
+    bundle = formats.make("project", formats.Delivery(program), fit.judge(job, found).data)
     image = sketch_image(machine, variant, bundle, tmp_path)
     flash, ram = image.flash_bytes - found.flash, image.ram_bytes - found.arena - found.state
     assert 0.75 * machine.spaces["flash"].board <= flash <= machine.spaces["flash"].board

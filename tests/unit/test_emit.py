@@ -86,10 +86,12 @@ def test_two_brains_and_two_instances_in_one_program(tmp_path: Path) -> None:
 def test_the_same_bytes_whatever_the_hash_seed_and_locale(tmp_path: Path) -> None:
     script = (
         "import sys, hashlib; from pathlib import Path\n"
-        "from brainc import emit; from brainc.compiler import Request, compile_job, prepare\n"
+        "from brainc import formats; from brainc.compiler import Request, compile_job, prepare\n"
         f"for t in ('c99', 'cortex-m4', 'mega'):\n"
         f"    p = compile_job(prepare(Request(Path({str(DIGITS)!r}), quantize='int8'), t))\n"
-        "    for n, d in sorted(emit.emit_project(p, {}).items()): print(n, hashlib.sha256(d).hexdigest())\n"
+        "    for form in formats.FORMATS:\n"
+        "        for n, d in sorted(formats.make(form, formats.Delivery(p), {}).items()):\n"
+        "            print(n, hashlib.sha256(d).hexdigest())\n"
     )
     outputs = []
     for seed, locale in (("1", "C"), ("2", "de_DE.UTF-8")):
