@@ -162,8 +162,10 @@ def _gated(node: Node, producers: Mapping[str, Node]) -> str:
 
 
 def _gates(name: str, producers: Mapping[str, Node]) -> bool:
-    """Whether a value lies in 0..1 by what makes it."""
+    """Whether a value lies in 0..1 by what makes it, or made what it is a part of."""
     maker = producers.get(name)
+    while maker is not None and maker.op in MOVES and len(maker.operands) == 1:
+        maker = producers.get(maker.inputs[0])
     return maker is not None and maker.attrs.get("fn") == "sigmoid"
 
 

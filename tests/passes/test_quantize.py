@@ -133,6 +133,19 @@ def test_moves_share_one_quantisation() -> None:
     assert typed.type(f"{out}/q").quant == Quant.tensor(1 / 256, -128)
 
 
+def test_a_gate_may_be_a_part_of_what_a_sigmoid_made() -> None:
+    b = Builder()
+    x = b.input("x", (1, 8))
+    gates = b.add("unary", x, fn="sigmoid")
+    gate = b.add("slice", gates, starts=(0, 4), sizes=(1, 4), steps=(1, 1))
+    parts = [b.add("slice", x, starts=(0, i), sizes=(1, 4), steps=(1, 1)) for i in (0, 4)]
+    out = b.add("lerp", *(b.add("unary", part, fn="tanh") for part in parts), gate, name="mixed")
+    typed = assign_types(
+        b.graph(b.add("unary", out, fn="sin"), stage=Stage.CANONICAL), context(RNG.uniform(-1, 1, (20, 8)))
+    )
+    assert typed.type("mixed").quant == FIXED["tanh"]
+
+
 def test_what_only_a_saturating_function_reads_spans_no_more_than_it_tells_apart() -> None:
     b = Builder()
     x = b.input("x", (1, 64))
