@@ -29,7 +29,7 @@ from brainc.dtypes import DType
 from brainc.errors import KernelError, UnsupportedError, at
 from brainc.expressions import evaluate, unmet
 from brainc.ir import Attr, Const, Graph, Node, TensorType
-from brainc.ranges import accumulator_bits
+from brainc.ranges import FOUR, accumulator_bits, largest_group
 from brainc.resources import templates_dir
 from brainc.spec import CHANNEL
 from brainc.target import Target
@@ -280,7 +280,8 @@ def _with_let(kernel: Kernel, known: Mapping[str, Any]) -> dict[str, Any]:
 def environment(graph: Graph, node: Node) -> dict[str, Any]:
     """What a kernel's formulas and template may mention of a node: dims, attributes, shapes.
 
-    `acc_bits`, the bits that hold every partial sum, costs something to find: it is a function until a formula asks.
+    `acc_bits`, the bits that hold every partial sum, costs something to find: it is a function until a formula asks;
+    so does `group_max`, what a group of 4-bit weights adds up to at most with unsigned inputs.
     """
     op = ops.get(node.op)
     ins: list[TensorType | None] = [graph.type(i) if i else None for i in node.inputs]
@@ -290,6 +291,7 @@ def environment(graph: Graph, node: Node) -> dict[str, Any]:
     env.update({f"has_{o.name}": o.name in given for o in op.inputs if o.optional})
     env.update(_facts_of(graph, node))
     env["acc_bits"] = lambda: accumulator_bits(graph, node)
+    env |= {"group_max": lambda: largest_group(graph, node)} if node.op in FOUR else {}
     env["ESZ"] = (outs or [t for t in ins if t])[0].dtype.nbytes
     for index, type_ in enumerate(ins):
         if type_ is not None and not op.operand_at(index).variadic:

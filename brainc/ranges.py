@@ -234,15 +234,22 @@ class GroupSums:
     total: Span
 
 
-def group_sums(graph: Graph, node: Node, spans: Spans) -> GroupSums:
-    """The exact bounds of a qdense4's or qconv4's sums, each reached by some input within its range."""
+def largest_group(graph: Graph, node: Node) -> int:
+    """The largest magnitude that a group's sum of weights of 4 bits times unsigned numbers, x + 128, may have."""
+    groups = group_sums(graph, node, value_spans(graph), level=128).groups
+    return int(max(-groups.lo.min(), groups.hi.max()))
+
+
+def group_sums(graph: Graph, node: Node, spans: Spans, level: int = 0) -> GroupSums:
+    """The exact bounds of a qdense4's or qconv4's sums over x + level, each reached by some input within its range."""
     x, (_, w, s, b) = span(graph, node.inputs[0], spans), node.inputs
     weights, scales = graph.array(w).astype(np.int64), graph.array(s).astype(np.int64)
     flat, group = weights.reshape(len(weights), -1), _int(node, "group")
     repeats = flat.shape[1] // len(x.lo)
-    lo, hi = np.tile(np.minimum(x.lo, 0), repeats), np.tile(np.maximum(x.hi, 0), repeats)
+    lo, hi = np.tile(x.lo, repeats), np.tile(x.hi, repeats)
     if any(ints(node.attrs.get("pads", ()))):
         lo, hi = np.minimum(lo, _int(node, "zx")), np.maximum(hi, _int(node, "zx"))
+    lo, hi = np.minimum(lo + level, 0), np.maximum(hi + level, 0)
     up, down = np.maximum(flat, 0), np.minimum(flat, 0)
     starts = np.arange(0, flat.shape[1], group)
     least, most = (np.add.reduceat(ends, starts, axis=1) for ends in (up * lo + down * hi, up * hi + down * lo))

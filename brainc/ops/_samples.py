@@ -76,16 +76,27 @@ def int8_layer(rng: Rng, x: Sequence[int], w: Sequence[int], channels: int, coun
 
 
 def int4_layer(rng: Rng, x: Sequence[int], w: Sequence[int], group: int, attrs: Geometry) -> Cases:
-    """int8 x, weights of 4 bits, a scale of a byte for every `group` of them, an int16 bias; and all at their ends."""
+    """int8 x, weights of 4 bits, a byte that scales every `group` of them, an int16 bias; and all at their ends.
+
+    The factor has 23 bits and shifts by 32, as brainc makes it, but in the last case.
+    """
     terms = int(np.prod(w[1:]))
     weights = rng.integers(-8, 8, tuple(w)).astype(np.int8)
-    s = rng.integers(1, 256, (w[0], -(-terms // group))).astype(np.uint8)
+    most = 256 if terms <= 100 else 40  # so that some sums stay within 24 bits
+    s = rng.integers(1, most, (w[0], -(-terms // group))).astype(np.uint8)
     b = rng.integers(-3000, 3000, w[0]).astype(np.int16)
-    mult, shift = scales(rng, 1, terms)
-    given: Geometry = {**attrs, "group": group, "up": 5, "mult": int(mult[0]), "shift": int(shift[0]) + 3}
-    yield [int8s(rng, x), weights, s, b], given
-    yield [np.full(x, -128, np.int8), np.full(w, -8, np.int8), np.full_like(s, 255), np.full_like(b, 32767)], given
-    yield [np.full(x, -128, np.int8), np.full(w, 7, np.int8), np.full_like(s, 255), np.full_like(b, -32768)], given
+    mult = round(60 / (200 * most * np.sqrt(terms)) * (1 << 32))
+    given: Geometry = {**attrs, "group": group, "up": 5, "mult": mult, "shift": 32}
+    few = (np.abs(weights) // 4 * np.sign(weights)).astype(np.int8)  # groups within 16 bits
+    for some in (weights, few):
+        yield [int8s(rng, x), some, s, b], given
+    low, top = np.full(x, -128, np.int8), np.full_like(s, 255)
+    yield [low, np.full(w, -8, np.int8), top, np.full_like(b, 32767)], given
+    long, wide = scales(rng, 1, terms)
+    yield (
+        [low, np.full(w, 7, np.int8), top, np.full_like(b, -32768)],
+        {**given, "mult": int(long[0]), "shift": int(wide[0]) + 3},
+    )
 
 
 def int16_layers(rng: Rng, x: Sequence[int], w: Sequence[int], attrs: Geometry) -> Cases:

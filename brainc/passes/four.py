@@ -7,6 +7,8 @@ changed: only their scales are rounded, to a byte each.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from brainc import numerics
@@ -17,9 +19,12 @@ from brainc.passes.build import WINDOW, Build, quantise, real_constant
 
 GROUP = 32  # terms that share a scale, unless the user says otherwise
 LOW, HIGH, LARGEST = -8, 7, 255
+LEAST = 31  # what the largest scale may be held to, so that sums stay within 24 bits
 FINEST = 8  # on a grid the largest weight is 1 to 8 steps
 BETWEEN = 7  # scales tried between two of those
 BIAS_LIMIT = 1 << 29  # steps of a layer's sums
+SLACK = 1 << 12  # more than rounding a bias adds to sums of 24 bits
+COARSE = 4  # bits of them that no bias needs where 256 of them are one of the result
 NARROW, WIDE = 15, 23  # bits of a layer's factor, so that its shift is whole bytes
 
 
@@ -110,14 +115,12 @@ def in_four_bits(build: Build, node: Node) -> bool:
     if not holds(node, type_) or quant is None:
         return False
     (sx, zx), (sy, _) = build.tensor(x), build.tensor(node.outputs[0])
-    scales, real = _scales(type_, quant), real_constant(build.values[b])
-    step, group = _step(scales, real, sx), _runs(type_, quant)
-    s = np.clip(np.rint(scales / step), 1, LARGEST).astype(np.int64)
-    rows = build.values[w].array().astype(np.int64).reshape(len(s), -1)
-    sums = (rows * s.repeat(group, axis=1)[:, : rows.shape[1]]).sum(axis=1)
-    bias, up = _in_16_bits(np.rint(real / (sx * step)) - zx * sums)
-    mult, shift = factor(sx * step / sy, 128 * LARGEST * -LOW * rows.shape[1])
-    made = (("s", s, U8), ("b", bias, I16))
+    group, array = _runs(type_, quant), build.values[w].array().astype(np.int64)
+    rows = array.reshape(len(array), -1)
+    layer = _layer(rows, group, _scales(type_, quant), real_constant(build.values[b]) / sx, zx)
+    bias, up = _in_16_bits(layer.bias, COARSE if sx * layer.step / sy < 1 / 256 else 0)
+    mult, shift = factor(sx * layer.step / sy, layer.most)
+    made = (("s", layer.s, U8), ("b", bias, I16))
     constants = tuple(build.const(f"{node.name}/{key}", array, dtype, node) for key, array, dtype in made)
     given: dict[str, Attr] = {"group": group, "up": up, "mult": mult, "shift": shift, **build.result(node)}
     if node.op == "conv2d":
@@ -125,9 +128,38 @@ def in_four_bits(build: Build, node: Node) -> bool:
     return build.emit(node, "qdense4" if node.op == "dense" else "qconv4", (x, w, *constants), **given)
 
 
-def _in_16_bits(bias: Array) -> tuple[Array, int]:
-    """Whole numbers (float64) as (int16 numbers, how far they are to be shifted up)."""
-    up = 0
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    """Scales as bytes [N,G], what one of them counts, the bias in such steps [N], and the most a sum can be."""
+
+    s: Array
+    step: float
+    bias: Array
+    most: int
+
+
+def _layer(rows: Array, group: int, scales: Array, bias: Array, zx: int) -> _Layer:
+    """The layer whose largest scale is 255, or so much less as keeps its sums within 24 bits; bias is over scale_x."""
+    step = _step(scales, bias, 1.0)
+    whole = narrow = _with_step(step, rows, group, scales, bias, zx)
+    while narrow.most >= 1 << 23 and narrow.s.max() >= LEAST:
+        step *= max(narrow.most / (1 << 23), 1.001)
+        narrow = _with_step(step, rows, group, scales, bias, zx)
+    return narrow if narrow.most < 1 << 23 else whole
+
+
+def _with_step(step: float, rows: Array, group: int, scales: Array, bias: Array, zx: int) -> _Layer:
+    s = np.clip(np.rint(scales / step), 1, LARGEST).astype(np.int64)
+    each = rows * s.repeat(group, axis=1)[:, : rows.shape[1]]
+    whole = np.rint(bias / step) - zx * each.sum(axis=1)
+    above, below = np.maximum(each, 0).sum(axis=1), -np.minimum(each, 0).sum(axis=1)
+    most = np.maximum(127 * above + 128 * below, 128 * above + 127 * below) + np.abs(whole)
+    return _Layer(s, step, whole, int(most.max()) + SLACK)
+
+
+def _in_16_bits(bias: Array, least: int) -> tuple[Array, int]:
+    """Whole numbers (float64) as (int16 numbers, how far they are to be shifted up, no less than `least`)."""
+    up = least
     while np.abs(np.rint(bias / (1 << up))).max(initial=0) > np.iinfo(np.int16).max:
         up += 1
     if up > 30 - 15:
