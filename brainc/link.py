@@ -16,8 +16,9 @@ import numpy as np
 from brainc import frontends
 from brainc.dtypes import F32
 from brainc.errors import ManifestError, UnsupportedError, at
+from brainc.frontends import builtin
 from brainc.ir import Attrs, Const, Entry, Graph, Node, Quant, Role, TensorType, Value, attrs, fresh_name, type_text
-from brainc.manifest import Brain, End, Module, Wire
+from brainc.manifest import BUILTIN, Brain, End, Module, Wire
 from brainc.toml_lines import one_of
 
 Graphs = Mapping[str, Graph]
@@ -32,10 +33,33 @@ def load_brain(brain: Brain, target: str | None = None, shapes: Mapping[str, int
     chosen = brain.choose(target)
     graphs = {}
     for name, module in chosen.modules.items():
+        if module.kind == BUILTIN:
+            continue
         with at(module=None if brain.bare else name):
             given = _shapes(module, brain, shapes)
             graphs[name] = frontends.load(module.file, name=name, kind=module.kind, shapes=given)
+    for name, module in chosen.modules.items():  # which are made for what feeds them
+        if module.kind == BUILTIN:
+            graphs[name] = _builtin(module, chosen.wires, graphs)
     return link(chosen, graphs)
+
+
+def _builtin(module: Module, wires: Sequence[Wire], graphs: Graphs) -> Graph:
+    """A builtin for the types of its wires: as the manifest says, else as the other end has them."""
+    with at(file=module.where.file, line=module.where.line, module=module.name):
+        known = builtin.find(module.builtin)
+        told: dict[str, TensorType | None] = {spec.name: spec.type for spec in module.inputs}
+        for wire in wires:
+            if wire.target.module == module.name:
+                port, source = wire.target.port, wire.source
+                one_of(port, known.PORTS, f'module {module.name} has no input "{port}"', wire.where)
+                far = graphs.get(source.module)
+                there = far is not None and source.port in far.entries[0].outputs
+                told[port] = told.get(port) or (carried(far, source.port) if far and there else None)
+        settings = {key: module.settings.get(key, default) for key, default in known.SETTINGS.items()}
+        for key in module.settings:
+            one_of(key, known.SETTINGS, f'unknown key "{key}" of a {module.builtin}')
+        return known.build(module.name, settings, told)
 
 
 def _shapes(module: Module, brain: Brain, shapes: Mapping[str, int]) -> dict[str, int]:

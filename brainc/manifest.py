@@ -7,7 +7,6 @@ needs the models.
 
 from __future__ import annotations
 
-import math
 import os
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -16,22 +15,21 @@ from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from brainc.c_names import c_file_name, c_identifier
-from brainc.dtypes import DTYPES, I4, integer_range
 from brainc.errors import ManifestError, UnsupportedError, Where, at
-from brainc.ir import NOWHERE, Quant, TensorType
+from brainc.ir import NOWHERE, TensorType
+from brainc.port_types import port_type
 from brainc.target import all_targets
 from brainc.toml_lines import Table, one_of, read
 
 FILE = "brain.toml"
 KINDS = ("onnx", "tflite")
-LATER = ("gguf", "trees", "extern", "builtin")
+BUILTIN = "builtin"  # a module that comes with brainc
+LATER = ("gguf", "trees", "extern")
 METRICS = ("top1", "auc_error", "mse")
 _WEIGHTS = {"i8": "int8", "i4": "int4", "f32": "none"}  # how `Quantise` calls them
 _QUANT = {"weights": _WEIGHTS, "per": ("channel",), "calibration": ("minmax", "percentile", "mse"), "group": ()}
 _DATA = ("samples", "calibrate", "metric")
 _FIELDS = {"in": "inputs", "out": "outputs"}  # of Module; all other keys are fields themselves
-_SIZE = r" *[1-9]\d{0,8} *"
-_TYPE = re.compile(rf"(\w+)\[( *|{_SIZE}(?:,{_SIZE})*)\]((?: +\w+=\S+)*)", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +56,7 @@ class Module:
 
     name: str
     kind: str
-    file: Path
+    file: Path = Path()  # none where it is a builtin
     license: str = "unstated"
     share: bool = False
     inputs: tuple[PortSpec, ...] = ()
@@ -69,6 +67,8 @@ class Module:
     quant: Quantise = Quantise()
     adapt: bool = False
     variants: Mapping[str, Module] = field(default_factory=dict)
+    builtin: str = ""  # which one
+    settings: Mapping[str, int] = field(default_factory=dict)  # of a builtin: its own keys
     where: Where = NOWHERE
 
 
@@ -152,11 +152,12 @@ def load(source: Path) -> Brain:
 
 
 def _kind(word: str, where: Where) -> str:
+    known = (*KINDS, BUILTIN)
     if word in LATER:
         what = f'brainc cannot read modules of kind "{word}" yet'
-        fix = f"available: {', '.join(KINDS)}; convert the model if you can"
+        fix = f"available: {', '.join(known)}; convert the model if you can"
         raise UnsupportedError(what, fix=fix, where=where)
-    return one_of(word, KINDS, f'unknown kind of model "{word}"', where)
+    return one_of(word, known, f'unknown kind of model "{word}"', where)
 
 
 def _brain(top: Table, folder: Path) -> Brain:
@@ -217,6 +218,8 @@ def _module(table: Table, name: str) -> Module:
     if name in ("in", "out") or not re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII):
         fix = 'use letters, digits and underscores; "in" and "out" are taken'
         raise table.error(f'"{name}" cannot name a module', fix=fix)
+    if table.get("kind", str) == BUILTIN:
+        return _builtin(table, name)
     said = _settings(table, (*_READERS, "adapt", "variants"))
     if "file" not in said:
         raise table.error("the module has no file", fix='add file = "model.onnx"')
@@ -224,6 +227,18 @@ def _module(table: Table, name: str) -> Module:
     variants = table.table("variants").tables()
     others = {key: replace(base, **_settings(v, _READERS), where=v.where()) for key, v in variants.items()}
     return replace(base, variants=others)
+
+
+def _builtin(table: Table, name: str) -> Module:
+    """A module that comes with brainc; keys that all modules do not have are its own, whole numbers."""
+    which = table.get("builtin", str)
+    if which is None:
+        raise table.error("the module does not say which builtin it is", fix='add builtin = "sampler"')
+    shared = ("license", "share", "in", "out")
+    own = {key: item for key, item in table.items.items() if key not in ("kind", "builtin", "adapt", *shared)}
+    settings, adapt = replace(table, items=own).each(int), table.get("adapt", bool) or False
+    said = _said(table, shared)
+    return Module(name, BUILTIN, builtin=which, settings=settings, adapt=adapt, where=table.where(), **said)
 
 
 def _settings(table: Table, known: Collection[str]) -> dict[str, Any]:
@@ -245,33 +260,6 @@ def _ports(table: Table, key: str) -> tuple[PortSpec, ...]:
         with at(file=where.file, line=where.line, module=where.module):
             ports.append(PortSpec(name, port_type(text), where))
     return tuple(ports)
-
-
-def port_type(text: str) -> TensorType:
-    """The type in "i8[1,49,10] scale=0.10 zero=-3"; ManifestError (without a place) if it is none."""
-    match = _TYPE.fullmatch(text.strip())
-    if match is None:
-        fix = 'write it like "i8[1,49,10] scale=0.10 zero=-3"'
-        raise ManifestError(f'cannot read the port type "{text}"', fix=fix)
-    name, sizes, words = match.groups()
-    dtype = DTYPES[one_of(name, [d for d in DTYPES if d != I4.name], f'unknown element type "{name}"')]
-    plain = TensorType(dtype, tuple(map(int, re.findall(r"\d+", sizes))))
-    return replace(plain, quant=_port_quant(plain, words)) if words else plain
-
-
-def _port_quant(plain: TensorType, text: str) -> Quant:
-    said = dict(word.split("=", 1) for word in text.split())
-    try:
-        scale, zero = float(said.pop("scale")), int(said.pop("zero", "0"))
-    except (KeyError, ValueError):
-        scale, zero = math.nan, 0
-    if said or not (plain.dtype.is_integer and 0 < scale < math.inf):
-        fix = 'an integer type may be followed by "scale=0.10 zero=-3": a number above 0, a whole number'
-        raise ManifestError(f'cannot read "{text.strip()}" after {plain}', fix=fix)
-    low, high = integer_range(plain.dtype)
-    if not low <= zero <= high:
-        raise ManifestError(f"zero={zero} is no value of {plain.dtype}", fix=f"it lies within {low}..{high}")
-    return Quant.tensor(scale, zero)
 
 
 def _quant(table: Table, key: str) -> Quantise:

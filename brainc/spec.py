@@ -235,7 +235,7 @@ def _integer(graph: Graph, node: Node) -> Problems:
         want: tuple[DType, ...] = (I8, U8) if node.op == "qshift8" else (I8, I16)
         if operand.constant:
             want = (I32 if node.op == "qsoftmax" else _CONSTANTS.get(operand.name, I8),)
-            want = (DTYPES[operand.dtype],) if operand.dtype else want
+        want = (DTYPES[operand.dtype],) if operand.dtype else want
         if name and graph.type(name).dtype not in want:
             names = " or ".join(d.name for d in want)
             yield f"operand {operand.name} ({name}) is {graph.type(name).dtype}, not {names}"

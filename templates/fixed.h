@@ -308,6 +308,44 @@ BR_INLINE int32_t br_mean_tflite(int32_t sum, int32_t count)
     return (sum < 0 ? sum - count / 2 : sum + count / 2) / count;
 }
 
+/* --- Drawing one of many --- */
+
+/* The next 32 bits of xorshift32; the state, which moves on, is never 0. */
+BR_INLINE uint32_t br_random(int32_t *state)
+{
+    uint32_t x = (uint32_t)*state;
+    x ^= x << 13;
+    x ^= x >> 17;
+    x ^= x << 5;
+    *state = (int32_t)x;
+    return x;
+}
+
+/* A seed that is not 0 as a first state: neighbours begin far apart. */
+BR_INLINE int32_t br_scrambled(int32_t seed)
+{
+    return (int32_t)((uint32_t)seed * 2654435769UL);
+}
+
+/* What one unit of a logit is in powers of two, with 17 fractional bits, at this temperature. */
+BR_INLINE uint32_t br_sample_step(uint32_t mult, uint32_t temperature)
+{
+    const uint32_t step = (mult + temperature / 2) / temperature;
+    return step < 8388608UL ? step : 8388608UL;
+}
+
+/* The weight of a logit that far below the largest: 2^(15 + up) for the largest itself; powers are 2^(15 - i / 32). */
+BR_INLINE uint32_t br_sample_weight(uint8_t below, uint32_t step, BR_CP(int16_t) powers, uint8_t up)
+{
+    const uint32_t k = (below * step + 2048) >> 12;
+    const uint32_t whole = (uint32_t)(uint16_t)BR_LD_I16(powers, (br_len)(k & 31)) << up;
+    const uint32_t octaves = k >> 5;
+    if (octaves > 16U + up) {
+        return 0;
+    }
+    return octaves == 0 ? whole : ((whole >> (octaves - 1)) + 1) >> 1;
+}
+
 /* --- Windows --- */
 
 /* How many taps, `step` apart, lie before the picture when the first is at `start`. */

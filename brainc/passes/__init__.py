@@ -31,6 +31,7 @@ from brainc.passes.blends import name_blends
 from brainc.passes.canonical import fuse_affine, fuse_clamp, name_activations, settle_forms
 from brainc.passes.channels import drop_channels
 from brainc.passes.context import Context, Options
+from brainc.passes.draws import draw_from_integers
 from brainc.passes.equalise import equalise
 from brainc.passes.fold import fold_constants, fold_qdq
 from brainc.passes.integer import lower_to_integers
@@ -54,7 +55,7 @@ CANONICAL: tuple[Pass, ...] = (
 PIPELINE: tuple[tuple[Stage, tuple[Pass, ...]], ...] = (
     (Stage.CANONICAL, CANONICAL),
     (Stage.QUANTIZED, (equalise, assign_types, port_types)),
-    (Stage.INTEGER, (lower_to_integers, drop_channels, prove_widths)),
+    (Stage.INTEGER, (lower_to_integers, draw_from_integers, drop_channels, prove_widths)),
     (Stage.READY, (drop_dead, fuse_residual, shift_registers, copy_for_views, load_constants, legalize)),
 )
 ROUNDS = 20  # a chain of canonical passes that needs more chases its own tail

@@ -54,6 +54,7 @@ class Job:
     constant: tuple[bool, ...]
     expected: Array
     overlaps: tuple[Lap, ...]
+    states: Mapping[int, Array]  # what the operands that it changes are afterwards, by their number
 
     @property
     def kernel(self) -> Kernel:
@@ -210,4 +211,5 @@ def _job(viewer: Viewer, node: Node, choice: Choice, overlaps: tuple[Lap, ...]) 
     )
     results = op.run(given, node.attrs)
     expected = results[0] if results else given[0]
-    return Job(node.name, viewer.function(node, choice), node, choice, operands, constant, expected, overlaps)
+    states = {i: array for i, array in enumerate(given) if op.operand_at(i).mutated}
+    return Job(node.name, viewer.function(node, choice), node, choice, operands, constant, expected, overlaps, states)

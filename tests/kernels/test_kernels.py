@@ -80,8 +80,8 @@ class Memory:
         self.written = np.zeros(self.block.size, bool)
         for start, size in ((y, y_bytes), (self.at[-1], scratch)):
             self.written[start : start + size] = True
-        if not job.node.outputs:
-            self.written[self.at[0] : self.at[0] + sizes[0]] = True
+        for index in job.states:
+            self.written[self.at[index] : self.at[index] + sizes[index]] = True
 
     @staticmethod
     def _round(n: int) -> int:
@@ -98,6 +98,9 @@ class Memory:
         before = self.block.copy()
         pointers = (ctypes.c_void_p * len(self.at))(*(self.block.ctypes.data + a for a in self.at))
         getattr(library, job.name + ("_down" if self.down else ""))(pointers)
+        for index, state in job.states.items():
+            left = self.block[self.at[index] : self.at[index] + state.nbytes].view(state.dtype).reshape(state.shape)
+            np.testing.assert_array_equal(left, state, err_msg=f"{job.name} left another state")
         strayed = np.flatnonzero((before != self.block) & ~self.written)
         assert strayed.size == 0, f"{job.name} wrote outside its result, at {strayed[:8] - self.at[-2]}"
         y = self.at[-2] if job.node.outputs else self.at[0]

@@ -16,7 +16,7 @@ ROOMS = (
     *("errors", "resources", "dtypes", "c_names", "toml_lines"),
     *("expressions", "ir", "numerics", "ops", "spec", "interp", "ranges"),
     *("target", "kernels", "packs", "planner_pack", "planner_search", "planner", "memory"),
-    *("manifest", "samples", "frontends", "link"),
+    *("port_types", "manifest", "samples", "frontends", "link"),
     *("passes",),
     *("program", "weights", "views", "project", "emit", "formats", "compiler"),
     *("toolchain", "flash", "runners", "check", "board", "footprint", "fit", "bench", "quality", "report", "skeletons"),

@@ -15,8 +15,9 @@ from brainc.dtypes import F32, I8, I32, U8, Array, DType
 from brainc.errors import ManifestError, UnsupportedError
 from brainc.ir import Entry, Graph, Node, Quant, Role, TensorType, Value, attrs, const_value
 from brainc.link import carried, conversion, same
-from brainc.manifest import Brain, End, Module, Wire, port_type
+from brainc.manifest import Brain, End, Module, Wire
 from brainc.ops import assign
+from brainc.port_types import port_type
 
 RNG = np.random.default_rng(3)
 

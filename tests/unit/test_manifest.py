@@ -11,7 +11,8 @@ from brainc import manifest
 from brainc.dtypes import F32, I8
 from brainc.errors import ManifestError, UnsupportedError
 from brainc.ir import Quant, TensorType, type_text
-from brainc.manifest import Budget, End, Quantise, port_type
+from brainc.manifest import Budget, End, Quantise
+from brainc.port_types import port_type
 from brainc.toml_lines import MAX_BYTES, key_lines
 
 WHOLE = """

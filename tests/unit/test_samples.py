@@ -12,7 +12,7 @@ import pytest
 from brainc import samples
 from brainc.dtypes import Array
 from brainc.errors import ModelError
-from brainc.manifest import port_type
+from brainc.port_types import port_type
 
 IMAGE = [("image", port_type("f32[1,1,2,2]"))]
 INT8 = [("image", port_type("i8[1,4] scale=0.5 zero=-3"))]
