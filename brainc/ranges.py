@@ -24,6 +24,7 @@ from brainc.spec import CHANNEL, MOVES, number
 
 RISING = (MOVES - {"assign"}) | {"qmean", "qavgpool2d", "qshift8"}  # larger operands, larger results
 CORNERS = frozenset({"qadd", "qmul"})  # monotone in each operand, whichever way: the ends meet at corners
+LAYERS = {**{f"q{op}": axis for op, axis in CHANNEL.items()}, "qdot": 0}  # the axis of the weights that channels are
 FOUR = frozenset({"qdense4", "qconv4"})  # layers with weights of 4 bits, in groups that are scaled
 REMEMBERED = 4  # graphs whose spans are kept: kernels ask node by node
 
@@ -113,7 +114,7 @@ def _result(graph: Graph, node: Node, spans: Spans) -> Span | None:
         return _corners(graph, node, spans)
     if node.op == "qlut" and graph.type(node.inputs[0]).dtype is I8:
         return _looked_up(span(graph, node.inputs[0], spans), graph.array(node.inputs[1]))
-    if node.op.startswith("q") and node.op[1:] in CHANNEL and graph.type(node.outputs[0]).dtype is I8:
+    if node.op in LAYERS and graph.type(node.outputs[0]).dtype is I8:
         return _requantised(graph, node, spans)
     return _held(graph, node)
 
@@ -260,7 +261,7 @@ def group_sums(graph: Graph, node: Node, spans: Spans, level: int = 0) -> GroupS
 
 def signed_weights(graph: Graph, node: Node) -> tuple[Array, Array]:
     """The positive and the negative weights of a layer, each added up over the window: int64 [F,CG] twice."""
-    weights = np.moveaxis(graph.array(node.inputs[1]).astype(np.int64), CHANNEL[node.op[1:]], 0)
+    weights = np.moveaxis(graph.array(node.inputs[1]).astype(np.int64), LAYERS[node.op], 0)
     taps = weights.reshape(len(weights), -1, 1 if node.op == "qdwconv2d" else weights.shape[-1])
     return np.maximum(taps, 0).sum(axis=1), np.minimum(taps, 0).sum(axis=1)
 
@@ -278,7 +279,7 @@ def partial_sums(graph: Graph, node: Node, spans: Spans) -> tuple[int, int]:
         lo, hi = span(graph, node.inputs[operand], spans).ends
         return lo - _int(node, zero), hi - _int(node, zero)
 
-    if node.op.startswith("q") and node.op[1:] in CHANNEL:
+    if node.op in LAYERS:
         low, high = sums(graph, node, spans, in_part=True)
         return int(low.min()), int(high.max())
     if node.op in FOUR:

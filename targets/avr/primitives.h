@@ -515,3 +515,41 @@ br_window_i8(int8_t *to, const int8_t *x, uint16_t h, uint16_t w, uint16_t pixel
         }
     }
 }
+
+/* --- What tiles of rows are told (targets/avr/kernels/_parts); they find it by these places --- */
+
+typedef struct br_tile {
+    const uint8_t *x;   /*  0  columns, a number of each, then their next numbers */
+    void *y;            /*  2  where results go; the tile moves it on */
+    uint16_t blocks;    /*  4  how many times its rows; the tile counts it down */
+    uint8_t ones;       /*  6  terms to go one by one, */
+    uint8_t groups;     /*  7  and groups of terms */
+    uint8_t unused[1];
+    uint8_t idle;       /*  9  columns whose results are not wanted */
+    uint16_t step;      /* 10  from the result of a column to that of the next one */
+    uint8_t first[9];   /* 12  what the sums of each column begin with, three bytes a column */
+    int16_t twice;      /* 21  two zero points and one */
+    int8_t lo, hi;      /* 23  the least and the most of a result */
+    uint8_t early;      /* 25  whether a sum below zero makes it the least */
+    int16_t back;       /* 26  from the result after the last column's to the next row's */
+} br_tile;
+
+/* A tile for columns of n numbers, taken in groups of `unroll`. */
+static inline __attribute__((unused)) void br_tile_for(br_tile *t, uint16_t n, uint8_t unroll, int32_t zero, int32_t lo,
+                                                       int32_t hi)
+{
+    t->ones = (uint8_t)(n % unroll);
+    t->groups = (uint8_t)(n / unroll);
+    t->twice = (int16_t)(2 * (int16_t)zero + 1);
+    t->lo = (int8_t)lo;
+    t->hi = (int8_t)hi;
+    t->early = lo >= zero;
+}
+
+/* One column x, whose numbers have this sum. */
+static inline __attribute__((unused)) void br_tile_column(br_tile *t, const uint8_t *x, __int24 sum)
+{
+    const __int24 first = -128 * sum;
+    t->x = x;
+    memcpy(t->first, &first, 3);
+}

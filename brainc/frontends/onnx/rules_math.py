@@ -41,7 +41,7 @@ REDUCE = {
 WIDER = (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16, onnx.TensorProto.DOUBLE)
 
 
-@rule(*BINARY, *VARIADIC)
+@rule(*(BINARY.keys() - {"Add"}), *VARIADIC)  # Add: rules_integer
 def arithmetic(g: Importer, c: Call) -> str:
     if c.op in BINARY:
         a, b = c.inputs
