@@ -34,7 +34,7 @@ _FAILURES: tuple[tuple[str, type[WorldError], str, str], ...] = (
         "on Linux: sudo usermod -a -G dialout $USER, then log in again",
     ),
     (
-        r"not in sync|getsync|not responding|programmer is not|[Tt]imed? ?out|signature|No device found|no Teensy",
+        r"not in sync|not responding|[Tt]imed? ?out|(Invalid|Expected) (device )?signature|No device found|no Teensy",
         DeviceError,
         "the board does not answer the uploader",
         _ANSWER,
