@@ -4,12 +4,16 @@ library with each core's own flags, run on the simulated core: the bytes of the 
 from __future__ import annotations
 
 import configparser
+import hashlib
 import json
 import subprocess
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from brainc import actions, check, samples, toolchain
 from brainc.compiler import Request, compile_job, ports, prepare
@@ -94,7 +98,31 @@ def test_the_written_library_with_the_flags_of_its_core(target: str, tmp_path: P
     assert check.prove(on_core, {k: v[:3] for k, v in vectors.items()}).first_difference is None
 
 
+@pytest.mark.sim
 def test_teensy_keeps_constants_in_flash(tmp_path: Path) -> None:
-    """Its linker script copies .rodata to RAM at start (PaulStoffregen/cores, teensy4/imxrt1062_t41.ld)."""
+    """Its linker script copies .rodata to RAM at start, not .progmem (PaulStoffregen/cores, imxrt1062_t41.ld).
+
+    Small constants ask for it in C, large ones in assembler; both are read right.
+    """
+    for tool in ("arm-none-eabi-gcc", "qemu-system-arm"):
+        if toolchain.locate(tool) is None:
+            pytest.skip(f"needs {tool}")
     source = (project("teensy41", tmp_path) / "lib" / "digits" / "src" / "digits.c").read_text()
-    assert 'section(".progmem")' in source
+    assert source.count('section(".progmem")') == 1 and "BR_CONST(" in source
+    weights = numpy_helper.from_array(np.random.default_rng(3).standard_normal((600, 450)).astype(np.float32), "w")
+    ports_of = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, k]) for n, k in (("x", 600), ("y", 450))]
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"])], "g", ports_of[:1], ports_of[1:], [weights]
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "m.onnx")
+    program = compile_job(prepare(Request(tmp_path / "m.onnx", quantize="int8", calibrate="random"), "teensy41"))
+    assert b'.section .progmem, "a"' in emit(program)["m_weights.S"]
+    assert check.prove(program, samples.random(ports(program.graph), 2, 0).arrays).first_difference is None
+
+
+def test_new_weights_are_a_new_assembler_file() -> None:
+    """Build tools that see that only the .bin beside it has changed are few: the .S changes with it."""
+    programs = [compile_job(prepare(Request(DIGITS, calibration=how), "mega")) for how in ("minmax", "percentile")]
+    (one, first), (two, second) = [[emit(p)[f"digits_weights.S{end}"] for end in ("", ".bin")] for p in programs]
+    assert (one != two) == (first != second)
+    assert hashlib.sha256(first).hexdigest()[:12].encode() in one
