@@ -210,9 +210,11 @@ def _flags(job: Job) -> Iterator[_Change]:
     kinds = {job.graph.type(port).dtype.kind for port in (*entry.inputs, *entry.outputs)}
     if request.io == "native" and "float" in kinds:
         yield _Change("--io int8", {"io": "int8"})
-    if is_float(job.graph) and quantize in (None, "none"):
+    if is_float(job.graph):
         calibrate = request.calibrate or ("" if job.brain.calibrate or job.brain.samples else RANDOM)
-        yield _Change("--quantize int8", {"quantize": "int8", **({"calibrate": calibrate} if calibrate else {})})
+        words = (("int8", quantize in (None, "none")), ("int4", not job.context.options.four))
+        for word in (word for word, other in words if other):
+            yield _Change(f"--quantize {word}", {"quantize": word, **({"calibrate": calibrate} if calibrate else {})})
 
 
 def _tried(job: Job, change: _Change, budget: bool) -> _Trial | None:
@@ -249,7 +251,8 @@ def _machines(job: Job) -> Iterator[_Trial]:
     """The first machine that has room: kin before others, small before large."""
     others = [t for t in all_targets() if t.word < 64 and t.name != job.target.name]
     others.sort(key=lambda t: (-len(set(t.chain) & set(job.target.chain)), t.spaces["ram"].bytes))
-    quantize = job.context.options.quantize or job.request.quantize
+    options = job.context.options
+    quantize = job.request.quantize or (None if options.four else options.quantize)
     for target in [t for t in others if _roomier(t, job.target)][:MACHINES]:
         other = prepare(replace(job.request, quantize=quantize), target.name)
         fit = _sized(other, compile_job(other), budget=True)

@@ -93,7 +93,7 @@ def nearest(cells: Array) -> tuple[Array, Array]:
     """
     largest = np.abs(cells).max(axis=-1, keepdims=True)
     largest = np.maximum(largest, max(float(largest.max()) * 1e-6, 1e-30))
-    best = np.full(largest.shape, np.inf)
+    best, least = np.full(largest.shape, np.inf), 1e-12 * np.square(cells).sum(axis=-1, keepdims=True)
     array, scales = np.zeros(cells.shape), largest.copy()
     for steps in np.linspace(1, FINEST, (FINEST - 1) * (BETWEEN + 1) + 1):
         steady = np.clip(np.rint(cells * (steps / largest)), LOW, HIGH)
@@ -101,7 +101,7 @@ def nearest(cells: Array) -> tuple[Array, Array]:
         fitted = (cells * steady).sum(axis=-1, keepdims=True) / np.maximum(square, 1)
         scale = np.where(fitted > 0, fitted, largest / steps)
         error = np.square(cells - steady * scale).sum(axis=-1, keepdims=True)
-        better = error < best * (1 - 1e-9)
+        better = error < best - least  # of equals the coarsest
         best, scales = np.where(better, error, best), np.where(better, scale, scales)
         array = np.where(better, steady, array)
     return array.astype(np.int8), scales[..., 0]
