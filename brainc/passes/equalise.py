@@ -52,7 +52,7 @@ def equalise(graph: Graph, context: Context) -> Graph:
         return graph
     some = {p: a[np.linspace(0, len(a) - 1, min(TRIED, len(a))).astype(np.int64)] for p, a in samples.items()}
     fit, judge = ({port: array[part::2] for port, array in some.items()} for part in (0, 1))
-    trial = replace(context, samples=fit)
+    trial = replace(context, samples=fit, note=lambda line: None)
     candidate = equalised(graph, found, fit)
     before, after = (loss(g, assign_types(g, trial), judge) for g in (graph, candidate))
     gain = 10 * math.log10(max(before, 1e-30) / max(after, 1e-30))

@@ -28,10 +28,15 @@ COARSE = 4  # bits of them that no bias needs where 256 of them are one of the r
 NARROW, WIDE = 15, 23  # bits of a layer's factor, so that its shift is whole bytes
 
 
+def may(node: Node) -> bool:
+    """Whether a layer can have weights of 4 bits: dense, or a convolution of all channels with all."""
+    return node.op in ("dense", "conv2d") and node.attrs.get("group", 1) == 1
+
+
 def holds(node: Node, type_: TensorType) -> bool:
     """Whether this layer has weights of 4 bits that `qdense4` or `qconv4` can take (else they are widened)."""
     quant = type_.quant
-    if type_.dtype is not I4 or quant is None or node.op not in ("dense", "conv2d") or node.attrs.get("group", 1) != 1:
+    if type_.dtype is not I4 or quant is None or not may(node):
         return False
     return not any(quant.zero) and (quant.axis in (None, 0) if not quant.block else _runs(type_, quant) > 0)
 

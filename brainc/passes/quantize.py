@@ -56,6 +56,9 @@ def assign_types(graph: Graph, context: Context) -> Graph:
     if not groups:
         return graph
     samples = needed_samples(graph, context)
+    kept = [n.name for n in graph.nodes() if n.op in WEIGHTED and group_of(n, context.options.four) and not four.may(n)]
+    if kept:
+        context.note(f"{', '.join(kept)}: convolutions in groups keep weights of 8 bits")
     quants = choose(graph, groups, samples, context.options.calibration)
     typed = with_types(graph, quants, context.options.four)
     for entry in graph.entries:
@@ -271,12 +274,16 @@ def _typed(
     if node.op not in WEIGHTED or node.inputs[0] not in quants:
         return node
     names = []
-    group = max((size for start, size in in_four.items() if node.name.startswith(start)), default=0)
-    for new in integer_weights(graph, node, quants[node.inputs[0]].scale[0], group):
+    for new in integer_weights(graph, node, quants[node.inputs[0]].scale[0], group_of(node, in_four)):
         name = new.name if len(users[new.name]) == 1 else fresh_name(f"{node.name}/{new.name}", values)
         values[name] = replace(new, name=name)
         names.append(name)
     return replace(node, inputs=(node.inputs[0], *names))
+
+
+def group_of(node: Node, in_four: Mapping[str, int]) -> int:
+    """How many of a layer's weights are to share a scale, if they are to have 4 bits; else 0."""
+    return max((size for start, size in in_four.items() if node.name.startswith(start)), default=0)
 
 
 def integer_weights(graph: Graph, node: Node, scale_x: float, group: int = 0) -> tuple[Value, Value]:
@@ -290,8 +297,7 @@ def integer_weights(graph: Graph, node: Node, scale_x: float, group: int = 0) ->
     if not (np.isfinite(w).all() and np.isfinite(b).all()):
         what = f"weights of {node.name} are infinite or not a number"
         raise ModelError(what, fix="train the model again, or export it again", where=node.where)
-    again = group and old.type.quant is None and node.op != "dwconv2d" and node.attrs.get("group", 1) == 1
-    if again or four.holds(node, old.type):
+    if (group and old.type.quant is None and four.may(node)) or four.holds(node, old.type):
         return four.weights(old, graph.values[node.inputs[2]], node, scale_x, group)
     largest = np.abs(w).max(axis=tuple(i for i in range(w.ndim) if i != axis))
     least = max(float(largest.max()) * 1e-6, 1e-30)  # a dead channel
