@@ -322,15 +322,17 @@ def _facts(axis: int, w: Const, b: Const, mult: Const, shift: Const) -> Mapping[
     """Bounds that a tile may rely on, over all channels.
 
     w_min: the smallest weight; w_sum: the largest sum of a filter's magnitudes; acc_max: no accumulator over int8
-    inputs has a larger magnitude; shift_min, shift_max: of the scales that are not zero.
+    inputs has a larger magnitude; mult_min, shift_min, shift_max: of the scales that are not zero.
     """
     weights = np.moveaxis(w.load(), axis, 0).astype(np.int64)
     sums = np.abs(weights.reshape(len(weights), -1)).sum(axis=1)
-    used = shift.load()[mult.load() > 0].astype(np.int64)
+    factors = mult.load().astype(np.int64)
+    used = shift.load()[factors > 0].astype(np.int64)
     return {
         "w_min": int(weights.min(initial=0)),
         "w_sum": int(sums.max(initial=0)),
         "acc_max": int((np.abs(b.load().astype(np.int64)) + 128 * sums).max(initial=0)),
+        "mult_min": int(factors[factors > 0].min(initial=(1 << 31) - 1)),
         "shift_min": int(used.min(initial=62)),
         "shift_max": int(used.max(initial=1)),
     }

@@ -19,9 +19,3 @@ def rows4(w: Array, env: Mapping[str, Any]) -> Array:
     padded = np.pad(flat, ((0, -flat.shape[0] % 2), (0, 0)))
     blocks = [padded[i : i + 4] for i in range(0, len(padded), 4)]
     return np.concatenate([block.T.reshape(-1) for block in blocks])
-
-
-def channels4(w: Array, env: Mapping[str, Any]) -> Array:
-    """Depthwise w [KH,KW,C] int8 to [C/4, KH*KW, 4]: the taps of four channels side by side."""
-    taps = w.reshape(-1, w.shape[-1] // 4, 4)
-    return np.ascontiguousarray(taps.transpose(1, 0, 2))

@@ -390,30 +390,6 @@ static __attribute__((noinline, unused)) void br_column_i8(const br_rows *rows, 
     }
 }
 
-/* Four channels of a window x, whose n pixels lie `apart` bytes apart, times w, four bytes a pixel. */
-#define BR_CHANNEL(sum) "ld %[v], X+\n\t" BR_ROW(sum)
-static __attribute__((noinline, unused)) void br_taps_4(__int24 *sums, const int8_t *x, BR_CP(int8_t) w, uint8_t n,
-                                                        uint16_t apart)
-{
-    __int24 a = 0, b = 0, c = 0, d = 0;
-    uint16_t z = BR_FAR(w);
-    int8_t v, u;
-    apart -= 4;
-    __asm__ volatile(
-        "1: " BR_CHANNEL("a") BR_CHANNEL("b") BR_CHANNEL("c") BR_CHANNEL("d")
-        "add %A[x], %A[skip]\n\t"
-        "adc %B[x], %B[skip]\n\t"
-        "dec %[n]\n\t"
-        "brne 1b\n\t"
-        "clr r1"
-        : [a] "+r"(a), [b] "+r"(b), [c] "+r"(c), [d] "+r"(d), [x] "+x"(x), [z] "+z"(z), [n] "+r"(n), [v] "=&d"(v),
-          [w] "=&d"(u)
-        : [skip] "r"(apart)
-        : "r0", "memory");
-    BR_NEAR();
-    sums[0] = a, sums[1] = b, sums[2] = c, sums[3] = d;
-}
-
 /* y[i] = table[y[i] + 128]; n > 0. */
 static __attribute__((noinline, unused)) void br_look_up(int8_t *y, BR_CP(int8_t) table, uint16_t n)
 {
@@ -449,6 +425,16 @@ static __attribute__((noinline, unused)) void br_look_up(int8_t *y, BR_CP(int8_t
         : "r0", "memory");
     BR_NEAR();
 }
+
+/* A channel of a depthwise convolution under way: the plane and the place of the next result, columns left in its row and
+ * rows, the constants (in the bank that RAMPZ says), bytes from a result to the next. */
+typedef struct {
+    const int8_t *x;
+    int8_t *y;
+    uint8_t columns, rows;
+    uint16_t stream;
+    uint8_t apart, unsure, sum[3], near;
+} br_depth;
 
 /* Copies n bytes, the first n % 4 one by one; returns where the copy ends. */
 static inline __attribute__((unused)) int8_t *br_move(int8_t *to, const int8_t *from, uint16_t n)
