@@ -103,7 +103,7 @@ def build(
     find_tool(cc, packages=chain.packages)
     work.mkdir(parents=True, exist_ok=True)
     flags = [optimize or chain.optimize, *chain.flags, *(_SANITIZE if sanitize else ())]
-    given = [*(f"-I{path}" for path in (*include, templates_dir())), *(f"-D{d}" for d in defines)]
+    given = [*(f"-I{path}" for path in include), f"-iquote{templates_dir()}", *(f"-D{d}" for d in defines)]
     named = [(f"{number:03d}_{source.stem}.o", source) for number, source in enumerate(sources)]
     named += [(f"sim_{source.stem}.o", source) for source in map(target.file, chain.sources)]
     for name, source in named:

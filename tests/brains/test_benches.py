@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import subprocess
@@ -16,8 +17,12 @@ from brainc import toolchain
 
 BENCHES = Path(__file__).parents[1] / "bench"
 sys.path.insert(0, str(BENCHES))
+import avr  # noqa: E402
+import avr_peers  # noqa: E402
 import cortex_m  # noqa: E402
 import tiny  # noqa: E402
+
+REAL_BRAINS = avr.brains
 
 
 def printed(script: str, *words: str) -> str:
@@ -57,6 +62,46 @@ def test_the_tables_of_a_core(models: Path) -> None:
     assert parts is not None
     *some, total = (int(part.replace(",", "")) for part in parts.groups())
     assert sum(some) == total and f"**{total:,}**" in told
+
+
+def needs_simavr() -> None:
+    if toolchain.locate("avr-gcc") is None or toolchain.locate("libsimavr") is None:
+        pytest.skip("needs avr-gcc and libsimavr")
+
+
+def test_a_figure_on_the_arduino_says_whether_it_keeps_to_its_goal() -> None:
+    assert avr.held(9.2, 9.2, 2) == ("**9.20** ✓", "≤ 9.2")
+    assert avr.held(307_201, 307_200, 0) == ("**307,201** ✗", "≤ 307,200")
+    assert avr.held(1.5, float("inf"), 1) == ("**1.5**", "-")
+    assert avr.peer("a", "b", avr.Figures(1000, 2049, 20)).endswith("| 1,000 | 2,049 (does not fit) | 20 | - |")
+
+
+@pytest.mark.sim
+def test_layers_and_brains_on_the_arduino(monkeypatch: pytest.MonkeyPatch) -> None:
+    needs_simavr()
+    monkeypatch.setattr(avr, "LAYERS", avr.LAYERS[:1])
+    monkeypatch.delenv("BRAINC_MODELS", raising=False)
+    monkeypatch.setattr(avr, "brains", lambda: [row for row in REAL_BRAINS() if row.title == "digits"])
+    assert re.search(
+        r"\| dense 64x64, int8 to sums \| uno \| [\d,]+ \| \*\*\d+\.\d\d\*\* ✓ \|", "\n".join(avr.layer_rows())
+    )
+    assert re.search(r"\| digits \| uno \| \*\*[\d,]+\*\* . \| ≤ 307,200 \|", "\n".join(avr.brain_rows()))
+
+
+@pytest.mark.sim
+def test_the_same_perceptron_is_cheaper_by_brainc_and_as_good(tmp_path: Path) -> None:
+    needs_simavr()
+    data = avr_peers.split(4)
+    model = avr_peers.network(data, 8)
+    path, truth = avr_peers.as_onnx(model, tmp_path / "mlp.onnx"), model.score(data.test_x, data.test_y)
+    ours = [avr_peers.by_brainc(path, data, io) for io in ("native", "int8")]
+    assert all(abs(found.accuracy - truth) <= 0.005 and found.fits for found in ours)
+    assert ours[1].cycles < ours[0].cycles < 119_442  # emlearn's in November 2026, and its RAM
+    assert ours[1].ram < ours[0].ram < 1182
+    if importlib.util.find_spec("emlearn") is not None:
+        theirs = avr_peers.by_emlearn(model, data)
+        assert abs(theirs.accuracy - truth) <= 0.005  # the harness is fair to it
+        assert theirs.cycles > 5 * ours[0].cycles and theirs.ram > 5 * ours[0].ram
 
 
 def test_samples_are_spread_over_the_set(models: Path) -> None:

@@ -71,7 +71,7 @@ def test_a_no_says_what_peaks_and_what_is_heavy() -> None:
         "limit": 800,
         "parts": {"arena": 500, "state": 20, "stack": 100, "sketch": 200},
     }
-    assert "-t mega" in told.value.fix.splitlines()[-1] and told.value.fix.endswith("fits")
+    assert "-t nano" in told.value.fix.splitlines()[-1] and told.value.fix.endswith("fits")
     assert [trial["fits"] for trial in data["tried"]][-1] is True
 
 
