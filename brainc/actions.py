@@ -21,7 +21,7 @@ from brainc import check as proofs
 from brainc import flash as uploads
 from brainc.compiler import RANDOM, Job, Request, compile_job, kernel_table, ports, prepare
 from brainc.dtypes import Array
-from brainc.errors import ToolMissing, UserError
+from brainc.errors import DeviceError, ToolMissing, UserError
 from brainc.ir import Graph, Stage
 from brainc.program import Program
 from brainc.resources import templates_dir
@@ -61,7 +61,7 @@ def build(request: Request, target: str, output: Path, form: str, note: Note) ->
     """Compiles and writes the files; a brain that does not fit writes nothing."""
     job, program = _compile(request, target, note)
     room, data = _fitting(job, program)
-    bundle = formats.make(form, delivery(job, program, note), data)
+    bundle = formats.make(form, delivery(job, program), data)
     toolchain.write(output, bundle)
     files = sorted(bundle)
     lines = [*report.plan_lines(program), *(f"  {line}" for line in fit.lines(room))]
@@ -94,7 +94,7 @@ def flash(request: Request, target: str, port: str | None, output: Path | None, 
     """Writes the project, lets PlatformIO upload it, and has the board prove that it computes what it should."""
     job, program = _compile(request, target, note)
     settings = _board_of(program)
-    given = delivery(job, program, note)
+    given = delivery(job, program)
     bundle = formats.make("project", given, _fitting(job, program)[1])
     folder = output or toolchain.cache_dir() / "boards" / f"{program.name}-{target}-{project.digest(bundle)}"
     toolchain.write(folder, bundle)
@@ -108,7 +108,10 @@ def flash(request: Request, target: str, port: str | None, output: Path | None, 
             flashed,
             "  it runs a sketch of its own: `brainc check --port` proves one that keeps the protocol",
         ]
-    at = board.find(port or at_first, patience=board.WAKE)  # one with its own USB has gone and comes back
+    try:
+        at = board.find(port or at_first, patience=board.WAKE)  # one with its own USB has gone and comes back
+    except DeviceError as none:
+        raise DeviceError(f"flashed, but the board cannot prove itself: {none.what}", fix=none.fix) from none
     rung, took = _on_board(program, _vectors(job, program.graph, None, BENCH_SAMPLES, note).arrays, at)
     verdict = rung.first_difference or f"{rung.samples} samples: reference, board: the same; {took:,} us a step"
     data |= {"port": at, "equal": rung.equal, "first_difference": rung.first_difference, "microseconds": took}
@@ -127,11 +130,11 @@ def _on_board(program: Program, vectors: proofs.Vectors, port: str) -> tuple[pro
     return board.prove(program, project.digest(emit.emit(program)), vectors, port)
 
 
-def delivery(job: Job, program: Program, note: Note) -> formats.Delivery:
+def delivery(job: Job, program: Program) -> formats.Delivery:
     """What a format is made of: for a board also one run of the reference, and the brain's own files."""
     if program.target.board is None:
         return formats.Delivery(program)
-    vectors = _vectors(job, program.graph, None, 1, note)
+    vectors = _vectors(job, program.graph, None, 1, lambda _: None)  # random inputs do, too
     return formats.Delivery(program, proofs.golden(program.graph, vectors.arrays), project.overlay(job.brain, program))
 
 

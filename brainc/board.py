@@ -21,6 +21,7 @@ from brainc import check
 from brainc.check import Rung, Vectors
 from brainc.dtypes import Array
 from brainc.errors import DeviceError, UserError
+from brainc.flash import DIALOUT
 from brainc.program import Program
 from brainc.views import harness_view
 
@@ -28,6 +29,7 @@ BAUD = 115200
 WAKE, ANSWER, STEP = 15.0, 10.0, 120.0  # seconds until a board must have started, answered, computed
 _POLL = 0.1  # seconds for which one reading waits
 _NO_COMMAND = "#"
+_FOR_GOOD = (errno.EACCES, errno.EPERM, errno.EBUSY)  # waiting does not help
 _LONGEST = 1 << 22  # bytes without an end of line that are still believed to be one
 _FLASH_IT = "flash it with the same options: brainc flash"
 
@@ -68,8 +70,7 @@ def prove(program: Program, brain_hash: str, vectors: Vectors, port: str) -> tup
     Raises DeviceError where it does not answer, runs another brain, or answers nonsense.
     """
     want = check.reference(program.graph, vectors)
-    with _open(port) as board:
-        board.greet(program.name, brain_hash)
+    with _awake(port, program.name, brain_hash) as board:
         board.ask("0", ANSWER)
         steps = [_step(board, program, {p: a[i] for p, a in vectors.items()}) for i in range(len(want))]
     wrong = check.differs(program.graph, want, [row for row, _ in steps])
@@ -102,16 +103,26 @@ def _step(board: _Board, program: Program, sample: Vectors) -> tuple[dict[str, A
 
 
 @contextmanager
-def _open(port: str) -> Iterator[_Board]:
-    """The board at a port; what the system says of the port becomes an error of ours."""
-    try:
-        with serial.Serial(port, BAUD, timeout=_POLL, write_timeout=STEP) as line:
-            yield _Board(line, port)
-    except (serial.SerialException, OSError) as error:
-        denied = error.errno in (errno.EACCES, errno.EPERM)
-        group = "on Linux: sudo usermod -a -G dialout $USER, then log in again"
-        fix = group if denied else "connect the board, and close other programs that use its port"
-        raise DeviceError(f"the port {port} fails: {error}", fix=fix) from error
+def _awake(port: str, name: str, brain_hash: str) -> Iterator[_Board]:
+    """The board at a port, started and known to run this brain.
+
+    A board with a USB of its own leaves its port and comes back when it was flashed: until then it is tried again.
+    """
+    end = time.monotonic() + WAKE
+    while True:
+        try:
+            with serial.Serial(port, BAUD, timeout=_POLL, write_timeout=STEP) as line:
+                board = _Board(line, port)
+                board.greet(name, brain_hash, end)
+                end = 0.0  # from here on nothing is tried twice
+                yield board
+                return
+        except (serial.SerialException, OSError) as error:
+            if time.monotonic() > end or error.errno in _FOR_GOOD:
+                denied = error.errno in (errno.EACCES, errno.EPERM)
+                fix = DIALOUT if denied else "connect the board, and close other programs that use its port"
+                raise DeviceError(f"the port {port} fails: {error}", fix=fix) from error
+            time.sleep(_POLL)
 
 
 class _Board:
@@ -120,9 +131,8 @@ class _Board:
     def __init__(self, line: serial.Serial, port: str) -> None:
         self._line, self._port, self._held = line, port, b""
 
-    def greet(self, name: str, brain_hash: str) -> None:
+    def greet(self, name: str, brain_hash: str, end: float) -> None:
         """Waits until the board has started, and sees that it runs this very brain."""
-        end = time.monotonic() + WAKE
         while time.monotonic() < end:
             self._send("\n?")  # the first ends what may have been begun
             for words in map(str.split, self._answer(1.0)):

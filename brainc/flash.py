@@ -18,6 +18,7 @@ from brainc.toolchain import cache_dir, find_tool
 # Of all that PlatformIO and the uploaders say, what a person waits for.
 _TELLING = re.compile(r"(RAM|Flash): +\[|Linking |Uploading |Auto-detected: |.* flash (written|verified)")
 _QUIET = {"PLATFORMIO_NO_ANSI": "1", "PLATFORMIO_DISABLE_PROGRESSBAR": "true", "PYTHONUNBUFFERED": "1"}
+DIALOUT = "on Linux: sudo usermod -a -G dialout $USER, then log in again"
 _ANSWER = "see that the board is the one named by -t, press its reset button, use another cable"
 # (what PlatformIO or an uploader says, whose fault, what that means, what to do), the first that is found.
 _FAILURES: tuple[tuple[str, type[WorldError], str, str], ...] = (
@@ -27,12 +28,7 @@ _FAILURES: tuple[tuple[str, type[WorldError], str, str], ...] = (
         "the whole sketch is too large for the board",
         "see what needs most: brainc show --memory, --cost; try --optimize flash or --optimize ram",
     ),
-    (
-        r"[Pp]ermission denied|Access is denied",
-        DeviceError,
-        "the port may not be opened by you",
-        "on Linux: sudo usermod -a -G dialout $USER, then log in again",
-    ),
+    (r"[Pp]ermission denied|Access is denied", DeviceError, "the port may not be opened by you", DIALOUT),
     (
         r"not in sync|not responding|[Tt]imed? ?out|(Invalid|Expected) (device )?signature|No device found|no Teensy",
         DeviceError,

@@ -132,9 +132,23 @@ def test_a_port_that_cannot_be_opened(monkeypatch: pytest.MonkeyPatch, number: i
         raise serial.SerialException(number, os.strerror(number))
 
     monkeypatch.setattr(serial, "Serial", refuse)
+    monkeypatch.setattr(board, "WAKE", 0.2)
     with pytest.raises(DeviceError, match="the port /dev/ttyX fails") as caught:
         prove("/dev/ttyX")
     assert told in caught.value.fix
+
+
+def test_a_port_that_comes_back(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As that of a board with its own USB, after it was flashed."""
+    port, opened, gone = play(good()), serial.Serial, [errno.ENOENT, errno.EIO]
+
+    def late(*words: object, **named: object) -> serial.Serial:
+        if gone:
+            raise serial.SerialException(gone.pop(), "gone")
+        return opened(*words, **named)
+
+    monkeypatch.setattr(serial, "Serial", late)
+    assert prove(port)[0].equal and not gone
 
 
 def seen(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
