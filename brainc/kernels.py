@@ -31,7 +31,7 @@ from brainc.expressions import evaluate, unmet
 from brainc.ir import Attr, Const, Graph, Node, TensorType
 from brainc.ranges import FOUR, accumulator_bits, largest_group
 from brainc.resources import templates_dir
-from brainc.spec import CHANNEL
+from brainc.spec import CHANNEL, MOVES
 from brainc.target import Target
 
 _SCALARS = {
@@ -281,7 +281,7 @@ def environment(graph: Graph, node: Node) -> dict[str, Any]:
     """What a kernel's formulas and template may mention of a node: dims, attributes, shapes.
 
     `acc_bits`, the bits that hold every partial sum, costs something to find: it is a function until a formula asks;
-    so does `group_max`, what a group of 4-bit weights adds up to at most with unsigned inputs.
+    so do `group_max`, what a group of 4-bit weights adds up to at most with unsigned inputs, and `resting`.
     """
     op = ops.get(node.op)
     ins: list[TensorType | None] = [graph.type(i) if i else None for i in node.inputs]
@@ -292,6 +292,7 @@ def environment(graph: Graph, node: Node) -> dict[str, Any]:
     env.update(_facts_of(graph, node))
     env["acc_bits"] = lambda: accumulator_bits(graph, node)
     env |= {"group_max": lambda: largest_group(graph, node)} if node.op in FOUR else {}
+    env["resting"] = lambda: bool(node.inputs) and _resting(graph, node.inputs[0])
     env["ESZ"] = (outs or [t for t in ins if t])[0].dtype.nbytes
     for index, type_ in enumerate(ins):
         if type_ is not None and not op.operand_at(index).variadic:
@@ -306,6 +307,15 @@ def environment(graph: Graph, node: Node) -> dict[str, Any]:
         env[f"{name}_names"] = [f"{name}{i}" for i in range(len(tail))]
         env[f"{name}_shapes"] = [t.shape for t in tail]
     return env
+
+
+def _resting(graph: Graph, name: str) -> bool:
+    """Whether a value was computed and has its zero at -128, as behind a ReLU: much of it may be just that."""
+    makers = graph.producers()
+    quant = graph.type(name).quant
+    while name in makers and makers[name].op in MOVES and makers[name].inputs:
+        name = makers[name].inputs[0]
+    return name in makers and quant is not None and quant.zero == (-128,)
 
 
 def _facts_of(graph: Graph, node: Node) -> Mapping[str, int]:

@@ -504,6 +504,13 @@ br_window_i8(int8_t *to, const int8_t *x, uint16_t h, uint16_t w, uint16_t pixel
 
 /* --- What tiles of rows are told (targets/avr/kernels/_parts); they find it by these places --- */
 
+/* Z that many bytes on; r21 may be lost, r25 is zero. */
+#ifdef __AVR_HAVE_ELPM__
+#define BR_FORTH(bytes) "adiw r30, " bytes "\n\t in r21, 0x3b\n\t adc r21, r25\n\t out 0x3b, r21\n\t"
+#else
+#define BR_FORTH(bytes) "adiw r30, " bytes "\n\t"
+#endif
+
 typedef struct br_tile {
     const uint8_t *x;   /*  0  columns, a number of each, then their next numbers */
     void *y;            /*  2  where results go; the tile moves it on */
