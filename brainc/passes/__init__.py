@@ -36,7 +36,7 @@ from brainc.passes.equalise import equalise
 from brainc.passes.fold import fold_constants, fold_qdq
 from brainc.passes.integer import lower_to_integers
 from brainc.passes.layout import to_rows
-from brainc.passes.legalize import copy_for_views, drop_dead, legalize, load_constants
+from brainc.passes.legalize import copy_for_views, drop_dead, legalize, load_constants, share_constants
 from brainc.passes.ports import port_layout, port_types, u8_to_i8
 from brainc.passes.quantize import assign_types
 from brainc.passes.registers import shift_registers
@@ -52,11 +52,18 @@ CANONICAL: tuple[Pass, ...] = (
     *(fold_constants, port_layout, to_rows, fuse_affine, fuse_clamp, name_activations, name_blends),
     *(fold_qdq, u8_to_i8, settle_forms),
 )
+READY: tuple[Pass, ...] = (
+    *(drop_dead, share_constants, fuse_residual, shift_registers),
+    *(copy_for_views, load_constants, legalize),
+)
 PIPELINE: tuple[tuple[Stage, tuple[Pass, ...]], ...] = (
     (Stage.CANONICAL, CANONICAL),
     (Stage.QUANTIZED, (equalise, assign_types, port_types)),
     (Stage.INTEGER, (lower_to_integers, draw_from_integers, drop_channels, prove_widths)),
-    (Stage.READY, (drop_dead, fuse_residual, shift_registers, copy_for_views, load_constants, legalize)),
+    (
+        Stage.READY,
+        (drop_dead, share_constants, fuse_residual, shift_registers, copy_for_views, load_constants, legalize),
+    ),
 )
 ROUNDS = 20  # a chain of canonical passes that needs more chases its own tail
 

@@ -50,9 +50,10 @@ def _entry(build: Build, entry: Entry) -> Entry:
 def _lower(build: Build, node: Node) -> None:
     edges = (*node.operands, *node.outputs)
     quantised = [build.type(n).quant is not None for n in edges]
+    on_a_scale = all(q or _real_constant(build, n) for n, q in zip(edges, quantised, strict=True))
     if node.op in ("from_int", "to_int", "argmax") or node.op.startswith("q") or not any(quantised):
         build.add(node)
-    elif node.op in MOVES and all(quantised):  # on the integers themselves, all quantised as result or state
+    elif node.op in MOVES and on_a_scale:  # on the integers themselves, all quantised as result or state
         wanted = build.type((*node.outputs, *node.inputs)[0])
         build.add(replace(node, inputs=tuple(build.requantised(n, wanted, node) for n in node.inputs)))
     elif node.op in PICKS and build.is_i8(node.outputs[0]):
@@ -63,6 +64,11 @@ def _lower(build: Build, node: Node) -> None:
         exact = moving and all(build.is_i8(n) for n in (*moving, *node.outputs))
         if not exact or not any(form(build, node) for form in FORMS.get(node.op, ())):
             _stay_real(build, node)
+
+
+def _real_constant(build: Build, name: str) -> bool:
+    """Whether a move may take it at any scale: a first state, say, that is joined to an input."""
+    return build.is_const(name) and build.type(name).dtype is F32
 
 
 def _stay_real(build: Build, node: Node) -> None:

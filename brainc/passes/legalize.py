@@ -10,8 +10,9 @@ from dataclasses import replace
 
 from brainc import ops
 from brainc.errors import UnsupportedError, at
-from brainc.ir import Graph, Node, Role, Value, attrs, fresh_name
+from brainc.ir import Const, Graph, Node, Role, TensorType, Value, attrs, fresh_name
 from brainc.passes.context import Context
+from brainc.passes.rewrite import renamed
 from brainc.spec import changes_state
 
 
@@ -29,6 +30,16 @@ def alive(nodes: Iterable[Node], outputs: Iterable[str]) -> tuple[Node, ...]:
             wanted |= set(node.operands)
             kept.append(node)
     return tuple(reversed(kept))
+
+
+def share_constants(graph: Graph, context: Context) -> Graph:
+    """Constants with the same numbers are one: the steps of an unrolled layer read one copy of its weights."""
+    first: dict[tuple[Const, TensorType], str] = {}
+    same = {n: first.setdefault((v.const, v.type), n) for n, v in graph.values.items() if graph.is_const(n) and v.const}
+    if all(name == kept for name, kept in same.items()):
+        return graph
+    entries = (replace(e, nodes=tuple(renamed(node, same) for node in e.nodes)) for e in graph.entries)
+    return graph.replaced(entries=tuple(entries))
 
 
 def copy_for_views(graph: Graph, context: Context) -> Graph:
