@@ -57,8 +57,8 @@ CASES: dict[str, tuple[str, tuple[int, ...], Weights, dict[str, Any]]] = {
 }  # fmt: skip
 
 
-def model(case: str, *, quantised: bool = False, w: np.ndarray | None = None) -> tuple[bytes, np.ndarray]:
-    """The case as a file, its input and result quantised to int8 if asked; and the integers of its weights."""
+def model(case: str, *, dtype: str = "", w: np.ndarray | None = None) -> tuple[bytes, np.ndarray]:
+    """The case as a file, its input and result quantised to `dtype` if asked; and the integers of its weights."""
     op, shape, weights, attributes = CASES[case]
     kind = TensorProto.INT4 if weights.zero is None else TensorProto.UINT4
     w = weights.integers() if w is None else w
@@ -70,14 +70,15 @@ def model(case: str, *, quantised: bool = False, w: np.ndarray | None = None) ->
         names.append("wz")
     nodes = [helper.make_node("DequantizeLinear", names, ["wr"], **weights.read)]
     x, y, port = "x", "y", TensorProto.FLOAT
-    if quantised:
-        x, y, port = "xr", "yr", TensorProto.INT8
+    if dtype:
+        x, y, port = "xr", "yr", helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
         constants = {"xs": 0.05, "ys": 0.04}
         tensors += [numpy_helper.from_array(np.float32(a), n) for n, a in constants.items()]
-        tensors += [numpy_helper.from_array(np.int8(a), n) for n, a in {"xz": 5, "yz": -3}.items()]
+        zeros = {"xz": 5, "yz": -3} if dtype == "int8" else {"xz": 133, "yz": 125}
+        tensors += [numpy_helper.from_array(np.array(a, dtype), n) for n, a in zeros.items()]
         nodes.append(helper.make_node("DequantizeLinear", ["x", "xs", "xz"], ["xr"]))
     nodes.append(helper.make_node(op, [x, "wr"], [y], name="layer", **attributes))
-    if quantised:
+    if dtype:
         nodes.append(helper.make_node("QuantizeLinear", ["yr", "ys", "yz"], ["y"]))
     ports = helper.make_tensor_value_info("x", port, shape), helper.make_empty_tensor_value_info("y")
     graph = helper.make_graph(nodes, "g", ports[:1], ports[1:], tensors)
@@ -112,13 +113,15 @@ def test_reals(case: str, tmp_path: Path) -> None:
         np.testing.assert_allclose(interp.outputs(given, None, {"x": x})["y"], want, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", ["int8", "uint8"])
 @pytest.mark.parametrize("case", CASES)
-def test_between_quantised_values(case: str, tmp_path: Path) -> None:
+def test_between_quantised_values(case: str, dtype: str, tmp_path: Path) -> None:
     """The exact layer answers within one step of the file's reals, and its numbers are the file's."""
-    file, w = model(case, quantised=True)
+    file, w = model(case, dtype=dtype)
     graph = passes.run(load(file, tmp_path), Context(), until=Stage.INTEGER)
     (layer,) = (n for n in graph.nodes() if n.op in ("qdense4", "qconv4"))
-    x = RNG.integers(-128, 128, CASES[case][1], "int8")
+    low = np.iinfo(dtype).min
+    x = RNG.integers(low, low + 256, CASES[case][1], dtype)
     want, got = theirs(file, x), interp.outputs(graph, None, {"x": x})["y"]
     assert np.abs(want.astype(int) - got).max() <= 1 and len(np.unique(want)) > 2
     zero = CASES[case][2].zero or 0
@@ -152,3 +155,25 @@ def test_what_no_four_bits_hold(tmp_path: Path) -> None:
     graph, x = load(file, tmp_path), RNG.standard_normal(shape).astype(np.float32)
     assert not four(graph)
     np.testing.assert_allclose(interp.outputs(graph, None, {"x": x})["y"], theirs(file, x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("constant", [False, True])
+def test_rows_that_are_turned(constant: bool, tmp_path: Path) -> None:
+    """Weights as a Constant node, or not, in blocks along the rows of a matrix that a Transpose turns."""
+    w, s = RNG.integers(-8, 8, (5, 12)), RNG.uniform(0.1, 0.5, (5, 3)).astype(np.float32)
+    tensor = helper.make_tensor("w", TensorProto.INT4, w.shape, w.reshape(-1).tolist())
+    nodes = [helper.make_node("Constant", [], ["w"], value=tensor)] if constant else []
+    nodes += [
+        helper.make_node("DequantizeLinear", ["w", "s"], ["wr"], axis=1, block_size=4),
+        helper.make_node("Transpose", ["wr"], ["wt"], perm=[1, 0]),
+        helper.make_node("MatMul", ["x", "wt"], ["y"]),
+    ]
+    ports = [helper.make_tensor_value_info(n, TensorProto.FLOAT, (1, size)) for n, size in (("x", 12), ("y", 5))]
+    tensors = [numpy_helper.from_array(s, "s"), *([] if constant else [tensor])]
+    made = helper.make_model(helper.make_graph(nodes, "g", ports[:1], ports[1:], tensors),
+                             opset_imports=[helper.make_opsetid("", 21)], ir_version=10)  # fmt: skip
+    graph, x = load(made.SerializeToString(), tmp_path), RNG.standard_normal((1, 12)).astype(np.float32)
+    (name,) = four(graph)
+    np.testing.assert_array_equal(graph.array(name), w)
+    want = theirs(made.SerializeToString(), x)
+    np.testing.assert_allclose(interp.outputs(graph, None, {"x": x})["y"], want, rtol=1e-4, atol=1e-5)

@@ -188,6 +188,8 @@ class Importer:
         first, self.call = len(self.nodes), call
         made = found.apply(self, call)
         self._settle(call, (made,) if isinstance(made, str) else made, first)
+        if any(a.t.data_type in reader.FOUR_BITS for a in node.attribute):
+            self.known[self.alias[node.output[0]]] = replace(self.known[self.alias[node.output[0]]], four=True)
 
     def resolve(self, name: str) -> str:
         """Our name for an ONNX name."""
