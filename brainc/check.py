@@ -181,9 +181,24 @@ def _first_wrong_node(program: Program, vectors: Vectors) -> str:
     with tempfile.TemporaryDirectory(prefix="brainc-") as folder:
         built = firmware(program, Path(folder), trace="dump")
         data = runners.run(built, to_bytes(graph, vectors), count, work=Path(folder)).outputs
-    written = [(node, name) for node in program.plan.entries[0].nodes for name in node.outputs]
-    dumped = _arrays(graph, [name for _, name in written], data[len(data) // count * (count - 1) :])
-    for (node, name), got in zip(written, dumped, strict=True):
-        if text := _compare(values[name], got, exact):
-            return f"first at node {node.name} ({program.choices[node.name].kernel.name}), {name}{text}"
+    at = len(data) // count * (count - 1)
+    for node, name, row, rows in _dumped(program):
+        want = values[name].reshape(rows, -1)[row]
+        got = np.frombuffer(data, want.dtype.newbyteorder("<"), want.size, at)
+        at += want.nbytes
+        if text := _compare(want, got, exact):
+            line = f" row {row}" if rows > 1 else ""
+            return f"first at node {node.name} ({program.choices[node.name].kernel.name}), {name}{line}{text}"
     return "every node alone agrees (a value is overwritten too early, or the ports differ)"
+
+
+def _dumped(program: Program) -> Iterator[tuple[Node, str, int, int]]:
+    """(node, value, which row, of how many) of all that a dump build writes, in its order; a whole value is one row."""
+    plan = program.plan.entries[0]
+    for step, nodes in plan.step_nodes():
+        if step not in plan.chains:
+            yield from ((node, name, 0, 1) for node in nodes for name in node.outputs)
+            continue
+        for run, number in plan.chains[step].rows():
+            if run.whole:
+                yield run.node, run.row.outputs[0], number, run.beat.count

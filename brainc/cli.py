@@ -82,6 +82,12 @@ def shared(function: F) -> F:
             click.option(
                 "--optimize", type=choice(["speed", "ram", "flash"]), default="speed", help="What matters most."
             ),
+            click.option(
+                "--stream",
+                type=choice(["auto", "always", "never"]),
+                default="auto",
+                help="Layers row by row through line buffers; by itself where RAM is short.",
+            ),
             click.option("--isa", type=choice(["portable"]), help="Leave the target's own kernels out."),
             click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output."),
         )

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from brainc import link, manifest, memory, ops, passes, samples
+from brainc import link, manifest, memory, ops, passes, samples, stream
 from brainc.dtypes import Array
 from brainc.errors import UserError, at
 from brainc.ir import Graph, TensorType
@@ -20,12 +20,14 @@ from brainc.memory import Plan
 from brainc.passes.context import Context, Options
 from brainc.passes.four import GROUP
 from brainc.program import Program
+from brainc.stream import Streamed
 from brainc.target import Target, load_target
 
 RANDOM = "random"
 RANDOM_SAMPLES = 20
 RAM_TRIALS = 4000  # plans tried for less RAM, times nodes: a large graph takes longer to plan
 RAM_WORTH = 10  # percents of the whole cost that one percent of the memory may cost
+STREAM_WORTH = 4  # a chain that need not be pays with at least one part in so many of the memory
 Choices = Mapping[str, Choice]
 
 
@@ -42,6 +44,7 @@ class Request:
     shapes: Mapping[str, int] = field(default_factory=dict)
     portable: bool = False
     optimize: str = "speed"  # "speed" | "ram" | "flash"
+    stream: str = "auto"  # layers row by row: "auto" where RAM is short | "always" where it saves any | "never"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +80,34 @@ def compile_job(job: Job) -> Program:
         plan = memory.plan(ready, choices, align=min(job.target.word // 8, 4))
         if table.optimize == "ram":
             choices, plan = _less_ram(ready, table, choices, plan)
+        if streamed := _streamed(job, ready, table, choices, plan):
+            notes.append(_told(plan, streamed))
+            choices, plan = streamed.choices, streamed.plan
     if job.request.layout == "nhwc":
         turned = [name for name, type_ in ports(job.graph) if ready.type(name).shape != type_.shape]
         notes += [f"{name} has channels last, as --layout nhwc asks" for name in turned]
     return Program(ready, job.target, choices, plan, tuple(notes), job.request.portable, job.request.optimize)
+
+
+def _streamed(job: Job, graph: Graph, table: KernelTable, choices: Choices, plan: Plan) -> Streamed | None:
+    """Chains of layers that run row by row, where RAM is short, or where it is what matters and they save much."""
+    space, asked = job.target.spaces["ram"], job.request.stream
+    room, budget = space.bytes - space.reserve, job.choice.budget.ram
+    if budget is not None:  # which holds the stack too
+        room = min(room, budget - max(0, space.reserve - space.board))
+    short, saving = plan.nbytes > room, table.optimize == "ram" or asked == "always"
+    if asked == "never" or not (short or saving):
+        return None
+    found = stream.by_rows(graph, table, choices, plan, 0 if saving else room)
+    if found is None or short or asked == "always":
+        return found
+    return found if STREAM_WORTH * (plan.nbytes - found.plan.nbytes) >= plan.nbytes else None
+
+
+def _told(plan: Plan, streamed: Streamed) -> str:
+    """What running by rows saved, for people."""
+    ends = "; ".join(f"{c.nodes[0].name} to {c.nodes[-1].name}" for c in streamed.chains)
+    return f"runs {ends} row by row: {plan.nbytes:,} -> {streamed.plan.nbytes:,} bytes of ram"
 
 
 def _less_ram(graph: Graph, table: KernelTable, choices: Choices, plan: Plan) -> tuple[Choices, Plan]:

@@ -96,7 +96,7 @@ def require(job: Job, program: Program, found: Footprint, *, budget: bool = True
         return fit
     many = " and ".join(f"{size:,} bytes of {space}" for space, size in fit.over.items())
     told = [f"{program.name} does not fit {program.target.name}: {many} too many", *lines(fit)]
-    told += [f"peak     {memory.peak(program.plan, program.choices)}"] if "ram" in fit.over else []
+    told += [f"peak     {memory.peak(program.plan)}"] if "ram" in fit.over else []
     told += [f"heaviest {_heaviest(program)}"] if "flash" in fit.over else []
     trials = _trials(job, fit, budget)
     fixes = [f"{trial.words}: {_compared(fit, trial.fit)}" for trial in trials]
@@ -206,6 +206,8 @@ def _flags(job: Job) -> Iterator[_Change]:
     for other in ("ram", "flash"):
         if request.optimize == "speed":
             yield _Change(f"--optimize {other}", {"optimize": other})
+    if request.stream == "auto":
+        yield _Change("--stream always", {"stream": "always"})
     entry = job.graph.entries[0]
     kinds = {job.graph.type(port).dtype.kind for port in (*entry.inputs, *entry.outputs)}
     if request.io == "native" and "float" in kinds:
@@ -242,7 +244,7 @@ def _changed(job: Job, change: _Change) -> Job:
         graph = link.load_brain(replace(brain, targets={}), None, job.request.shapes)
         return replace(job, brain=brain, graph=graph)
     request = replace(job.request, **dict(change.request))  # type: ignore[arg-type]
-    if change.request.keys() == {"optimize"}:
+    if change.request.keys() <= {"optimize", "stream"}:
         return replace(job, request=request)
     return replace(prepare(request, job.target.name), target=job.target)
 

@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,7 @@ _KEYS = {
     "cost",
 }
 _PART = "/*--- part"
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,9 +216,9 @@ class KernelTable:
         """What the formulas and templates of this table's kernels may mention of a node."""
         return {**environment(graph, node), "optimize": self.optimize}
 
-    def explain(self, graph: Graph, node: Node) -> list[Verdict]:
+    def explain(self, graph: Graph, node: Node, facts: Mapping[str, Any] = NOTHING) -> list[Verdict]:
         """Every candidate for a node with the first test it failed."""
-        known = self.environment(graph, node)
+        known = {**self.environment(graph, node), **facts}
         verdicts = []
         for kernel in self.candidates(node.op):
             env = _with_let(kernel, known)
@@ -248,11 +250,11 @@ class KernelTable:
                 fix=f"write targets/{self.target.name}/kernels/{node.op}/NAME.c.j2, or choose another target",
             )
 
-    def fitting(self, graph: Graph, node: Node) -> list[Choice]:
-        """Every kernel that fits, bound to the node, the best first."""
-        passed = [v for v in self.explain(graph, node) if not v.failed]
+    def fitting(self, graph: Graph, node: Node, facts: Mapping[str, Any] = NOTHING) -> list[Choice]:
+        """Every kernel that fits, bound to the node, the best first; `facts` are what is known better than here."""
+        passed = [v for v in self.explain(graph, node, facts) if not v.failed]
         passed.sort(key=lambda v: (*v.merit, v.kernel.rank, v.kernel.name))
-        known = self.environment(graph, node) if passed else {}
+        known = {**self.environment(graph, node), **facts} if passed else {}
         return [self._bound(v, known) for v in passed]
 
     def _bound(self, verdict: Verdict, known: Mapping[str, Any]) -> Choice:

@@ -9,17 +9,21 @@ which knows nothing of graphs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from brainc import ops, planner
+from brainc.chain import Chain
 from brainc.dtypes import Array
 from brainc.expressions import evaluate
 from brainc.ir import Entry, Graph, Node, Role
 from brainc.kernels import Choice
 from brainc.planner import Block, Overlap, Placement, Problem, Step
+
+Chains = Mapping[str, Sequence[Chain]]
+NONE: Chains = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +40,8 @@ class Slot:
 class EntryPlan:
     """One entry: its nodes in execution order, a slot per value (and per node that needs scratch).
 
-    `down` names the nodes that make their last row first, since their result lies behind what they read.
+    `down` names the nodes that make their last row first, since their result lies behind what they read. `chains`:
+    nodes that run row by row as one step, by its name; values inside them have no slot, their windows are its scratch.
     """
 
     name: str
@@ -45,6 +50,13 @@ class EntryPlan:
     scratch: Mapping[str, Slot]
     down: frozenset[str]
     placement: Placement
+    chains: Mapping[str, Chain]
+
+    def step_nodes(self) -> Iterator[tuple[str, tuple[Node, ...]]]:
+        """(name, nodes) of each step in the order of execution; of a chain all of its nodes."""
+        single = {node.name: (node,) for node in self.nodes}
+        for step in self.placement.order:
+            yield step, self.chains[step].nodes if step in self.chains else single[step]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +78,16 @@ class Plan:
     @property
     def proof(self) -> str:
         """What is known of smaller arenas, for people."""
-        return "no plan needs less" if self.optimal else f"no plan needs less than {self.lower_bound:,}"
+        chained = "with these layers by rows " if any(e.chains for e in self.entries) else ""
+        return f"{chained}no plan needs less" + ("" if self.optimal else f" than {self.lower_bound:,}")
 
 
-def plan(graph: Graph, choices: Mapping[str, Choice], *, align: int) -> Plan:
-    """The plan of a READY graph; `align` bytes is the least alignment of anything (the target's word)."""
-    entries = tuple(_plan_entry(graph, entry, choices, align) for entry in graph.entries)
+def plan(graph: Graph, choices: Mapping[str, Choice], *, align: int, chains: Chains = NONE) -> Plan:
+    """The plan of a READY graph; `align` bytes is the least alignment of anything (the target's word).
+
+    `chains`: by the name of an entry, what of it runs row by row.
+    """
+    entries = tuple(_plan_entry(graph, e, choices, align, chains.get(e.name, ())) for e in graph.entries)
     arena = max((e.placement.nbytes for e in entries), default=0)
     states: dict[str, Slot] = {}
     end = arena
@@ -92,48 +108,75 @@ def plan(graph: Graph, choices: Mapping[str, Choice], *, align: int) -> Plan:
     )
 
 
-def problem_of(graph: Graph, entry: Entry, choices: Mapping[str, Choice], align: int) -> Problem:
+def problem_of(
+    graph: Graph, entry: Entry, choices: Mapping[str, Choice], align: int, chains: Sequence[Chain] = ()
+) -> Problem:
     """The planner's view of an entry: blocks (values that share bytes are one), steps, permissions."""
-    home = _homes(graph, entry)
+    home = homes(graph, entry)
+    inner = {name: chain for chain in chains for name in (n.name for n in chain.nodes)}
+    kept = {name for name in home if name not in _inside(entry, chains, home)}
     blocks: dict[str, Block] = {}
-    for name in (*entry.inputs, *(o for n in entry.nodes for o in n.outputs)):
+    for name in (n for n in home if n in kept):
         type_, old = graph.type(name), blocks.get(home[name])
         least = max(align, type_.dtype.nbytes, old.align if old else 1)
         blocks[home[name]] = Block(home[name], max(type_.nbytes, old.nbytes if old else 0), least)
-    steps = [_step(graph, n, choices[n.name], home, align) for n in entry.nodes if n.op != "reshape"]
+    steps, chained = list[Step](), set[str]()
+    for n in entry.nodes:
+        if n.name in inner and inner[n.name].name not in chained:
+            chained.add(inner[n.name].name)
+            steps.append(_chain_step(inner[n.name], align))
+        elif n.op != "reshape" and n.name not in inner:
+            steps.append(_step(graph, n, choices[n.name], home, align))
     ins = tuple(dict.fromkeys(home[i] for i in entry.inputs))
     outs = tuple(dict.fromkeys(home[o] for o in entry.outputs))
     return Problem(blocks, tuple(steps), ins, outs, _after_state(graph, entry))
 
 
+def _inside(entry: Entry, chains: Sequence[Chain], home: Mapping[str, str]) -> set[str]:
+    """The values that are never whole, with their views."""
+    made = {home[o]: chain for chain in chains for n in chain.nodes for o in n.outputs}
+    return {name for name, block in home.items() if block in made and block not in made[block].writes}
+
+
+def _chain_step(chain: Chain, align: int) -> Step:
+    """A chain as the planner sees it: its windows are scratch."""
+    laps = tuple(Overlap(x, y, distance) for x, y, distance in chain.laps)
+    return Step(chain.name, chain.reads, chain.writes, chain.nbytes, max(align, chain.align), laps)
+
+
 def may_shrink(graph: Graph, entry: Entry, node: Node, choice: Choice, other: Choice) -> bool:
     """Whether `other` asks for less scratch or lets its result lie closer; if not, no plan gets smaller by it."""
-    home = _homes(graph, entry)
-    known = {o.x: o for o in _overlaps(graph, node, choice, home)}
+    home = homes(graph, entry)
+    known = {o.x: o for o in overlaps(graph, node, choice, home)}
 
     def closer(o: Overlap) -> bool:
         old = known.get(o.x, Overlap(o.x, o.y, graph.type(node.outputs[0]).nbytes))
         return o.distance < old.distance or (o.below is not None and (old.below is None or o.below < old.below))
 
-    return other.scratch < choice.scratch or any(map(closer, _overlaps(graph, node, other, home)))
+    return other.scratch < choice.scratch or any(map(closer, overlaps(graph, node, other, home)))
 
 
-def _plan_entry(graph: Graph, entry: Entry, choices: Mapping[str, Choice], align: int) -> EntryPlan:
-    problem = problem_of(graph, entry, choices, align)
+def _plan_entry(
+    graph: Graph, entry: Entry, choices: Mapping[str, Choice], align: int, chains: Sequence[Chain]
+) -> EntryPlan:
+    problem = problem_of(graph, entry, choices, align, chains)
     placement = planner.plan(problem)
     lives = planner.lifetimes(problem, placement.order)
     slots = {
         name: Slot(placement.offsets[block], graph.type(name).nbytes, *lives[block])
-        for name, block in _homes(graph, entry).items()
+        for name, block in homes(graph, entry).items()
+        if block in problem.blocks
     }
+    sizes = {step.name: step.scratch for step in problem.steps}
     scratch = {
-        step: Slot(placement.offsets[planner.scratch_name(step)], choices[step].scratch, index, index)
+        step: Slot(placement.offsets[planner.scratch_name(step)], sizes[step], index, index)
         for index, step in enumerate(placement.order)
-        if choices[step].scratch
+        if sizes[step]
     }
-    by_name = {n.name: n for n in entry.nodes}
+    by_name = {n.name: (n,) for n in entry.nodes} | {chain.name: chain.nodes for chain in chains}
+    nodes = tuple(n for step in placement.order for n in by_name[step])
     down = frozenset(step.name for step in problem.steps if _runs_down(step, problem, placement.offsets))
-    return EntryPlan(entry.name, tuple(by_name[n] for n in placement.order), slots, scratch, down, placement)
+    return EntryPlan(entry.name, nodes, slots, scratch, down, placement, {chain.name: chain for chain in chains})
 
 
 def _runs_down(step: Step, problem: Problem, offsets: Mapping[str, int]) -> bool:
@@ -143,7 +186,7 @@ def _runs_down(step: Step, problem: Problem, offsets: Mapping[str, int]) -> bool
     return any(-size[o.x] < gap < min(o.distance, size[o.y]) for o, gap in laps)
 
 
-def _homes(graph: Graph, entry: Entry) -> dict[str, str]:
+def homes(graph: Graph, entry: Entry) -> dict[str, str]:
     """Value name to the name of the block it lives in: a view lives where its operand does."""
     home = {name: name for name in entry.inputs}
     for node in entry.nodes:
@@ -156,11 +199,11 @@ def _homes(graph: Graph, entry: Entry) -> dict[str, str]:
 def _step(graph: Graph, node: Node, choice: Choice, home: Mapping[str, str], align: int) -> Step:
     reads = tuple(dict.fromkeys(home[i] for i in node.operands if i in home))
     writes = tuple(dict.fromkeys(home[o] for o in node.outputs))
-    allowed = tuple(_overlaps(graph, node, choice, home))
+    allowed = tuple(overlaps(graph, node, choice, home))
     return Step(node.name, reads, writes, choice.scratch, align, allowed)
 
 
-def _overlaps(graph: Graph, node: Node, choice: Choice, home: Mapping[str, str]) -> list[Overlap]:
+def overlaps(graph: Graph, node: Node, choice: Choice, home: Mapping[str, str]) -> list[Overlap]:
     """The kernel's permissions, turned from rows into bytes."""
     if len(node.outputs) != 1 or choice.env.get("B", 1) != 1:
         return []
@@ -224,15 +267,15 @@ def _after_state(graph: Graph, entry: Entry) -> tuple[tuple[str, str], ...]:
     return tuple(dict.fromkeys(pairs))
 
 
-def peak(plan: Plan, choices: Mapping[str, Choice]) -> str:
+def peak(plan: Plan) -> str:
     """The step that needs most, with what is alive there: the sentence for those who must fit it."""
     entry = max(plan.entries, key=lambda e: e.placement.nbytes)
 
     def alive(index: int, step: str) -> list[tuple[int, str]]:
         slots = [(name, s) for name, s in entry.slots.items() if s.first <= index <= s.last]
         told = {(s.offset, s.first): (s.nbytes, name) for name, s in reversed(slots)}  # a view with its operand
-        scratch = choices[step].scratch
-        return sorted(told.values(), reverse=True) + ([(scratch, "scratch")] if scratch else [])
+        scratch = [(entry.scratch[step].nbytes, "scratch")] if step in entry.scratch else []
+        return sorted(told.values(), reverse=True) + scratch
 
     steps = [(step, alive(index, step)) for index, step in enumerate(entry.placement.order)]
     worst, blocks = max(steps, key=lambda s: sum(nbytes for nbytes, _ in s[1]))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from brainc import ops
 from brainc.expressions import evaluate
-from brainc.ir import Graph, Node, Role
+from brainc.ir import Graph, Node, Role, Value
 from brainc.kernels import Choice, environment
 from brainc.memory import Plan
 from brainc.target import Target
@@ -33,6 +33,11 @@ class Program:
     def steps(self) -> Iterator[Node]:
         """The nodes of every entry as they run."""
         return (node for entry in self.plan.entries for node in entry.nodes)
+
+    @property
+    def chain_values(self) -> dict[str, Value]:
+        """Values that are in no graph: those of layers that run row by row, on their way to a result."""
+        return {n: v for e in self.plan.entries for chain in e.chains.values() for n, v in chain.values.items()}
 
     @property
     def work(self) -> int:

@@ -41,8 +41,8 @@ def plan_lines(program: Program) -> Iterator[str]:
 def _overlap_line(program: Program) -> str:
     """How many results lie over what they are made from, and what scratch there is."""
     entries = program.plan.entries
-    steps = [(entry, index, node) for entry in entries for index, node in enumerate(entry.nodes)]
-    over = sum(bool(_under(entry, index, node)) for entry, index, node in steps)
+    steps = [(entry, index, nodes) for entry in entries for index, (_, nodes) in enumerate(entry.step_nodes())]
+    over = sum(bool(_under(entry, index, nodes)) for entry, index, nodes in steps)
     down, scratch = sum(len(e.down) for e in entries), [s.nbytes for e in entries for s in e.scratch.values()]
     backwards = f", {down} of them from the last row to the first" if down else ""
     return f"{over} results lie over what they are made from{backwards}; scratch {max(scratch, default=0):,} at most"
@@ -59,7 +59,7 @@ def picture(program: Program) -> Iterator[str]:
 
 
 def _entry_picture(entry: EntryPlan) -> Iterator[str]:
-    total, steps = entry.placement.nbytes, max(len(entry.nodes), 1)
+    total, steps = entry.placement.nbytes, max(len(entry.placement.order), 1)
     homes, rows = _homes(entry), min(_ROWS, total)
     areas = [*homes, *((_SCRATCH, name, slot) for name, slot in entry.scratch.items())]
     cells = ""
@@ -88,18 +88,23 @@ def _step_lines(entry: EntryPlan, homes: list[_Home]) -> Iterator[str]:
         slots = [entry.slots[name] for name in names if name in entry.slots]
         return list(dict.fromkeys(letters[s.offset, s.first, s.last] for s in slots))
 
-    for index, node in enumerate(entry.nodes):
-        arrow = f"{' '.join(told(node.operands))} → {' '.join(told(node.outputs))}"
-        notes = [f"over {letter}" for letter in told(_under(entry, index, node))]
-        notes += ["from the last row to the first"] if node.name in entry.down else []
-        notes += [f"scratch {s.nbytes:,} at {s.offset:,}" for s in (entry.scratch.get(node.name),) if s]
-        yield f"  step {index:<3} {arrow:10} {node.name}" + "".join(f", {note}" for note in notes)
+    for index, (step, nodes) in enumerate(entry.step_nodes()):
+        made = [o for n in nodes for o in n.outputs]
+        read = [i for n in nodes for i in n.operands if i not in made]
+        arrow = f"{' '.join(told(read))} → {' '.join(told(made))}"
+        notes = [f"over {letter}" for letter in told(_under(entry, index, nodes))]
+        notes += ["from the last row to the first"] if step in entry.down else []
+        what = "windows" if step in entry.chains else "scratch"
+        notes += [f"{what} {s.nbytes:,} at {s.offset:,}" for s in (entry.scratch.get(step),) if s]
+        name = f"{nodes[0].name} to {nodes[-1].name}, row by row" if step in entry.chains else step
+        yield f"  step {index:<3} {arrow:10} {name}" + "".join(f", {note}" for note in notes)
 
 
-def _under(entry: EntryPlan, index: int, node: Node) -> list[str]:
+def _under(entry: EntryPlan, index: int, nodes: Iterable[Node]) -> list[str]:
     """The operands of a step that its result lies over, whole or in part."""
-    made = [entry.slots[name] for name in node.outputs]
-    read = {name: entry.slots[name] for name in node.operands if name in entry.slots}
+    names = {name for node in nodes for name in node.outputs}
+    made = [entry.slots[name] for name in names if name in entry.slots]
+    read = {i: entry.slots[i] for node in nodes for i in node.operands if i in entry.slots and i not in names}
     return [
         n for n, s in read.items() if s.last == index and any(_common(s, y.offset, y.offset + y.nbytes) for y in made)
     ]
@@ -139,8 +144,8 @@ def kernel_table(program: Program, table: KernelTable) -> Table:
     for node in program.steps:
         won = program.choices[node.name]
         verdicts = {v.kernel.name: v for v in table.explain(program.graph, node)}
-        best = verdicts.pop(won.kernel.name)
-        figures = (short(best.cost), number(best.scratch))
+        verdicts.pop(won.kernel.name, None)
+        figures = (short(won.cost), number(won.scratch))
         passed = sorted((v for v in verdicts.values() if not v.failed), key=lambda v: v.merit)
         beaten = [f"{v.kernel.name}: {_merits(v, program.optimize)}" for v in passed]
         out = [f"{v.kernel.name}: {v.failed}" for v in verdicts.values() if v.failed]

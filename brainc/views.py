@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from brainc import __version__, ops
 from brainc.c_names import Names, port_names
+from brainc.chain import OWN, Chain, Run
+from brainc.chain_views import ChainView, Spots, chain_view, told
 from brainc.dtypes import DTYPES, of_numpy
 from brainc.ir import Entry, Graph, Node, Role, TensorType
 from brainc.kernels import Choice, Kernel, Part, load_part, shown
@@ -88,13 +90,14 @@ class Viewer:
 
     def __init__(self, program: Program, trace: str = "") -> None:
         self.program = program
-        self.graph: Graph = program.graph
+        self.graph: Graph = replace(program.graph, values={**program.chain_values, **program.graph.values})
         self.trace = trace
         self.name = program.name
         self.ports = self._port_names()
         self.symbols = Names(self.ports.values())  # a port is a parameter where constants are named
         self.constants: dict[str, Packed] = {}
         self.functions: dict[tuple[object, ...], KernelView] = {}
+        self.chains: list[ChainView] = []
         self._function_names = Names(self.ports.values())
         self.blobbed = "far" in program.target.features or program.constant_bytes > BLOB_BYTES
 
@@ -105,11 +108,17 @@ class Viewer:
 
     # -- kernels ------------------------------------------------------------------------------------
 
-    def call(self, node: Node, plan: EntryPlan) -> str:
-        """The C statement that runs a node."""
-        choice = self.program.choices[node.name]
+    def call(self, node: Node, choice: Choice, spots: Spots) -> str:
+        """The C statement that runs a node, its operands in these places."""
         fn = self.function(node, choice)
-        return f"{fn}({_listed([a for _, a in self._arguments(node, choice, plan)], len(fn))});"
+        return f"{fn}({_listed([a for _, a in self._arguments(node, choice, spots)], len(fn))});"
+
+    def spots(self, node: Node, plan: EntryPlan) -> Spots:
+        """Where a node of an entry finds what it works with."""
+        slots = {**self.program.plan.states, **plan.slots}
+        at = {n: str(slots[n].offset) for n in (*node.operands, *node.outputs) if n in slots}
+        scratch = plan.scratch[node.name].offset if node.name in plan.scratch else 0
+        return Spots(at, str(scratch), node.name in plan.down)
 
     def function(self, node: Node, choice: Choice) -> str:
         """The name of the C function for this kernel, these baked values and parameters; rendered once."""
@@ -137,33 +146,32 @@ class Viewer:
                     self.functions[key] = KernelView(part, env, fn, "", {})
                 yield name, self.functions[key].fn
 
-    def _arguments(self, node: Node, choice: Choice, plan: EntryPlan | None) -> list[tuple[str, str]]:
-        """(parameter, argument) of all that is not baked in; without a plan only the parameters count."""
+    def _arguments(self, node: Node, choice: Choice, spots: Spots | None) -> list[tuple[str, str]]:
+        """(parameter, argument) of all that is not baked in; without places only the parameters count."""
         kernel = choice.kernel
-        return [p for a in kernel.args if a not in kernel.bake for p in self._argument(node, choice, a, plan)]
+        return [p for a in kernel.args if a not in kernel.bake for p in self._argument(node, choice, a, spots)]
 
-    def _argument(self, node: Node, choice: Choice, arg: str, plan: EntryPlan | None) -> list[tuple[str, str]]:
+    def _argument(self, node: Node, choice: Choice, arg: str, spots: Spots | None) -> list[tuple[str, str]]:
         """What `arg` of a kernel's head is in C, as (parameter, argument); several for a variadic operand."""
         op, kernel = ops.get(node.op), choice.kernel
         if arg == "scratch":
-            offset = plan.scratch[node.name].offset if plan and node.name in plan.scratch else 0
-            return [("uint8_t *scratch", f"m + {offset}")]
+            return [("uint8_t *scratch", f"m + {spots.scratch if spots else 0}")]
         if arg == "down":
-            return [("int32_t down", "1" if plan and node.name in plan.down else "0")]
+            return [("int32_t down", "1" if spots and spots.down else "0")]
         for operand, kind, name in zip(op.outputs, kernel.outs, node.outputs, strict=True):
             if operand.name == arg:
-                return [(f"{_ctype(kind, self.graph.type(name))} *{arg}", self.place(name, plan, kind))]
+                return [(f"{_ctype(kind, self.graph.type(name))} *{arg}", self.place(name, spots, kind))]
         for index, operand in enumerate(op.inputs):
             if operand.name == arg and operand.optional and not choice.env[f"has_{arg}"]:
                 return []
             if operand.name == arg and operand.variadic:
                 rest = enumerate(node.inputs[index:])
-                return [self._read(node, choice, f"{arg}{n}", i, kernel.ins[index], plan) for n, i in rest]
+                return [self._read(node, choice, f"{arg}{n}", i, kernel.ins[index], spots) for n, i in rest]
             if operand.name == arg and operand.constant:
                 packed = self.constant(node, choice, arg, node.inputs[index])
                 return [(f"BR_CP({packed.dtype.c}) {arg}", f"BR_CREF({packed.symbol})")]
             if operand.name == arg:
-                parameter, place = self._read(node, choice, arg, node.inputs[index], kernel.ins[index], plan)
+                parameter, place = self._read(node, choice, arg, node.inputs[index], kernel.ins[index], spots)
                 return [(parameter.removeprefix("const ") if operand.mutated else parameter, place)]
         value = choice.env[arg]
         if isinstance(value, float):
@@ -171,13 +179,11 @@ class Viewer:
         known = {d for o in (*op.inputs, *op.outputs) for d in o.dims} | {"E", "E2"}
         return [(f"{'br_len' if arg in known else 'int32_t'} {arg}", str(value))]
 
-    def _read(
-        self, node: Node, choice: Choice, arg: str, name: str, kind: str, plan: EntryPlan | None
-    ) -> tuple[str, str]:
+    def _read(self, node: Node, choice: Choice, arg: str, name: str, kind: str, spots: Spots | None) -> tuple[str, str]:
         """An operand read like any memory; a constant only where flash and RAM are one space."""
         parameter = f"const {_ctype(kind, self.graph.type(name))} *{arg}"
-        if plan is None or not self.graph.is_const(name):
-            return parameter, self.place(name, plan, kind)
+        if spots is None or not self.graph.is_const(name):
+            return parameter, self.place(name, spots, kind)
         symbol = self.constant(node, choice, arg, name).symbol
         return parameter, f"(const uint8_t *){symbol}" if kind == "any" else symbol
 
@@ -214,15 +220,40 @@ class Viewer:
         ins = [f"const {p.ctype} {p.cname}[{p.macro}_LEN]" for p in inputs]
         outs = [f"{p.ctype} {p.cname}[{p.macro}_LEN]" for p in outputs]
         params = _listed([f"{self.name}_t *brain", *ins, *outs], len(f"void {self.name}_{entry.name}"))
-        steps = tuple(self._step(index, node, plan) for index, node in enumerate(plan.nodes))
-        return EntryView(entry.name, params, inputs, outputs, steps)
+        steps = []
+        for name, nodes in plan.step_nodes():
+            index = plan.nodes.index(nodes[0])
+            chained = name in plan.chains
+            steps.append(self._chain(index, plan.chains[name], plan) if chained else self._step(index, nodes[0], plan))
+        return EntryView(entry.name, params, inputs, outputs, tuple(steps))
+
+    def _chain(self, index: int, chain: Chain, plan: EntryPlan) -> StepView:
+        """A call of the function that runs a chain."""
+        places = {OWN: plan.scratch[chain.name].offset} | {name: slot.offset for name, slot in plan.slots.items()}
+        marks = {node.name: index + n for n, node in enumerate(chain.nodes)}
+        fn = self._function_names.of(f"rows_{len(self.chains)}")
+        ends = f"{chain.nodes[0].name} to {chain.nodes[-1].name}"
+        note = comment(f"{ends} row by row: {chain.nbytes:,} bytes of windows at {places[OWN]}")
+
+        def lines(run: Run, spots: Spots) -> Iterator[str]:
+            yield f"/* {comment(told(run))} */"
+            yield self.call(run.row, run.choice, spots).replace("\n", "\n        ")
+            if self.trace:
+                yield f"br_host_mark({marks[run.node.name]});"
+            if self.trace == "dump" and run.whole:
+                (y,) = run.row.outputs
+                yield f"br_host_write({self.place(y, spots)}, {self.graph.type(y).nbytes // run.beat.count});"
+
+        self.chains.append(chain_view(chain, fn, note, places.__getitem__, lines))
+        return StepView(note, f"{fn}(m);")
 
     def _step(self, index: int, node: Node, plan: EntryPlan) -> StepView:
-        lines = [self.call(node, plan)]
+        spots = self.spots(node, plan)
+        lines = [self.call(node, self.program.choices[node.name], spots)]
         if self.trace:
             lines.append(f"br_host_mark({index});")
         if self.trace == "dump":
-            sizes = [(self.place(o, plan), self.graph.type(o).nbytes) for o in node.outputs]
+            sizes = [(self.place(o, spots), self.graph.type(o).nbytes) for o in node.outputs]
             lines += [f"br_host_write({at}, {nbytes});" for at, nbytes in sizes]
         return StepView(self.note(node, plan), "\n    ".join(lines))
 
@@ -248,12 +279,9 @@ class Viewer:
             note=comment(note),
         )
 
-    def place(self, name: str, plan: EntryPlan | None, kind: str = "") -> str:
+    def place(self, name: str, spots: Spots | None, kind: str = "") -> str:
         """A pointer to a value in the brain's struct."""
-        if plan is None:
-            return ""
-        slot = plan.slots.get(name) or self.program.plan.states[name]
-        return f"AT({_ctype(kind, self.graph.type(name))}, {slot.offset})"
+        return f"AT({_ctype(kind, self.graph.type(name))}, {spots.at[name]})" if spots else ""
 
     def note(self, node: Node, plan: EntryPlan) -> str:
         """What a step does, for the reader: name, shapes, work, place."""
@@ -321,6 +349,7 @@ def brain_view(program: Program, trace: str = "") -> dict[str, Any]:
         "ram_note": f"arena {plan.arena}" + (f", state {plan.state}" if plan.state else ""),
         "align_type": _ALIGN_TYPES[align],
         "entries": entries,
+        "chains": viewer.chains,
         "kernels": list(viewer.functions.values()),
         "constants": list(viewer.constant_views()),
         "weight_note": f"{total} in {len(constants)} tensors",

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from brainc import ops
+from brainc.chain import Run
 from brainc.dtypes import Array
 from brainc.expressions import evaluate
 from brainc.ir import Entry, Graph, Node, Role
@@ -29,6 +30,7 @@ OUT = re.compile(
     r"if \((?P<out>\w+) != NULL && \w+ != AT\((?P<type>\w+), (?P<at>\d+)\)\) "
     r"\{ memcpy\((?P=out), m \+ (?P<to>\d+), (?P<n>\d+)\); \}"
 )
+CHAIN = re.compile(r"rows_\d+")
 CALL = re.compile(r"/\* (?P<note>.*?) \*/ (?P<fn>\w+)\(")
 START = re.compile(r"(?:memset\(m \+ (\d+), \d+, (\d+)\)|br_copy_flash\(m \+ (\d+), BR_CREF\(\w+\), (\d+)\));")
 
@@ -152,6 +154,7 @@ class Replay:
     def __init__(self, program: Program, entry: Entry, ram: int, states: Mapping[str, int]) -> None:
         self.graph: Graph = program.graph
         self.choices = program.choices
+        self.chains = [entry.chains for entry in program.plan.entries]
         self.entry, self.states = entry, states
         self.least = min(program.target.word // 8, 4)  # the alignment that kernels of the target rely on
         self.owner = np.full(ram, NOTHING, np.int64)
@@ -205,7 +208,7 @@ class Replay:
     def spoil(self, at: int, nbytes: int) -> None:
         self.owner[at : at + nbytes] = NOTHING
 
-    def run(self, body: Body) -> None:
+    def run(self, body: Body, c: str) -> None:
         for name, at in self.states.items():
             self.put(Region(name, at, self.codes(name)))
         for name, port in zip(self.entry.inputs, body.inputs, strict=True):
@@ -213,6 +216,10 @@ class Replay:
             self.put(Region(name, port.at, self.codes(name)))
         nodes = {comment(f"{n.name}: {n.op} "): n for n in self.entry.nodes if n.op != "reshape"}
         for call in body.calls:
+            if CHAIN.fullmatch(call.fn):
+                for name in run_chain(self, c, call.fn):
+                    nodes.pop(comment(f"{name}: {self.node(name).op} "), None)
+                continue
             (head,) = sorted((h for h in nodes if call.note.startswith(h)), key=len)[-1:] or ("",)
             if head:
                 self.step(call, nodes.pop(head))
@@ -235,33 +242,38 @@ class Replay:
 
     def step(self, call: Call, node: Node) -> None:
         """One call: what it reads is there before, and as long as its kernel's head says that it is read."""
-        choice = self.choices[node.name]
+        self.perform(call, node.name, self.choices[node.name], *self.operands(call, node))
+
+    def node(self, name: str) -> Node:
+        return next(n for n in self.entry.nodes if n.name == name)
+
+    def perform(self, call: Call, who: str, choice: Choice, reads: list[Region], writes: list[Region]) -> None:
+        """A call that reads and writes these places, in the order that the kernel's head tells."""
         if not call.fn.startswith(f"{choice.kernel.op}_{choice.kernel.stem}_"):
-            self.complain(node.name, f"calls {call.fn}, not {choice.kernel.name}")
-        reads, writes = self.operands(call, node)
+            self.complain(who, f"calls {call.fn}, not {choice.kernel.name}")
         scratch = call.pointer("scratch") if "scratch" in call.given else None
         size = choice.scratch if scratch else 0
-        if scratch and not self.lawful(node.name, scratch, size, self.least):
+        if scratch and not self.lawful(who, scratch, size, self.least):
             return
         if scratch:
             self.spoil(scratch.at, size)
         for region in reads:
-            self.expect(node.name, region)
+            self.expect(who, region)
         if len(writes) == 1:
             down = call.given.get("down", "0") == "1"
             for low, high, needed in _chunks(choice, reads, writes[0], down):
                 self.put(writes[0], low, high)
                 for region, first, last in needed:
-                    self.expect(f"{node.name}, bytes {low}..{high} of {writes[0].name}", region, first, last)
+                    self.expect(f"{who}, bytes {low}..{high} of {writes[0].name}", region, first, last)
         else:
             for region in writes:
                 self.put(region)
             for region in reads:
-                self.expect(node.name, region)
+                self.expect(who, region)
         if scratch:
             self.spoil(scratch.at, size)
         for region in writes:
-            self.expect(f"{node.name}, when done", region)
+            self.expect(f"{who}, when done", region)
 
     def operands(self, call: Call, node: Node) -> tuple[list[Region], list[Region]]:
         """What lies in memory of all that a node reads, and of all that it writes."""
@@ -330,6 +342,165 @@ def _left(choice: Choice, x: Region, rows: int, down: bool) -> list[tuple[int, i
     return [(int(least), len(x.codes)) for least in np.minimum.accumulate(bytes_in[::-1])[::-1]]
 
 
+# ---- layers that run row by row: one function, a loop over ticks, everything at its beats ----------------------------
+
+LOOP = re.compile(r"for \(br_len t = 0; t < (\d+); t\+\+\) \{ (.*) \}")
+MOVE = re.compile(r"mem(?P<how>move|cpy)\(m \+ (?P<to>[^,]+), m \+ (?P<source>[^,]+), (?P<n>\d+)\);")
+FILL = re.compile(r"memset\(m \+ (?P<at>\d+), (?P<byte>\d+), (?P<n>\d+)\);")
+FILLED = -1000  # less a byte: the code of memory that holds this byte
+
+
+def at_tick(formula: str, t: int) -> int:
+    """An offset or a condition as the C writes it, at tick t."""
+    assert re.fullmatch(r"[t\d\s()+*/%<>=&-]+", formula), formula
+    return int(eval(formula.replace("&&", " and ").replace("/", "//"), {"t": t}))
+
+
+def blocks_of(text: str) -> Iterator[tuple[str, str]]:
+    """(condition, statements) of a row of ifs."""
+    while text:
+        found = re.match(r"if \((.*?)\) \{ ", text)
+        assert found is not None, f"no condition: {text[:80]!r}"
+        depth, end = 1, found.end()
+        while depth:
+            depth += {"{": 1, "}": -1}.get(text[end], 0)
+            end += 1
+        yield found[1], text[found.end() : end - 1].strip()
+        text = text[end:].strip()
+
+
+def run_chain(run: Replay, c: str, fn: str) -> list[str]:
+    """Runs a chain's function; the names of the nodes whose results it made to the last row."""
+    found = re.fullmatch(r"(.*?) ?" + LOOP.pattern, _body(c, f"static void {fn}("))
+    assert found is not None, f"{fn} is no loop over ticks"
+    rows = Rows(run, c)
+    rows.statements(found[1], 0)
+    blocks = list(blocks_of(found[3]))
+    for t in range(int(found[2])):
+        for condition, statements in blocks:
+            if at_tick(condition, t):
+                rows.statements(statements, t)
+    return rows.finished()
+
+
+class Rows:
+    """A chain at work: which row each of its layers makes next."""
+
+    def __init__(self, run: Replay, c: str) -> None:
+        self.run, self.c = run, c
+        chains = [chain for entry in run.chains for chain in entry.values()]
+        self.runs = {(r.node.name, r.row.op): r for chain in chains for r in chain.runs}
+        self.count: dict[tuple[str, str], int] = {}
+
+    def statements(self, text: str, t: int) -> None:
+        owner = self.run.owner
+        while text:
+            if found := MOVE.match(text):
+                to, source, n = at_tick(found["to"], t), at_tick(found["source"], t), int(found["n"])
+                if max(to, source) + n > len(owner) or (found["how"] == "cpy" and abs(to - source) < n):
+                    self.run.complain(found[0], "leaves the memory, or copies over itself")
+                else:
+                    owner[to : to + n] = owner[source : source + n].copy()
+                end = found.end()
+            elif found := FILL.match(text):
+                at, n = int(found["at"]), int(found["n"])
+                owner[at : at + n] = FILLED - int(found["byte"])
+                end = found.end()
+            else:
+                found = CALL.match(text)
+                assert found is not None, f"neither moved, filled nor called: {text[:80]!r}"
+                arguments, end = _split(text, found.end())
+                arguments = [self.fixed(a, t) for a in arguments]
+                named = dict(zip(_parameters(self.c, found["fn"]), arguments, strict=True))
+                self.call(Call(found["note"], found["fn"], named))
+                end += 1
+            text = text[end:].strip()
+
+    def fixed(self, argument: str, t: int) -> str:
+        """A place as it is at tick t."""
+        found = re.fullmatch(r"AT\((\w+), (.*t.*)\)", argument)
+        return f"AT({found[1]}, {at_tick(found[2], t)})" if found else argument
+
+    def call(self, call: Call) -> None:
+        """One row of a layer."""
+        key = next(k for k in self.runs if call.note.split(", rows ")[0] == comment(f"{k[0]}: {k[1]}"))
+        made, number = self.runs[key], self.count.get(key, 0)
+        self.count[key] = number + 1
+        if number >= made.beat.count:
+            self.run.complain(call.note, f"makes row {number} of {made.beat.count}")
+            return
+        node, op = made.node, ops.get(made.row.op)
+        reads, writes = list[Region](), list[Region]()
+        for index, name in enumerate(made.row.inputs):
+            operand = op.operand_at(index)
+            if name and not (name in self.run.graph.values and self.run.graph.is_const(name)):
+                parameter = f"{operand.name}{index - len(op.inputs) + 1}" if operand.variadic else operand.name
+                self.place(reads, call, parameter, name, self.wanted(made, name, number, index == 0))
+        y = made.row.outputs[0]
+        self.place(writes, call, op.outputs[0].name, y, self.made(made, y, number))
+        self.run.perform(call, f"{node.name}, row {number}", made.choice, reads, writes)
+
+    def place(self, regions: list[Region], call: Call, parameter: str, name: str, codes: Array) -> None:
+        pointer, values = call.pointer(parameter), self.run.graph.values
+        element = values[name].type.dtype.nbytes if name in values else 4
+        if pointer is None or pointer.element not in (1, element):
+            self.run.complain(call.note, f"{parameter} is no place in memory, or of another type than {name}")
+        elif self.run.lawful(call.note, pointer, len(codes), max(self.run.least, element)):
+            regions.append(Region(parameter, pointer.at, codes, element))
+
+    def made(self, made: Run, name: str, number: int) -> Array:
+        """The bytes of a row that a layer makes: of sums all, as they are then; of a mean all."""
+        if made.row.op == "qtally":
+            return self.sums(made.node, number + 1)
+        whole = self.run.codes(name)
+        rows = made.beat.count
+        assert len(whole) % rows == 0
+        return whole[len(whole) // rows * number :][: len(whole) // rows]
+
+    def sums(self, node: Node, number: int) -> Array:
+        channels = self.run.graph.type(node.outputs[0]).size
+        if number == 0:
+            return np.full(4 * channels, FILLED)
+        name = (f"{node.name} sums", number)
+        if name not in self.run.known:
+            begin = sum(len(c) for c in self.run.known.values())
+            self.run.known[name] = np.arange(begin, begin + 4 * channels)
+        return self.run.known[name]
+
+    def wanted(self, made: Run, name: str, number: int, first: bool) -> Array:
+        """The bytes that a row is made from: by the layer's own geometry, not by what the chain says of it."""
+        node, graph = made.node, self.run.graph
+        if name not in graph.values:
+            return self.sums(node, number if made.row.op == "qtally" else self.count[node.name, "qtally"])
+        whole, full = self.run.codes(name), ops.get(node.op).full(node.attrs)
+        if made.row.op == node.op and "dilations" in full and first:
+            (_, high, _, _), (top, *_) = graph.type(name).shape, ops.ints(full["pads"])
+            kernel = ops.ints(full["kernel"])[0] if "kernel" in full else graph.type(node.inputs[1]).shape[-3]
+            span, row = (kernel - 1) * ops.ints(full["dilations"])[0] + 1, len(whole) // high
+            begin = number * ops.ints(full["strides"])[0] - top
+            byte = 128 if node.op == "maxpool2d" else int(full.get("zx", 0)) & 0xFF  # type: ignore[call-overload]
+            outside = np.full(row, FILLED - byte)
+            return np.concatenate(
+                [whole[row * r :][:row] if 0 <= r < high else outside for r in range(begin, begin + span)]
+            )
+        y = graph.type(node.outputs[0])
+        alike = made.row.op != node.op or node.op == "concat" or first or graph.type(name).size == y.size
+        rows = made.beat.count if alike else 1
+        return whole[len(whole) // rows * (number if alike else 0) :][: len(whole) // rows]
+
+    def finished(self) -> list[str]:
+        """The nodes called, each for every row that it has."""
+        for key, made in self.runs.items():
+            if key in self.count and self.count[key] != made.beat.count:
+                self.run.complain(key[0], f"{self.count[key]} rows of {made.beat.count}")
+        for (name, op), count in self.count.items():
+            y = self.run.node(name).outputs[0]
+            shape = self.run.graph.type(y).shape
+            if "dilations" in ops.get(op).defaults and count != shape[1]:
+                self.run.complain(name, f"{count} rows of {shape[1]}")
+        return [name for name, _ in self.count]
+
+
 def replay(c: str, h: str, program: Program) -> list[str]:
     """What is wrong with the memory of a brain, entry by entry; `c` and `h` are its NAME.c and NAME.h."""
     name, graph = program.name, program.graph
@@ -343,6 +514,6 @@ def replay(c: str, h: str, program: Program) -> list[str]:
     for entry in graph.entries:
         body = read_entry(c, f"void {name}_{entry.name}(")
         run = Replay(program, entry, int(found[1]), states)
-        run.run(body)
+        run.run(body, c)
         wrong += run.wrong
     return wrong

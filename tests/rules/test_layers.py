@@ -15,10 +15,11 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 ROOMS = (
     *("errors", "resources", "dtypes", "c_names", "toml_lines"),
     *("expressions", "ir", "numerics", "ops", "spec", "interp", "ranges"),
-    *("target", "kernels", "packs", "planner_pack", "planner_search", "planner", "memory"),
+    *("target", "kernels", "packs", "planner_pack", "planner_search", "planner", "chain", "memory"),
+    *("rows", "weave", "stream"),
     *("port_types", "manifest", "samples", "frontends", "link"),
     *("passes",),
-    *("program", "weights", "views", "project", "emit", "formats", "compiler"),
+    *("program", "weights", "chain_views", "views", "project", "emit", "formats", "compiler"),
     *("toolchain", "flash", "runners", "check", "board", "footprint", "fit", "bench", "quality", "report", "skeletons"),
     *("actions", "cli"),
 )
