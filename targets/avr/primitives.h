@@ -229,11 +229,16 @@ static __attribute__((noinline, unused)) int8_t br_put(int32_t v, int16_t zero, 
 #define br_requant_tflite_i8(acc, mult, shift, zero, lo, hi) \
     br_put(br_scale_tflite(acc, mult, shift), (int16_t)(zero), (int16_t)(lo), (int16_t)(hi))
 
-/* acc * mult / 2^shift, rounded to even where half up and half down differ. */
+/* acc * mult / 2^shift, rounded half up but ties to even. That it is a tie, half a step below `up`, can only be where the
+ * lowest 32 bits say so too. */
 static __attribute__((noinline, unused)) int32_t br_scaled_even(int32_t acc, int32_t mult, int8_t shift)
 {
-    const int32_t up = br_scaled(acc, mult, shift, 0), down = -br_scaled(-acc, mult, shift, 0);
-    return up == down ? up : up & ~(int32_t)1;
+    const int32_t up = br_scaled(acc, mult, shift, 0);
+    const uint32_t low = shift > 32 ? 0 : (2 * (uint32_t)up - 1) << (shift - 1);
+    if ((uint32_t)acc * (uint32_t)mult != low || up == -br_scaled(-acc, mult, shift, 0)) {
+        return up;
+    }
+    return up & ~(int32_t)1;
 }
 
 #define BR_HAS_REQUANT_EVEN_I8
@@ -424,6 +429,30 @@ static __attribute__((noinline, unused)) void br_look_up(int8_t *y, BR_CP(int8_t
 #endif
         : "r0", "memory");
     BR_NEAR();
+}
+
+#define BR_HAS_SUM_I8
+/* See fixed.h; n is not 0. */
+static __attribute__((noinline, unused)) int32_t br_sum_i8(const int8_t *x, uint16_t n, uint16_t step)
+{
+    __int24 sum = 0;
+    int8_t v, sign;
+    __asm__ volatile(
+        "1: ld %[v], X\n\t"
+        "add %A[x], %A[step]\n\t"
+        "adc %B[x], %B[step]\n\t"
+        "mov %[sign], %[v]\n\t"
+        "lsl %[sign]\n\t"
+        "sbc %[sign], %[sign]\n\t"
+        "add %A[sum], %[v]\n\t"
+        "adc %B[sum], %[sign]\n\t"
+        "adc %C[sum], %[sign]\n\t"
+        "sbiw %[n], 1\n\t"
+        "brne 1b"
+        : [sum] "+r"(sum), [x] "+x"(x), [n] "+w"(n), [v] "=&r"(v), [sign] "=&r"(sign)
+        : [step] "r"(step)
+        : "memory");
+    return sum;
 }
 
 /* A channel of a depthwise convolution under way: the plane and the place of the next result, columns left in its row and
