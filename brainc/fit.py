@@ -95,8 +95,10 @@ def require(job: Job, program: Program, found: Footprint, *, budget: bool = True
     if not fit.over:
         return fit
     many = " and ".join(f"{size:,} bytes of {space}" for space, size in fit.over.items())
-    told = [f"{program.name} does not fit {program.target.name}: {many} too many", *lines(fit)]
+    broken = "fit" if any(n.total > n.room for n in fit.needs) else "keep its budget on"
+    told = [f"{program.name} does not {broken} {program.target.name}: {many} too many", *lines(fit)]
     told += [f"peak     {memory.peak(program.plan)}"] if "ram" in fit.over else []
+    told += [f"note     {note}" for note in program.notes if "of ram" in note]  # what was done for it already
     told += [f"heaviest {_heaviest(program)}"] if "flash" in fit.over else []
     trials = _trials(job, fit, budget)
     fixes = [f"{trial.words}: {_compared(fit, trial.fit)}" for trial in trials]
@@ -143,7 +145,9 @@ def _compared(fit: Fit, other: Fit) -> str:
     """What a change leads to: `ram 1,800 of 2,048 (-250), flash 9,000 of 32,256 (+30): fits`."""
     told = []
     for before, after in zip(fit.needs, other.needs, strict=True):
-        told.append(f"{after.space} {after.total:,} of {after.room:,} ({_change(before, after):+,})")
+        tight = after.budget is not None and after.own > after.budget
+        size, limit = (after.own, f"the {after.budget:,} allowed") if tight else (after.total, f"{after.room:,}")
+        told.append(f"{after.space} {size:,} of {limit} ({_change(before, after):+,})")
     over = ", ".join(f"{size:,} of {space} too many" for space, size in other.over.items())
     return f"{', '.join(told)}: {over or 'fits'}"
 
@@ -186,7 +190,8 @@ def _trials(job: Job, fit: Fit, budget: bool) -> list[_Trial]:
         words = " ".join(change.words for change in flags if change.request.items() <= every.items())
         together = _tried(job, _Change(words, every), budget)
         helped += [together] if together else []
-    return [*helped, *_machines(job)]
+    alone = any(need.total > need.room for need in fit.needs)  # not only a budget is broken
+    return [*helped, *(_machines(job) if alone else ())]
 
 
 def _pairs(fit: Fit, other: Fit) -> Iterator[tuple[Need, Need]]:

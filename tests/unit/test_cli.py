@@ -125,6 +125,15 @@ def test_what_does_not_fit_says_the_peak_and_a_way_out(brainc: Callable[..., Res
     assert not (tmp_path / "out").exists()
 
 
+def test_what_does_not_fit_is_json_too(brainc: Callable[..., Result], tmp_path: Path) -> None:
+    words = ("-t", "uno", "-o", tmp_path / "out", "--calibrate", "random", "--json")
+    code, out, err = brainc("build", model(tmp_path, hidden=3000), *words)
+    found = json.loads(out)
+    assert code == 2 and "FitError" in err
+    assert not found["fit"]["fits"] and found["fit"]["ram"]["bytes"] > found["fit"]["ram"]["limit"] == 2048
+    assert all({"change", "fits", "ram", "flash"} <= trial.keys() for trial in found["fit"]["tried"])
+
+
 @pytest.mark.parametrize("verb", ["check", "bench"])
 def test_what_does_not_fit_is_told_before_it_is_linked(
     brainc: Callable[..., Result], tmp_path: Path, verb: str
