@@ -16,7 +16,7 @@ from brainc.dtypes import Array
 from brainc.errors import ModelError
 from brainc.ir import Attrs, Entry, Graph, Node, Role, TensorType, Value, attrs, const_value
 from brainc.ops import ints
-from brainc.spec import BINARY, MOVES, PICKS
+from brainc.spec import BINARY, MOVES, PICKS, changes_state
 
 CHUNK = 1 << 22  # numbers that one run may hold
 PAIRS = BINARY | {"qadd", "qmul"}
@@ -87,17 +87,34 @@ def _chunks(samples: Mapping[str, Array], each: int) -> Iterator[dict[str, Array
 def run_batch(
     graph: Graph, entry: Entry, samples: Mapping[str, Array], state: interp.State | None = None
 ) -> dict[str, Array]:
-    """Every value of all these samples at once, each [n * first axis, ...]; `state` goes on."""
+    """Every value of all these samples at once, each [n * first axis, ...]; `state` goes on.
+
+    A state is as each call found it.
+    """
     count = len(next(iter(samples.values())))
     wide = batched(graph, entry, count)
     if wide is None:
         memory = interp.fresh_state(graph) if state is None else state
         inputs = ({port: array[i] for port, array in samples.items()} for i in range(count))
-        each = [interp.run(graph, entry.name, some, memory) for some in inputs]
+        each = [
+            {n: a.copy() for n, a in memory.items()} | interp.run(graph, entry.name, some, memory) for some in inputs
+        ]
         return {name: np.concatenate([np.atleast_1d(run[name]) for run in each]) for name in each[0]}
     blocks = {port: array.reshape(wide.type(port).shape) for port, array in samples.items()}
     found = interp.run(wide, entry.name, blocks)
     return {name: array for name, array in found.items() if name in graph.values}
+
+
+def told_states(graph: Graph, name: str) -> tuple[Graph, Entry]:
+    """The graph, and its entry of that name, with states as inputs, and without what changes them."""
+    entry = interp.find_entry(graph, name)
+    states = [v for v in graph.values.values() if v.role is Role.STATE]
+    if not states:
+        return graph, entry
+    values = {**graph.values, **{v.name: replace(v, role=Role.INPUT, const=None) for v in states}}
+    nodes = tuple(node for node in entry.nodes if not changes_state(node))
+    told = replace(entry, inputs=(*entry.inputs, *(v.name for v in states)), nodes=nodes)
+    return replace(graph, values=values, entries=(told,)), told
 
 
 def batched(graph: Graph, entry: Entry, count: int) -> Graph | None:
@@ -110,8 +127,10 @@ def batched(graph: Graph, entry: Entry, count: int) -> Graph | None:
         if value.role is not Role.CONST:
             values[name] = replace(value, type=replace(value.type, shape=(shape[0] * count, *shape[1:])))
     nodes: list[Node] = []
+    made = {*entry.inputs, *(out for node in entry.nodes for out in node.outputs)}
     for node in entry.nodes:
-        changed = _node(graph, node, count, values)
+        told = all(graph.is_const(name) or name in made for name in node.operands)
+        changed = _node(graph, node, count, values) if told else None
         if changed is None:
             return None
         nodes.extend(changed)

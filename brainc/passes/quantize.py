@@ -318,19 +318,22 @@ def corrected(real: Graph, typed: Graph, entry: Entry, samples: Mapping[str, Arr
     """`typed` with corrected biases in this entry; itself where the samples cannot run side by side.
 
     Quantised weights and inputs shift a channel's mean; its bias takes the shift back. Both graphs run side
-    by side, layer after layer, so each correction sees the ones before it. Source: Nagel et al., Data-Free
+    by side, layer after layer, so each correction sees the ones before it; of a brain that remembers both read the
+    states of the float one, call after call. Source: Nagel et al., Data-Free
     Quantization Through Weight Equalization and Bias Correction, 2019, section 4.2, with measured means.
     """
     available = len(next(iter(samples.values())))
     count = max(1, min(available, HELD // max(batch.held(entry, real), 1)))
-    pick = np.linspace(0, available - 1, count).astype(np.int64)
+    remembers = any(value.role is Role.STATE for value in real.values.values())
+    pick = np.arange(count) if remembers else np.linspace(0, available - 1, count).astype(np.int64)
     some = {port: array[pick] for port, array in samples.items()}
-    twin = interp.find_entry(typed, entry.name)
-    wide_real, wide = batch.batched(real, entry, count), batch.batched(typed, twin, count)
+    wide_real, wide = (batch.batched(*batch.told_states(g, entry.name), count) for g in (real, typed))
     if wide_real is None or wide is None:
         return typed
     floats = batch.run_batch(real, entry, some)
     found: dict[str, Array] = {p: a.reshape(wide.type(p).shape) for p, a in some.items()}
+    for name in set(wide.entries[0].inputs) - set(some):  # states
+        found[name] = interp.from_real(floats[name], wide.type(name)).reshape(wide.type(name).shape)
     biases: dict[str, Value] = {}
     before = {node.name: node for node in wide_real.entries[0].nodes}
     for node in wide.entries[0].nodes:

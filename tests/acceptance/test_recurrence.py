@@ -13,6 +13,11 @@ import pytest
 from making import Array, compiled, noise, numbers, proven
 from onnx import TensorProto, helper, numpy_helper
 
+from brainc import check, passes
+from brainc.compiler import Request, prepare
+from brainc.ir import Stage
+from brainc.passes import quantize
+
 V, E, H = 11, 5, 7
 TABLE = np.clip(np.rint(40 * numbers(V, E, seed=1)), -128, 127).astype(np.int8)
 WR, WZ, WN = (0.5 * numbers(E + H, H, seed=s) for s in (2, 3, 4))
@@ -133,3 +138,22 @@ def test_the_state_does_not_drift(tmp_path: Path) -> None:
     got = proven(program, {"token": tokens(1000, 3)})["logits"]
     early, late = noise(want[:100], got[:100]), noise(want[900:], got[900:])
     assert late < 3e-3 and late < 2 * early
+
+
+def test_biases_are_corrected_with_the_states_of_the_float_cell(tmp_path: Path) -> None:
+    """Mean shifts of the layers are taken back, and the answers are no worse for it."""
+    np.savez(tmp_path / "x.npz", token=tokens(200))
+    job = prepare(Request(brain(tmp_path), quantize="int8", calibrate=str(tmp_path / "x.npz")), "c99")
+    canonical = passes.run(job.graph, job.context, until=Stage.CANONICAL)
+    samples = quantize.needed_samples(canonical, job.context)
+    plain = quantize.with_types(canonical, quantize.choose(canonical, quantize.shared(canonical), samples, "mse"))
+    (entry,) = canonical.entries
+    mended = quantize.corrected(canonical, plain, entry, samples)
+    moved = [n for n in plain.values if plain.is_const(n) and not np.array_equal(plain.array(n), mended.array(n))]
+    assert len(moved) >= 3
+    vectors = {"token": tokens(300, 4)}
+    want = truth(vectors["token"])[0]
+    before, after = (
+        noise(want, np.stack([row["logits"] for row in check.reference(g, vectors)])) for g in (plain, mended)
+    )
+    assert after < 1.05 * before
