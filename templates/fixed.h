@@ -327,23 +327,35 @@ BR_INLINE int32_t br_scrambled(int32_t seed)
     return (int32_t)((uint32_t)seed * 2654435769UL);
 }
 
-/* What one unit of a logit is in powers of two, with 17 fractional bits, at this temperature. */
+/* What one unit of a logit is in powers of two, with 16 fractional bits, at this temperature. */
 BR_INLINE uint32_t br_sample_step(uint32_t mult, uint32_t temperature)
 {
     const uint32_t step = (mult + temperature / 2) / temperature;
-    return step < 8388608UL ? step : 8388608UL;
+    return step < 16777216UL ? step : 16777216UL;
 }
 
-/* The weight of a logit that far below the largest: 2^(15 + up) for the largest itself; powers are 2^(15 - i / 32). */
-BR_INLINE uint32_t br_sample_weight(uint8_t below, uint32_t step, BR_CP(int16_t) powers, uint8_t up)
+/* The weight of a logit that far below the largest, which has 2^15; powers are 2^(15 - i / 32). */
+BR_INLINE uint16_t br_sample_weight(uint8_t below, uint32_t step, BR_CP(int16_t) powers)
 {
-    const uint32_t k = (below * step + 2048) >> 12;
-    const uint32_t whole = (uint32_t)(uint16_t)BR_LD_I16(powers, (br_len)(k & 31)) << up;
-    const uint32_t octaves = k >> 5;
-    if (octaves > 16U + up) {
+    const uint32_t k = below * step + 1024;
+    const uint16_t octaves = (uint16_t)(k >> 16);
+    uint16_t weight = (uint16_t)BR_LD_I16(powers, (br_len)((uint8_t)(k >> 8) >> 3));
+    if (octaves > 16) {
         return 0;
     }
-    return octaves == 0 ? whole : ((whole >> (octaves - 1)) + 1) >> 1;
+    if (octaves > 0) {
+        weight = (uint16_t)(weight >> (uint8_t)(octaves - 1));
+        weight = (uint16_t)((weight + 1U) >> 1);
+    }
+    return weight;
+}
+
+/* The same where the largest has 2^30. */
+BR_INLINE uint32_t br_sample_weight_long(uint8_t below, uint32_t step, BR_CP(int16_t) powers)
+{
+    const uint32_t k = below * step + 1024, octaves = k >> 16;
+    const uint32_t whole = (uint32_t)(uint16_t)BR_LD_I16(powers, (br_len)((uint8_t)(k >> 8) >> 3)) << 15;
+    return octaves == 0 ? whole : octaves > 31 ? 0 : ((whole >> (octaves - 1)) + 1) >> 1;
 }
 
 /* --- Windows --- */

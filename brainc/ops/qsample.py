@@ -11,8 +11,8 @@ from brainc.ops._draws import PARTS, POWERS, drawn, reseeded
 from brainc.ops._samples import int8s
 from brainc.ops.sample import ONE
 
-FRACTION = 12  # bits of a step behind the point
-STEEPEST = 1 << 23  # the largest step; beyond it all but the largest logit weigh nothing anyway
+FRACTION = 11  # bits of a step below a 32nd of a power of two, which is 16 below the power itself
+STEEPEST = 1 << 24  # the largest step; beyond it all but the largest logit weigh nothing anyway
 
 
 @op("logits[...] powers[32]c:i16 temperature[1]:i32 rng[1]!:i32 seed[1]?:i32 -> token[1]:i32")
@@ -23,9 +23,9 @@ def qsample(
 
     temperature: i32 in 64ths; 64 is the softmax itself, 0 or less the first largest, without a draw. rng: the state
     of the generator. seed: i32, 0 or left out: carry on; any other starts the generator again.
-    mult = scale * log2(e) * 64 * 2^17 (`sample_multiplier`). A step, step = mult / temperature rounded half up (held to
-    2^23), is what one unit of the logits is in powers of two, with 17 fractional bits. The distance d of a logit below
-    the largest makes k = d * step / 2^12, rounded half up, 32nds of a power of two; its weight is 2^-(k / 32), a table
+    mult = scale * log2(e) * 64 * 2^16 (`sample_multiplier`). A step, step = mult / temperature rounded half up (held to
+    2^24), is what one unit of the logits is in powers of two, with 16 fractional bits. The distance d of a logit below
+    the largest makes k = d * step / 2^11, rounded half up, 32nds of a power of two; its weight is 2^-(k / 32), a table
     (`powers`, 2^15 * 2^-(i / 32), u16 in an i16) shifted by k / 32 octaves, rounded half up. Up to 128 logits weights
     have 15 bits and are summed in 32, else 30 and 64. The draw: the next random number modulo the sum.
     """
