@@ -81,7 +81,7 @@ static __attribute__((noinline, unused)) int32_t br_scaled(int32_t acc, int32_t 
         "9: " BR_ASR /* one more, rounded */
         "adc %A[h], %[o]\n\t adc %B[h], %[o]\n\t adc %C[h], %[o]\n\t adc %D[h], %[o]\n\t"
         "clr r1"
-        : [l] "=&r"(low), [h] "=&d"(high), [o] "=&r"(zero), [n] "+d"(shift)
+        : [l] "=&r"(low), [h] "=&d"(high), [o] "=&r"(zero), [n] "+&d"(shift)
         : [a] "r"(acc), [m] "r"(mult), [twice] "r"(twice)
         : "r0");
     return high;
@@ -174,7 +174,7 @@ static __attribute__((noinline, unused)) int32_t br_dot_i8(const int8_t *x, BR_C
             "sbiw %[n], 1\n\t"
             "brne 1b\n\t"
             "clr r1"
-            : [sum] "+r"(part), [x] "+x"(x), [z] "+z"(z), [n] "+w"(some), [a] "=&d"(a), [b] "=&d"(b)
+            : [sum] "+&r"(part), [x] "+&x"(x), [z] "+&z"(z), [n] "+&w"(some), [a] "=&d"(a), [b] "=&d"(b)
             :
             : "r0", "memory");
         sum += part;
@@ -201,7 +201,7 @@ static __attribute__((noinline, unused)) int32_t br_sum_i8(const int8_t *x, uint
         "adc %C[sum], %[sign]\n\t"
         "sbiw %[n], 1\n\t"
         "brne 1b"
-        : [sum] "+r"(sum), [x] "+x"(x), [n] "+w"(n), [v] "=&r"(v), [sign] "=&r"(sign)
+        : [sum] "+&r"(sum), [x] "+&x"(x), [n] "+&w"(n), [v] "=&r"(v), [sign] "=&r"(sign)
         : [step] "r"(step)
         : "memory");
     return sum;
@@ -224,7 +224,7 @@ static inline __attribute__((unused)) int8_t *br_move(int8_t *to, const int8_t *
         "4: subi %A[fours], 1\n\t"
         "sbci %B[fours], 0\n\t"
         "brcc 3b"
-        : [to] "+z"(to), [from] "+x"(from), [ones] "+r"(ones), [fours] "+d"(fours)
+        : [to] "+&z"(to), [from] "+&x"(from), [ones] "+&r"(ones), [fours] "+&d"(fours)
         :
         : "r0", "memory");
     return to;

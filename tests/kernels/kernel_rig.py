@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import cast
 
 import numpy as np
 
@@ -104,7 +103,7 @@ def rig_of(table: KernelTable, nodes: list[Bound]) -> Rig:
     graph = Graph("rig", values, (entry,))
     choices = {node.name: choice for node, choice, _ in renamed}
     target = table.target
-    viewer = Viewer(Program(graph, target, choices, cast(memory.Plan, None)))
+    viewer = Viewer(Program(graph, target, choices, memory.Plan(0, 0, 0, True, 1, (), {})))
     align = min(target.word // 8, 4)
     steps = {s.name: s for s in memory.problem_of(graph, entry, choices, align).steps}
     jobs = []
