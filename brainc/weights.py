@@ -64,7 +64,7 @@ def _load(path: Path) -> ModuleType:
 
 
 def pack(target: Target, recipe: str, operands: Mapping[str, Array], env: Env) -> Array:
-    """`rows4(w, b)`: the named packing of the named operands; dims and attributes are in `env`."""
+    """`rows16(w)`: the named packing of the named operands; dims and attributes are in `env`."""
     name, _, rest = recipe.partition("(")
     function = _packs(target.folders).get(name.strip())
     wanted = [a.strip() for a in rest.rstrip(") ").split(",") if a.strip()]

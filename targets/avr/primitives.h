@@ -310,10 +310,41 @@ static inline __attribute__((unused)) void br_tile_for(br_tile *t, uint16_t n, u
     t->early = lo >= zero;
 }
 
+/* What the sums of a column begin with, -128 times the sum of its numbers: three bytes. */
+static inline __attribute__((unused)) void br_tile_first(uint8_t *first, __int24 sum)
+{
+    uint8_t low = 0;
+    __asm__("com %C[sum]\n\t com %B[sum]\n\t neg %A[sum]\n\t sbci %B[sum], 0xff\n\t sbci %C[sum], 0xff\n\t"
+            "lsr %C[sum]\n\t ror %B[sum]\n\t ror %A[sum]\n\t ror %[low]"
+            : [sum] "+d"(sum), [low] "+r"(low));
+    first[0] = low;
+    first[1] = (uint8_t)sum;
+    first[2] = (uint8_t)((uint16_t)sum >> 8);
+}
+
 /* One column x, whose numbers have this sum. */
 static inline __attribute__((unused)) void br_tile_column(br_tile *t, const uint8_t *x, __int24 sum)
 {
-    const __int24 first = -128 * sum;
     t->x = x;
-    memcpy(t->first, &first, 3);
+    br_tile_first(t->first, sum);
+}
+
+/* n numbers v, `step` apart; the sum of all but `less` of them. */
+static __attribute__((noinline, unused)) __int24 br_fill(uint8_t *to, uint16_t n, uint8_t step, uint8_t v, uint16_t less)
+{
+    const __int24 sum = (__int24)((uint32_t)v * (uint16_t)(n - less));
+    uint16_t fours = (n + 3) >> 2;
+    const uint8_t first = (uint8_t)(4 - (n & 3)) & 3;
+    __asm__ volatile(
+        "sbrs %[first], 1\n\t rjmp 2f\n\t sbrs %[first], 0\n\t rjmp 5f\n\t rjmp 6f\n"
+        "2: sbrc %[first], 0\n\t rjmp 4f\n"
+        "3: st Z, %[v]\n\t add %A[to], %[step]\n\t adc %B[to], r1\n"
+        "4: st Z, %[v]\n\t add %A[to], %[step]\n\t adc %B[to], r1\n"
+        "5: st Z, %[v]\n\t add %A[to], %[step]\n\t adc %B[to], r1\n"
+        "6: st Z, %[v]\n\t add %A[to], %[step]\n\t adc %B[to], r1\n\t"
+        "sbiw %[fours], 1\n\t brne 3b"
+        : [to] "+z"(to), [fours] "+w"(fours)
+        : [step] "r"(step), [v] "r"(v), [first] "r"(first)
+        : "memory");
+    return sum;
 }
