@@ -9,7 +9,7 @@ Before a row comes the window slides by one, so every pointer stays where it is.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from brainc.ir import Node, Value
 from brainc.kernels import Choice
@@ -132,8 +132,8 @@ class Chain:
         return sum(run.beat.count * run.choice.cost for run in self.runs) + 2 * moved
 
     def choices(self) -> dict[str, Choice]:
-        """Per node, the kernel that makes its rows."""
-        return {run.node.name: run.choice for run in reversed(self.runs)}
+        """Per node, the kernel that makes its rows, at the cost of all of them."""
+        return {r.node.name: replace(r.choice, cost=r.choice.cost * r.beat.count) for r in reversed(self.runs)}
 
     def rows(self) -> Iterator[tuple[Run, int]]:
         """(run, which of its rows) in the order in which they are made."""
