@@ -93,7 +93,7 @@ def compare(
     powers: dict[str, _Power] = {}
     entry, count = float_graph.entries[0], len(next(iter(samples.values())))
     kept: list[dict[str, list[Array]]] = [{p: [] for p in (*entry.inputs, *entry.outputs)} for _ in range(2)]
-    made = [node for node in brain_graph.entries[0].nodes if node.op not in MOVES]
+    made = [n for n in brain_graph.entries[0].nodes if n.op not in MOVES | {"qsample"}]  # a draw has no noise
     exact = {out for node in entry.nodes if node.op.startswith("q") for out in node.outputs}  # and so no float twin
     ops = {out: node.op for node in made for out in node.outputs if out.removesuffix(EVEN) not in exact}
     users = float_graph.consumers()
