@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from kernel_rig import Bound, Rig, call, headers, one_node, rig_of
+from sim_rig import simulate
 
 from brainc import numerics, ops, toolchain
 from brainc.dtypes import Array
@@ -177,3 +178,36 @@ def test_places_between_two_are_exact(tmp_path: Path) -> None:
     a = np.where(way < 0, 127, -128)
     a, b = (np.repeat(v, 256).reshape(512, 256).astype(np.int8) for v in (a, a + way))
     _check(table, [node], (a, b, np.tile(np.arange(-128, 128).astype(np.int8), (512, 1))), tmp_path)
+
+
+def _depthwise(shifts: range, **more: Any) -> tuple[list[Array], dict[str, Any]]:
+    """A channel for each shift, with weights that leave most results within int8, factors at both ends and one of 0."""
+    rng = np.random.default_rng(9)
+    shift = np.array([*shifts, 35, *shifts], np.int8)
+    size = np.minimum(4 << (shift.astype(np.int64) - 33), 127)
+    mult = rng.integers(1 << 30, 1 << 31, shift.size).astype(np.int32)
+    mult[: len(shifts)], mult[len(shifts)], mult[-1] = 1 << 30, 0, (1 << 31) - 1  # powers of two: ties
+    w = rng.integers(-size, size + 1, (3, 3, shift.size)).astype(np.int8)
+    b = rng.integers(-9 * size, 9 * size + 1).astype(np.int32)
+    x = rng.integers(-128, 128, (1, 6, 5, shift.size)).astype(np.int8)
+    return [x, w, b, mult, shift], {"pads": (1, 1, 1, 1), "zx": -7, "zy": 3, **more}
+
+
+@pytest.mark.parametrize("bounds", [{}, {"lo": 5, "hi": 9}, {"zy": -128, "lo": -128, "hi": 100}])
+def test_depthwise_results_are_exact_at_every_scale(bounds: dict[str, Any], tmp_path: Path) -> None:
+    table, nodes = KernelTable(load_target("mega")), []
+    for profile in numerics.PROFILES:
+        for shifts in (range(33, 39), range(33, 44)):
+            operands, numbers = _depthwise(shifts, round=profile, **bounds)
+            node, values = one_node(ops.get("qdwconv2d"), list(operands), attrs(**numbers))
+            graph = Graph("case", {v.name: v for v in values}, (Entry("step", (), (), (node,)),))
+            nodes.append((node, table.choose(graph, node), values))
+    assert {choice.kernel.name for _, choice, _ in nodes} == {"avr/qdwconv2d/i8_depth"}
+    rig = rig_of(table, nodes)
+    try:
+        _, results = simulate(rig, tmp_path, optimize="-Os")
+    except ToolMissing as missing:
+        pytest.skip(str(missing))
+    for job, result in zip(rig.jobs, results, strict=True):
+        np.testing.assert_array_equal(result, job.expected, err_msg=f"{dict(job.node.attrs)}")
+        assert bounds or len(np.unique(result)) > 60
