@@ -16,6 +16,7 @@ import pytest
 from chained import chained_network
 from graphs import Builder, random_network
 from replay import replay
+from test_ladder import needs_tools
 from test_replay import complaints, job_for, run_all, step_of
 
 from brainc import bench, check, samples
@@ -25,7 +26,7 @@ from brainc.ir import Graph
 from brainc.program import Program
 
 CHAINED = (1, 5, 6, 8, 17, 18, 19, 21, 28, 33, 34, 39)  # seeds of networks that chains make smaller
-MORE = [*CHAINED, *(pytest.param(s, marks=pytest.mark.slow) for s in range(40, 200))]
+MORE = [*CHAINED[:6], *(pytest.param(s, marks=pytest.mark.slow) for s in (*CHAINED[6:], *range(40, 200)))]
 MACHINES = ("mega", "cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m55")
 KWS = "mlperf-tiny/onnx/kws_dscnn_int8.onnx"
 MEGA_RAM = 7680
@@ -54,8 +55,9 @@ def test_the_same_bytes_in_less_memory(seed: int) -> None:
 
 @pytest.mark.sim
 @pytest.mark.parametrize("target", MACHINES)
-@pytest.mark.parametrize("seed", [1, 18, *(pytest.param(s, marks=pytest.mark.slow) for s in (6, 17, 19, 21, 28))])
+@pytest.mark.parametrize("seed", [18, *(pytest.param(s, marks=pytest.mark.slow) for s in (1, 6, 17, 19, 21, 28))])
 def test_the_same_bytes_elsewhere(seed: int, target: str) -> None:
+    needs_tools(target)
     program = streamed(chained_network(seed), target)
     assert program.plan.entries[0].chains and complaints(program) == []
     proved(program)
@@ -153,8 +155,11 @@ def test_the_first_difference_names_layer_and_row(monkeypatch: pytest.MonkeyPatc
 
 def texts_with_an_error(c: str, begin: int, end: int) -> Iterator[str]:
     """The file with one number between these places larger by 4, where it says what is moved, filled or read."""
-    for found in re.finditer(r"(?<=m \+ )\d+|(?<=AT\(int8_t, )\d+|(?<=, )\d+(?=\);\n)|(?<=t >= )\d+|(?<=t <= )\d+", c):
-        if begin < found.start() and found.end() < end:
+    places, counts = r"(?<=m \+ )\d+|(?<=AT\(int8_t, )\d+", r"(?<=t >= )\d+|(?<=t <= )\d+"
+    for found in re.finditer(rf"{places}|{counts}|(?<=, )\d+(?=\);\n)", c):
+        line = c[c.rfind("\n", 0, found.start()) : found.start()].lstrip()
+        length = c[found.end()] == ")" and line.endswith(", ") and not line.endswith("t, ")
+        if begin < found.start() and found.end() < end and (line.startswith("mem") or not length):
             yield c[: found.start()] + str(int(found[0]) + 4) + c[found.end() :]
 
 
@@ -180,11 +185,13 @@ def test_what_the_replay_lets_pass_is_right(seed: int, cc) -> None:  # type: ign
 # ---- models --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.sim
 def test_kws_fits_a_mega(models: Path) -> None:
     """16 KB of activations, 8 KB of RAM: with stack no more than 7.5 KB, and the reference's bytes."""
     file = models / KWS
     if not file.is_file():
         pytest.skip("the model is not among the models")
+    needs_tools("mega")
     job = prepare(Request(file, io="int8"), "mega")
     program = compile_job(job)
     assert complaints(program) == [] and program.plan.nbytes <= MEGA_RAM - 512
@@ -203,6 +210,7 @@ def test_large_models_in_little_memory(name: str, target: str, models: Path) -> 
     file = models / f"mlperf-tiny/{name}_int8.tflite"
     if not file.is_file():
         pytest.skip("the model is not among the models")
+    needs_tools(target)
     program = compile_job(prepare(Request(file, stream="always"), target))
     assert program.plan.entries[0].chains and complaints(program) == []
     proved(program)
