@@ -45,6 +45,13 @@ def _cases(rng: Rng) -> Cases:
         mult, shift = scales(rng, 4, 64)
         operands = [extreme, int8s(rng, (4, 64)), b, mult, np.full_like(shift, size)]
         yield from both_rounds(operands, {"zy": -5})
+    wide = int8_layer(rng, (1, 2100), (6, 2100), 6, 6)  # many terms, sums of 24 bits
+    wide[1] = rng.integers(-20, 21, (6, 2100)).astype(np.int8)
+    yield from both_rounds(wide, {"zy": 3})
+    b = rng.integers(-(1 << 22), 1 << 22, 4).astype(np.int32)
+    for size in (33, 36, 40, 41, 48, 49, 56, 57, 62):  # every way of shifting them
+        layer = [*operands[:2], b, mult, np.full(4, size, np.int8)]
+        yield from both_rounds(layer, {"zy": 3, "lo": 3 if size % 2 else -128})
     for m, k, n in ((3, 7, 5), (1, 600, 3)):
         yield from int16_layers(rng, (m, k), (n, k), {"zy": 0, "lo": -32768, "hi": 32767})
     for add, profile in residuals():

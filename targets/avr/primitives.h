@@ -287,8 +287,8 @@ typedef struct br_tile {
     void *y;            /*  2  where results go; the tile moves it on */
     uint16_t blocks;    /*  4  how many times its rows; the tile counts it down */
     uint8_t ones;       /*  6  terms to go one by one, */
-    uint8_t groups;     /*  7  and groups of terms */
-    uint8_t unused[1];
+    uint8_t groups;     /*  7  and groups of terms: so many, */
+    uint8_t rounds;     /*  8  in so many rounds, each but the first of 256 */
     uint8_t idle;       /*  9  columns whose results are not wanted */
     uint16_t step;      /* 10  from the result of a column to that of the next one */
     uint8_t first[9];   /* 12  what the sums of each column begin with, three bytes a column */
@@ -304,6 +304,7 @@ static inline __attribute__((unused)) void br_tile_for(br_tile *t, uint16_t n, u
 {
     t->ones = (uint8_t)(n % unroll);
     t->groups = (uint8_t)(n / unroll);
+    t->rounds = (uint8_t)((n / unroll + 255) >> 8);
     t->twice = (int16_t)(2 * (int16_t)zero + 1);
     t->lo = (int8_t)lo;
     t->hi = (int8_t)hi;
@@ -343,7 +344,7 @@ static __attribute__((noinline, unused)) __int24 br_fill(uint8_t *to, uint16_t n
         "5: st Z, %[v]\n\t add %A[to], %[step]\n\t adc %B[to], r1\n"
         "6: st Z, %[v]\n\t add %A[to], %[step]\n\t adc %B[to], r1\n\t"
         "sbiw %[fours], 1\n\t brne 3b"
-        : [to] "+z"(to), [fours] "+w"(fours)
+        : [to] "+&z"(to), [fours] "+&w"(fours)
         : [step] "r"(step), [v] "r"(v), [first] "r"(first)
         : "memory");
     return sum;

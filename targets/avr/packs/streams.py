@@ -43,14 +43,17 @@ def scales(mult: Array, shift: Array, count: int) -> Array:
 
     Twice mult in four bytes (the product with a sum, less its lowest 32 bits, is what is left to be shifted); 2^(8-r),
     whose product with a number is that number shifted r = 1..8 bits to the right; then 256-2^r, the bits above those
-    that are shifted out, or 1 where a whole byte falls away besides. 33 <= shift <= 48.
+    that are shifted out, or 1 where a whole byte falls away besides, 3 where two do. Beyond a shift of 56 no sum of
+    24 bits comes to half a step, and mult may be 0. shift >= 33.
     """
     factor = np.broadcast_to(mult.astype(np.int64), (count,))
-    steps = np.where(factor > 0, np.broadcast_to(shift.astype(np.int64), (count,)) - 32, 1)
-    more = steps > 8
-    right = np.where(more, steps - 8, steps)
+    steps = np.broadcast_to(shift.astype(np.int64), (count,)) - 32
+    nothing = (factor == 0) | (steps > 24)
+    factor, steps = np.where(nothing, 0, factor), np.where(nothing, 1, steps)
+    whole = (steps - 1) // 8
+    right = steps - 8 * whole
     table = np.empty((count, 6), np.uint8)
     table[:, :4] = (2 * factor).astype("<u4").view(np.uint8).reshape(-1, 4)
     table[:, 4] = 1 << (8 - right)
-    table[:, 5] = np.where(more, 1, 256 - (1 << right))
+    table[:, 5] = np.choose(whole, [256 - (1 << right), 1, 3])
     return table
