@@ -65,15 +65,15 @@ def conv_int8(path: Path, seed: int = 0, size: int = 8, channels: int = 16, filt
     return _saved(path, nodes, constants, *ends)
 
 
-def wide(path: Path, widths: tuple[int, ...], seed: int = 7) -> Path:
-    """A float network of dense layers with a ReLU after each but the last."""
+def wide(path: Path, widths: tuple[int, ...], seed: int = 7, relu: bool = False) -> Path:
+    """A float network of dense layers, with a ReLU after each but the last if that is wanted."""
     rng = np.random.default_rng(seed)
     nodes, constants, name = [], {}, "x"
     for index, (k, n) in enumerate(pairwise(widths)):
         constants[f"w{index}"] = (rng.standard_normal((k, n)) / k**0.5).astype(np.float32)
         out = "y" if index == len(widths) - 2 else f"h{index}"
         nodes.append(helper.make_node("MatMul", [name, f"w{index}"], [out], f"fc{index}"))
-        if out != "y":
+        if relu and out != "y":
             nodes.append(helper.make_node("Relu", [out], [out := f"r{index}"]))
         name = out
     return _saved(path, nodes, constants, *(_real(n, size) for n, size in (("x", widths[0]), ("y", widths[-1]))))
