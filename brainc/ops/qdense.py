@@ -50,8 +50,8 @@ def _cases(rng: Rng) -> Cases:
     yield from both_rounds(wide, {"zy": 3})
     b = rng.integers(-(1 << 22), 1 << 22, 4).astype(np.int32)
     for size in (33, 36, 40, 41, 48, 49, 56, 57, 62):  # every way of shifting them
-        layer = [*operands[:2], b, mult, np.full(4, size, np.int8)]
-        yield from both_rounds(layer, {"zy": 3, "lo": 3 if size % 2 else -128})
+        shifted = [*operands[:2], b, mult, np.full(4, size, np.int8)]
+        yield from both_rounds(shifted, {"zy": 3, "lo": 3 if size % 2 else -128})
     for m, k, n in ((3, 7, 5), (1, 600, 3)):
         yield from int16_layers(rng, (m, k), (n, k), {"zy": 0, "lo": -32768, "hi": 32767})
     for add, profile in residuals():
