@@ -147,6 +147,8 @@ def _compared(fit: Fit, other: Fit) -> str:
     for before, after in zip(fit.needs, other.needs, strict=True):
         tight = after.budget is not None and after.own > after.budget
         size, limit = (after.own, f"the {after.budget:,} allowed") if tight else (after.total, f"{after.room:,}")
+        if not after.complete and after.planned > after.room:  # too much already: nobody measured the rest
+            size, limit = after.planned, f"{after.room:,} before code and stack"
         told.append(f"{after.space} {size:,} of {limit} ({_change(before, after):+,})")
     over = ", ".join(f"{size:,} of {space} too many" for space, size in other.over.items())
     return f"{', '.join(told)}: {over or 'fits'}"
@@ -185,8 +187,8 @@ def _trials(job: Job, fit: Fit, budget: bool) -> list[_Trial]:
     helped = [t for t in tried if t and any(_change(b, a) < 0 for b, a in _pairs(fit, t.fit) if b.over)]
     helped.sort(key=lambda t: bool(t.fit.over))
     flags = [t.change for t in helped if t.change.request]
-    if len(flags) > 1 and helped[0].fit.over:
-        every = {key: word for change in flags for key, word in change.request.items()}
+    every = {key: word for change in flags for key, word in change.request.items()}
+    if len(every) > 1 and helped[0].fit.over:
         words = " ".join(change.words for change in flags if change.request.items() <= every.items())
         together = _tried(job, _Change(words, every), budget)
         helped += [together] if together else []
