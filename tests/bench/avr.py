@@ -3,8 +3,9 @@
     python tests/bench/avr.py [layers brains peers]        BRAINC_MODELS names the folder of the larger models
 
 Cycles are simavr's, exact, with the Arduino tools' -Os. Those of a layer are the layer's alone, those of a brain a
-whole step, the most over five random inputs. RAM is arena, state, data and the stack; flash is what the brain
-adds to an image. The peers (pip install brainc[peers]; onnx2c where it is on the path) are built in the same run.
+whole step, the most over five inputs: its own samples, or random ones. RAM is arena, state, data and the stack;
+flash is what the brain adds to an image. The peers (pip install brainc[peers]; onnx2c where it is on the path) are
+built in the same run.
 """
 
 from __future__ import annotations
@@ -65,9 +66,12 @@ LAYERS = (
 
 
 def figures(request: Request, board: str) -> Mapping[str, Any]:
-    """What `brainc bench` measures over some random inputs."""
-    program = compile_job(prepare(request, board))
-    return bench.measure(program, samples.random(ports(program.graph), SAMPLES, SEED).arrays)
+    """What `brainc bench` measures over some of the brain's own samples, or random ones where it has none."""
+    job = prepare(request, board)
+    program = compile_job(job)
+    given = ports(program.graph)
+    own = samples.load(job.brain.samples, given) if job.brain.samples else samples.random(given, SAMPLES, SEED)
+    return bench.measure(program, {port: array[:SAMPLES] for port, array in own.arrays.items()})
 
 
 def layer_rows() -> Iterator[str]:
