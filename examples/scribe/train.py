@@ -4,8 +4,9 @@
     python examples/scribe/train.py    # about an hour on one core
 
 First in floats, for a while at a high learning rate; then, from there to the end, as the compiled brain computes:
-weights of four bits with learned scales, activations of eight. `--compare` also trains, for as many steps, what it is
-compared with: the same network in floats, and a smaller one in floats whose int8 form needs the same flash.
+weights of four bits with learned scales, activations of eight. What was learnt is kept in `checkpoint.pt`;
+`--export CHECKPOINT` writes the files from it again and trains nothing. `--compare` also trains, for as many steps,
+what it is compared with: the same network in floats, and a smaller one in floats whose int8 form needs the same flash.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ SEED = 1
 STREAMS, STRETCH = 128, 96  # texts read side by side, symbols between two updates
 FLOAT_STEPS, FLOAT_PLAN = 3_000, 11_000  # updates made, of a schedule laid out for more: the rest is learnt in integers
 FLOAT_RATE, FLOAT_WARM = 4e-3, 200
-STEPS, RATE, WARM = 16_000, 3e-3, 100
+STEPS, RATE, WARM = 7_000, 2e-3, 100
 LEAST = 0.01  # of the rate, at the end
 RIVAL = 74  # numbers in the state of the int8 network that needs as much flash
 CALIBRATION = 2_000  # symbols
@@ -71,31 +72,52 @@ def bits(net: FloatScribe | Scribe, tokens: Tensor, streams: int = 64) -> float:
     return total / (streams * length) / math.log(2)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--compare", action="store_true", help="also train what it is compared with")
-    asked = parser.parse_args()
-    torch.set_num_threads(1)
-    torch.manual_seed(SEED)
-    known, held = (torch.from_numpy(part) for part in load())
+def write(net: Scribe, known: Tensor) -> None:
+    """`scribe.onnx` and `calibration.npz`."""
+    write_onnx(net, HERE / "scribe.onnx")
+    token = known[:CALIBRATION, None].numpy().astype(np.int32)
+    heat, seed = np.full_like(token, 64), np.zeros_like(token)
+    np.savez_compressed(HERE / "calibration.npz", token=token, temperature=heat, seed=seed)
+
+
+def trained(known: Tensor) -> tuple[Scribe, FloatScribe]:
+    """(the scribe, from nothing; the floats that it began with)."""
     floats = FloatScribe()
     print("in floats")
     teach(floats, known, FLOAT_STEPS, FLOAT_PLAN, FLOAT_RATE, FLOAT_WARM)
     net = Scribe(floats.state_dict())
     print("in integers")
     teach(net, known, STEPS, STEPS, RATE, WARM)
+    torch.save({"net": net.state_dict(), "step": STEPS}, HERE / "checkpoint.pt")
+    return net, floats
+
+
+def compare(floats: FloatScribe, known: Tensor, held: Tensor) -> None:
+    """`float.onnx` and `rival.onnx`."""
+    for name, twin in (("float", floats), ("rival", FloatScribe(RIVAL))):
+        print(name)
+        teach(twin, known, STEPS, STEPS, RATE, WARM)
+        print(f"held out: {bits(twin, held):.4f} bits per symbol")
+        write_floats(twin, HERE / f"{name}.onnx")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--compare", action="store_true", help="also train what it is compared with")
+    parser.add_argument("--export", type=Path, metavar="CHECKPOINT", help="write the files from a checkpoint")
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.manual_seed(SEED)
+    known, held = (torch.from_numpy(part) for part in load())
+    if asked.export:
+        net = Scribe(FloatScribe().state_dict())
+        net.load_state_dict(torch.load(asked.export)["net"])
+    else:
+        net, floats = trained(known)
     print(f"held out: {bits(net, held):.4f} bits per symbol")
-    write_onnx(net, HERE / "scribe.onnx")
-    token = known[:CALIBRATION, None].numpy().astype(np.int32)
-    np.savez_compressed(
-        HERE / "calibration.npz", token=token, temperature=np.full_like(token, 64), seed=np.zeros_like(token)
-    )
-    if asked.compare:
-        for name, twin in (("float", floats), ("rival", FloatScribe(RIVAL))):
-            print(name)
-            teach(twin, known, STEPS, STEPS, RATE, WARM)
-            print(f"held out: {bits(twin, held):.4f} bits per symbol")
-            write_floats(twin, HERE / f"{name}.onnx")
+    write(net, known)
+    if asked.compare and not asked.export:
+        compare(floats, known, held)
 
 
 if __name__ == "__main__":
