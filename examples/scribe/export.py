@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +13,10 @@ from cell import STATE
 from corpus import SYMBOLS
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
-from rows import GROUP, Rows
-from scribe import KEPT, LOGITS, SCALED, TOKEN, FloatScribe, Scribe
-from torch import nn
+from rows import GROUP, Plain, Rows
+from scribe import LOGITS, Scribe
 
 OPSET, IR = 21, 10  # the first with 4-bit integers in blocks
-LAYERS = ("gates", "new", "kept", "out")
-Layer = Rows | nn.Linear
 
 
 class Writer:
@@ -33,6 +29,14 @@ class Writer:
     def node(self, op: str, inputs: list[str], outputs: list[str], **attributes: int) -> None:
         self.nodes.append(helper.make_node(op, inputs, outputs, name=outputs[0], **attributes))
 
+    def table(self, net: Scribe) -> None:
+        """What the symbols are: integers if the network is rounded."""
+        if net.steps.state:
+            held = self.array("table.integers", net.table_integers().numpy())
+            self.node("DequantizeLinear", [held, self.array("table.scale", np.array(STATE, np.float32))], ["table"])
+        else:
+            self.array("table", net.table.detach().numpy())
+
     def held(self, x: str, ends: tuple[float, float], result: str) -> None:
         """result = x within its ends, as in training."""
         names = [self.array(f"{result}.{i}", np.array(end, np.float32)) for i, end in enumerate(ends)]
@@ -42,7 +46,7 @@ class Writer:
         self.constants.append(numpy_helper.from_array(array, name))
         return name
 
-    def dense(self, name: str, x: str, layer: Layer, result: str) -> None:
+    def dense(self, name: str, x: str, layer: Plain | Rows, result: str) -> None:
         """result = x times the layer's rows, plus its bias."""
         weight, bias = f"{name}.weight", self.array(f"{name}.bias", layer.bias.detach().numpy())
         if isinstance(layer, Rows):
@@ -58,45 +62,25 @@ class Writer:
 
 def write_onnx(net: Scribe, path: Path) -> None:
     """`path`: (token int32[1], h [1,H]) -> (logits [1,38], h_next [1,H])."""
-    writer = Writer()
-    held = (
-        writer.array("table.integers", net.table_integers().numpy()),
-        writer.array("table.scale", np.array(STATE, np.float32)),
-    )
-    writer.node("DequantizeLinear", list(held), ["table"])
-    _write_step(writer, net.size, {name: getattr(net, name) for name in LAYERS}, path)
-
-
-def write_floats(net: FloatScribe, path: Path) -> None:
-    """The same of a network in floats."""
-    writer, twin = Writer(), Scribe(net.state_dict())
-    writer.array("table", twin.table.detach().numpy())
-    layers = {name: getattr(twin, name) for name in LAYERS}
-    plain = {name: nn.Linear(*reversed(rows.weight.shape)) for name, rows in layers.items()}
-    for name, rows in layers.items():
-        plain[name].load_state_dict({"weight": rows.weight, "bias": rows.bias})
-    _write_step(writer, net.size, plain, path)
-
-
-def _write_step(writer: Writer, size: int, layers: Mapping[str, Layer], path: Path) -> None:
+    writer, layers, size = Writer(), net.layers, net.size
+    writer.table(net)
     writer.node("Gather", ["table", "token"], ["symbol"], axis=0)
-    writer.node("Concat", ["h", "symbol"], ["both"], axis=1)
-    writer.dense("gates", "both", layers["gates"], "gates.sum")
+    writer.node("Concat", ["h", "symbol"], ["seen"], axis=1)
+    writer.dense("gates", "seen", layers["gates"], "gates.sum")
     writer.node("Sigmoid", ["gates.sum"], ["gates.open"])
     writer.node("Split", ["gates.open"], ["reset", "keep"], axis=1, num_outputs=2)
-    writer.dense("new", "symbol", layers["new"], "new.sum")
-    writer.held("new.sum", (-TOKEN, TOKEN), "new.held")
-    writer.dense("kept", "h", layers["kept"], "kept.sum")
-    writer.held("kept.sum", (-KEPT, KEPT), "kept.held")
-    writer.node("Mul", ["reset", "kept.held"], ["kept.scaled"])
-    writer.held("kept.scaled", (-SCALED, SCALED), "kept.open")
-    writer.node("Add", ["new.held", "kept.open"], ["wish"])
-    writer.node("Tanh", ["wish"], ["candidate"])
+    writer.node("Mul", ["reset", "h"], ["opened"])
+    writer.node("Concat", ["opened", "symbol"], ["kept"], axis=1)
+    writer.dense("new", "kept", layers["new"], "new.sum")
+    writer.node("Tanh", ["new.sum"], ["candidate"])
     writer.node("Sub", ["h", "candidate"], ["way"])
     writer.node("Mul", ["keep", "way"], ["part"])
     writer.node("Add", ["candidate", "part"], ["h_next"])
-    writer.dense("out", "h_next", layers["out"], "out.sum")
-    writer.held("out.sum", LOGITS, "logits")
+    if net.steps.state:
+        writer.dense("out", "h_next", layers["out"], "out.sum")
+        writer.held("out.sum", LOGITS, "logits")
+    else:
+        writer.dense("out", "h_next", layers["out"], "logits")
     ports = {"token": (TensorProto.INT32, [1]), "h": (TensorProto.FLOAT, [1, size])}
     results = {"logits": [1, len(SYMBOLS)], "h_next": [1, size]}
     graph = helper.make_graph(

@@ -34,6 +34,18 @@ def through(x: Tensor) -> Tensor:
     return rounded
 
 
+class Plain(nn.Module):
+    """A matrix [N,K] and a bias [N] as they are; the bias begins at 0."""
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(weight)
+        self.bias = nn.Parameter(torch.zeros(len(weight)))
+
+    def forward(self) -> Tensor:
+        return self.weight
+
+
 class Rows(nn.Module):
     """A matrix [N,K] and bias [N] whose weights are of four bits."""
 

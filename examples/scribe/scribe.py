@@ -1,6 +1,6 @@
-"""The network, twice: in floats, to start from, and as the compiled brain computes it.
+"""The network: a GRU of 104 numbers that reads one symbol at a time and says how likely each is to come next.
 
-A GRU of 104 numbers that reads one symbol at a time and says how likely each symbol is to come next.
+It computes in floats, or with the rounding of the compiled brain: activations of eight bits, then weights of four.
 """
 
 from __future__ import annotations
@@ -10,50 +10,37 @@ from collections.abc import Mapping
 import torch
 from cell import STATE, Cell, Steps, rounded
 from corpus import SYMBOLS
-from rows import Rows, through
+from rows import Plain, Rows, through
 from torch import Tensor, nn
 
 SIZE, EMBEDDED = 104, 16
-TOKEN, KEPT, SCALED = 8.0, 12.0, 8.0  # the farthest that the parts of a new state go
-STEPS = Steps(gates=8 / 127, token=TOKEN / 127, kept=KEPT / 127, scaled=SCALED / 127, sum=4 / 127)
+EXACT = Steps()
+ROUNDED = Steps(gates=6.24 / 128, sum=3.12 / 128, state=STATE)  # beyond these sums int8 answers do not change
 LOGIT, LOGIT_ZERO = 0.12, 40  # the step of a logit; most are negative
 LOGITS = (LOGIT * (-128 - LOGIT_ZERO), LOGIT * (127 - LOGIT_ZERO))  # -20.2 .. 10.4
-
-
-class FloatScribe(nn.Module):
-    """tokens [B,T], h [1,B,H] -> logits [B,T,38], h."""
-
-    def __init__(self, size: int = SIZE) -> None:
-        super().__init__()
-        self.size = size
-        self.e = nn.Embedding(len(SYMBOLS), EMBEDDED)
-        self.g = nn.GRU(EMBEDDED, size, batch_first=True)
-        self.o = nn.Linear(size, len(SYMBOLS))
-
-    def start(self, streams: int) -> Tensor:
-        return torch.zeros(1, streams, self.size)
-
-    def forward(self, tokens: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
-        y, h = self.g(self.e(tokens), h)
-        return self.o(y), h.detach()
+LAYERS = ("gates", "new", "out")
 
 
 class Scribe(nn.Module):
-    """tokens [B,T], h [B,H] -> logits [B,T,38], h: what the integers of the brain stand for."""
+    """tokens [B,T], h [B,H] -> logits [B,T,38], h."""
 
-    def __init__(self, floats: Mapping[str, Tensor]) -> None:
-        """`floats`: the parameters of a FloatScribe."""
+    def __init__(self, layers: Mapping[str, Plain | Rows], table: Tensor, steps: Steps) -> None:
+        """`layers`: gates [2H,H+16], new [H,H+16] and out [38,H]; `table`: a symbol's numbers [38,16]."""
         super().__init__()
-        wi, wh, bi, bh = (floats[f"g.{name}_l0"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
-        self.size = size = wh.shape[1]
-        both = 2 * size  # the reset and the keep gate
-        most = floats["e.weight"].abs().max() * (128 / 127)
-        wi = wi * most  # so that symbols lie in -1 .. 1, as states do
-        self.table = nn.Parameter(floats["e.weight"] / most)
-        self.gates = Rows(torch.cat((wh[:both], wi[:both]), 1), bi[:both] + bh[:both])
-        self.new = Rows(wi[both:], bi[both:])
-        self.kept = Rows(wh[both:], bh[both:])
-        self.out = Rows(floats["o.weight"], floats["o.bias"])
+        self.layers, self.table, self.steps = nn.ModuleDict(layers), nn.Parameter(table), steps
+        self.size = layers["out"].weight.shape[1]
+
+    @staticmethod
+    def fresh(size: int = SIZE, steps: Steps = EXACT) -> Scribe:
+        """A network that knows nothing yet."""
+        shapes = {"gates": (2 * size, size + EMBEDDED), "new": (size, size + EMBEDDED), "out": (len(SYMBOLS), size)}
+        layers = {name: Plain(torch.empty(shape).uniform_(-1, 1) / size**0.5) for name, shape in shapes.items()}
+        return Scribe(layers, torch.rand(len(SYMBOLS), EMBEDDED) - 0.5, steps)
+
+    def in_four_bits(self) -> Scribe:
+        """The same network with its weights rounded, as far as training has come."""
+        layers = {name: Rows(self.layers[name].weight, self.layers[name].bias) for name in LAYERS}
+        return Scribe(layers, self.table.detach().clone(), self.steps)
 
     def start(self, streams: int) -> Tensor:
         return torch.zeros(streams, self.size)
@@ -63,12 +50,14 @@ class Scribe(nn.Module):
         return (self.table.detach() / STATE).round().clamp(-128, 127).to(torch.int8)
 
     def forward(self, tokens: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
-        table = through((self.table / STATE).clamp(-128, 127)) * STATE
-        gates, new, size = self.gates(), self.new(), self.size
-        parts = table @ torch.cat((gates[:, size:], new)).t() + torch.cat((self.gates.bias, self.new.bias))
-        recurrent = torch.cat((gates[:, :size], self.kept()))
-        y = Cell.apply(tokens.t().contiguous(), parts, recurrent, self.kept.bias, h, STEPS)
-        logits = y @ self.out().t() + self.out.bias
-        known = logits.detach()
-        logits = logits + (rounded(known, LOGIT, -128 - LOGIT_ZERO, 127 - LOGIT_ZERO) - known)
+        gates, new, out = (self.layers[name] for name in LAYERS)
+        wide, size = torch.cat((gates(), new())), self.size  # what a row does with the state, then with the symbol
+        table = self.table if self.steps.state == 0 else through((self.table / STATE).clamp(-128, 127)) * STATE
+        parts = table @ wide[:, size:].t() + torch.cat((gates.bias, new.bias))
+        recurrent = wide[:, :size].split([2 * size, size])
+        y = Cell.apply(tokens.t().contiguous(), parts, *recurrent, h, self.steps)
+        logits = y @ out().t() + out.bias
+        if self.steps.state:
+            known = logits.detach()
+            logits = logits + (rounded(known, LOGIT, -128 - LOGIT_ZERO, 127 - LOGIT_ZERO) - known)
         return logits.transpose(0, 1), y[-1].detach()

@@ -15,7 +15,7 @@ static const uint8_t SPACE = 1, COUNT = sizeof SYMBOLS - 1;
 
 static scribe_t brain;
 static int32_t seed = 1, temperature = 45;    /* in 64ths */
-static char line[81];
+static char line[81], last;
 
 /* Its number; a space's if the scribe does not know it. */
 static uint8_t number_of(char c)
@@ -41,12 +41,19 @@ static uint8_t step(int32_t symbol, int32_t start)
     return (uint8_t)next;
 }
 
+/* Has somebody typed? A line feed behind a carriage return is the same key. */
+static bool typed(void)
+{
+    if (last == '\r' && Serial.peek() == '\n') { last = (char)Serial.read(); }
+    return Serial.available() > 0;
+}
+
 static void read_line(void)
 {
     uint8_t length = 0;
     for (;;) {
-        while (Serial.available() == 0) {}
-        const char c = (char)Serial.read();
+        while (!typed()) {}
+        const char c = last = (char)Serial.read();
         if (c == '\n' || c == '\r') { break; }
         line[length] = c;
         length += length < sizeof line - 1;
@@ -72,10 +79,11 @@ static void write_text(void)
         type(number_of(*c));
         next = step(number_of(*c), 0);
     }
-    while (Serial.available() == 0) {
+    while (!typed()) {
         type(next);
         next = step(next, 0);
     }
+    if (Serial.peek() < ' ') { last = (char)Serial.read(); }    /* it was only to stop; a letter begins a line */
     Serial.print("\r\n");
 }
 
