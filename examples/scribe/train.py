@@ -1,7 +1,7 @@
 """Trains the scribe and writes `scribe.onnx` and `calibration.npz` beside this file.
 
     pip install torch numpy onnx       # and Debian's package bible-kjv; none of these is needed by brainc
-    python examples/scribe/train.py    # about an hour on one core
+    python examples/scribe/train.py    # about 20 minutes on one quiet core
 
 One schedule from beginning to end: first with activations of eight bits, as the compiled brain computes them, then with
 weights of four bits and learned scales as well. What is written can be made again from the checkpoint: `--export`.
