@@ -52,7 +52,9 @@ class Scribe(nn.Module):
     def forward(self, tokens: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
         gates, new, out = (self.layers[name] for name in LAYERS)
         wide, size = torch.cat((gates(), new())), self.size  # what a row does with the state, then with the symbol
-        table = self.table if self.steps.state == 0 else through((self.table / STATE).clamp(-128, 127)) * STATE
+        table = self.table
+        if self.steps.state or isinstance(gates, Rows):
+            table = through((table / STATE).clamp(-128, 127)) * STATE
         parts = table @ wide[:, size:].t() + torch.cat((gates.bias, new.bias))
         recurrent = wide[:, :size].split([2 * size, size])
         y = Cell.apply(tokens.t().contiguous(), parts, *recurrent, h, self.steps)

@@ -3,8 +3,9 @@
     pip install torch numpy onnx       # and Debian's package bible-kjv; none of these is needed by brainc
     python examples/scribe/train.py    # about 20 minutes on one quiet core
 
-One schedule from beginning to end: first with activations of eight bits, as the compiled brain computes them, then with
-weights of four bits and learned scales as well. What is written can be made again from the checkpoint: `--export`.
+In phases (`PHASES`): activations of eight bits, as the compiled brain computes them; then weights of four bits with
+learned scales as well; then those alone, whose gradient is truer; and a last touch with both. `--export` writes the
+files again from the checkpoint.
 `--compare` trains instead, for as many steps, what it is compared with: the same network in floats (`float.onnx`), and
 a smaller one in floats (`rival.onnx`) that needs the same flash as int8.
 """
@@ -15,12 +16,14 @@ import argparse
 import math
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from cell import Steps
 from corpus import SYMBOLS, load
 from export import write_onnx
-from scribe import ROUNDED, SIZE, Scribe
+from scribe import EXACT, ROUNDED, SIZE, Scribe
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -28,23 +31,44 @@ HERE = Path(__file__).parent
 CHECKPOINT = HERE / "checkpoint.pt"  # of the training under way
 SEED = 1
 STREAMS, STRETCH = 128, 96  # texts read side by side, symbols between two updates
-STEPS, FOUR_BITS = 11_000, 4_000  # updates, and when the weights are rounded
-RATE, WARM, LEAST = 4e-3, 200, 0.01  # of Adam; updates until it is reached; the share of it that is left at the end
+LEAST = 0.01  # of a phase's rate, at the end of its plan
 RIVAL = 74  # numbers in the state of the int8 network that needs as much flash
 CALIBRATION = 2_000  # symbols
 KEPT = 250  # updates between two checkpoints
 
 
-def teach(net: Scribe, tokens: Tensor, first: int, last: int) -> None:
-    """The updates first .. last of a cosine schedule, on streams that are read through in order."""
-    adam = torch.optim.Adam(net.parameters(), RATE, betas=(0.9, 0.99))
+class Phase(NamedTuple):
+    """Updates first .. last of a cosine schedule of `plan`, from `rate` on; what is rounded meanwhile."""
+
+    first: int
+    last: int
+    plan: int
+    rate: float
+    warm: int
+    four_bits: bool
+    steps: Steps
+
+
+PHASES = (
+    Phase(0, 4_000, 11_000, 4e-3, 200, False, ROUNDED),
+    Phase(4_000, 11_000, 11_000, 4e-3, 200, True, ROUNDED),
+    Phase(0, 6_000, 6_000, 2e-3, 100, True, EXACT),
+    Phase(0, 2_500, 2_500, 1e-3, 100, True, ROUNDED),
+)
+COMPARED = Phase(0, 11_000, 11_000, 4e-3, 200, False, EXACT)
+
+
+def teach(net: Scribe, tokens: Tensor, phase: Phase) -> None:
+    """One phase, on streams that are read through in order."""
+    net.steps = phase.steps
+    adam = torch.optim.Adam(net.parameters(), phase.rate, betas=(0.9, 0.99))
     length = (len(tokens) - 1) // STREAMS
     begins, place = torch.arange(STREAMS)[:, None] * length, length
     dice, began = torch.Generator().manual_seed(SEED), time.time()
     h = net.start(STREAMS)
-    for step in range(first, last):
-        cosine = 0.5 * (1 + math.cos(math.pi * step / STEPS))
-        adam.param_groups[0]["lr"] = RATE * min(1, (step - first + 1) / WARM) * (cosine * (1 - LEAST) + LEAST)
+    for step in range(phase.first, phase.last):
+        share = LEAST + (1 - LEAST) * 0.5 * (1 + math.cos(math.pi * step / phase.plan))
+        adam.param_groups[0]["lr"] = phase.rate * min(1, (step - phase.first + 1) / phase.warm) * share
         if place + STRETCH + 1 > length:
             place, h = int(torch.randint(0, STRETCH, (1,), generator=dice)), net.start(STREAMS)
         here = begins + place + torch.arange(STRETCH)[None]
@@ -84,11 +108,13 @@ def write(net: Scribe) -> None:
 
 def trained(known: Tensor, held: Tensor) -> Scribe:
     """The scribe, from nothing."""
-    net = Scribe.fresh(steps=ROUNDED)
-    teach(net, known, 0, FOUR_BITS)
-    print(f"weights not rounded yet: {bits(net, held):.4f} bits per symbol held out", flush=True)
-    net = net.in_four_bits()
-    teach(net, known, FOUR_BITS, STEPS)
+    net, four_bits = Scribe.fresh(), False
+    for phase in PHASES:
+        if phase.four_bits and not four_bits:
+            net, four_bits = net.in_four_bits(), True
+        teach(net, known, phase)
+        net.steps = ROUNDED
+        print(f"{phase}: {bits(net, held):.4f} bits per symbol held out", flush=True)
     return net
 
 
@@ -103,7 +129,7 @@ def main() -> None:
     if asked.compare:
         for name, size in (("float", SIZE), ("rival", RIVAL)):
             twin = Scribe.fresh(size)
-            teach(twin, known, 0, STEPS)
+            teach(twin, known, COMPARED)
             print(f"{name}: {bits(twin, held):.4f} bits per symbol held out")
             write_onnx(twin, HERE / f"{name}.onnx")
         return
@@ -112,7 +138,6 @@ def main() -> None:
         net.load_state_dict(torch.load(CHECKPOINT))
     else:
         net = trained(known, held)
-    print(f"scribe: {bits(net, held):.4f} bits per symbol held out")
     write(net)
 
 
