@@ -1,7 +1,7 @@
 """Trains the scribe and writes `scribe.onnx` and `calibration.npz` beside this file.
 
     pip install torch numpy onnx       # and Debian's package bible-kjv; none of these is needed by brainc
-    python examples/scribe/train.py    # about 20 minutes on one quiet core
+    python examples/scribe/train.py    # about 35 minutes on one quiet core
 
 In phases (`PHASES`): activations of eight bits, as the compiled brain computes them; then weights of four bits with
 learned scales as well; then those alone, whose gradient is truer; and a last touch with both. `--export` writes the
