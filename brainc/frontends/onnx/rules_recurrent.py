@@ -7,6 +7,7 @@ that quantising rounds them once. A model of one step, its state wired back in `
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -61,7 +62,7 @@ class Layer:
         return g.emit("dense", x, self.w, self.b)
 
 
-class Cell:
+class Cell(ABC):
     """One direction: what its gates weigh, and one step of it."""
 
     def __init__(self, g: Importer, c: Call, number: int, functions: Sequence[Function]) -> None:
@@ -102,8 +103,9 @@ class Cell:
     def part(self, x: str, index: int) -> str:
         return cut(self.g, x, {1: range(index * self.hidden, (index + 1) * self.hidden)})
 
+    @abstractmethod
     def step(self, x: str, states: States) -> States:
-        raise NotImplementedError
+        """The states after x."""
 
 
 class Rnn(Cell):
