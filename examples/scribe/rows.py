@@ -78,7 +78,7 @@ class Rows(nn.Module):
 def best_scale(part: Tensor) -> Tensor:
     """For each row the scale with the least squared error. part [N,g] -> [N]."""
     largest = part.abs().amax(1, keepdim=True).clamp_min(1e-6)
-    tries = largest / torch.linspace(3.0, 8.0, 41)  # [N,41]
+    tries = largest / torch.linspace(3.0, 8.0, 41, device=part.device)  # [N,41]
     steps = (part[:, None] / tries[..., None]).round().clamp(LOW, HIGH)
     error = (steps * tries[..., None] - part[:, None]).square().sum(2)
     return tries.gather(1, error.argmin(1, keepdim=True))[:, 0]
