@@ -9,6 +9,9 @@ target breaking ties. `explain` keeps what failed first for those that did not.
 picture, a pixel, an element. While row r of the result is written, the operand's rows before first(r) are not read any
 more by that row; running down, those behind last(r). `inplace`: element i is read before element i is written.
 
+`split` says of how many equal shares a call is made: it then takes `first` and `end` and does the shares from the one to
+before the other, whoever does the others. A share writes only what is its own, so threads may have one each.
+
 A part is a function that kernels share, `kernels/_parts/<name>.c.j2`: a kernel's head names it (`parts`), its own head
 says only what is baked in, and layers for which that is the same have one copy of it in the C.
 """
@@ -46,6 +49,7 @@ _SCALARS = {
 _OPEN, _CLOSE = "/*--- kernel", "---*/"
 _KEYS = {
     *("op", "types", "args", "bake", "needs", "let", "where", "pack", "parts", "scratch", "rows", "reads", "inplace"),
+    "split",
     "cost",
 }
 _PART = "/*--- part"
@@ -75,6 +79,7 @@ class Kernel:
     reads: Mapping[str, tuple[str, ...]]  # per operand: how many rows, first(r) and, if they may run down, last(r)
     inplace: tuple[str, ...]
     cost: str
+    split: str = ""  # shares of a call; "": it is one
 
     @property
     def stem(self) -> str:
@@ -175,6 +180,7 @@ def parse(text: str, name: str, path: Path, rank: int = 0) -> Kernel:
             reads={k: tuple(map(str, v)) for k, v in head.get("reads", {}).items()},
             inplace=tuple(head.get("inplace", ())),
             cost=str(head["cost"]),
+            split=str(head.get("split", "")),
         )
 
 

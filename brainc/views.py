@@ -16,6 +16,7 @@ from brainc.c_names import Names, port_names
 from brainc.chain import OWN, Chain, Run
 from brainc.chain_views import ChainView, Spots, chain_view, told
 from brainc.dtypes import DTYPES, of_numpy
+from brainc.expressions import evaluate
 from brainc.ir import Entry, Graph, Node, Role, TensorType
 from brainc.kernels import Choice, Kernel, Part, load_part, shown
 from brainc.memory import EntryPlan
@@ -158,6 +159,8 @@ class Viewer:
             return [("uint8_t *scratch", f"m + {spots.scratch if spots else 0}")]
         if arg == "down":
             return [("int32_t down", "1" if spots and spots.down else "0")]
+        if arg in ("first", "end"):
+            return [(f"br_len {arg}", self.share(arg, int(evaluate(kernel.split, choice.env))))]
         for operand, kind, name in zip(op.outputs, kernel.outs, node.outputs, strict=True):
             if operand.name == arg:
                 return [(f"{_ctype(kind, self.graph.type(name))} *{arg}", self.place(name, spots, kind))]
@@ -186,6 +189,10 @@ class Viewer:
             return parameter, self.place(name, spots, kind)
         symbol = self.constant(node, choice, arg, name).symbol
         return parameter, f"(const uint8_t *){symbol}" if kind == "any" else symbol
+
+    def share(self, end: str, shares: int) -> str:
+        """The first, or the end, of the shares that a call does: all of them."""
+        return "0" if end == "first" else str(shares)
 
     # -- constants ----------------------------------------------------------------------------------
 
