@@ -11,7 +11,7 @@ ROWS = 8
 
 
 def tiles(w: Array, env: Env) -> Array:
-    """Blocks [N,B] to bytes: eight rows after eight rows (the last ones filled up with zeros), in each block after block.
+    """Blocks [N,B] to bytes: eight rows after eight rows (filled up with zeros), in each block after block.
 
     A tile is d f16[8], m f16[8] if there are any, and the numbers, four of a row beside four of the next: byte
     32 v + 4 r + j is the one that row r has at k = 4 v + j. Two numbers in a byte: k = 4 v + j below, k + 16 above.
@@ -20,6 +20,7 @@ def tiles(w: Array, env: Env) -> Array:
     whole = np.zeros((rows, w.shape[1]), w.dtype)
     whole[: len(w)] = w
     groups = whole.reshape(-1, ROWS, w.shape[1]).swapaxes(1, 2)  # [G,B,8]
-    scales = [groups[name].view(np.uint8).reshape(*groups.shape[:2], -1) for name in w.dtype.names[:-1]]
-    q = groups["q"].view(np.uint8).reshape(*groups.shape, -1, 4).swapaxes(2, 3)  # [G,B,v,8,4]
-    return np.concatenate([*scales, q.reshape(*groups.shape[:2], -1)], axis=-1).reshape(-1)
+    q = groups["q"].reshape(*groups.shape, -1, 4).swapaxes(2, 3)  # [G,B,v,8,4]
+    scales = [groups[name] for name in ("d", "m") if name in (w.dtype.names or ())]
+    parts = [np.ascontiguousarray(part).view(np.uint8).reshape(*groups.shape[:2], -1) for part in (*scales, q)]
+    return np.concatenate(parts, axis=-1).reshape(-1)
