@@ -9,7 +9,7 @@ target breaking ties. `explain` keeps what failed first for those that did not.
 picture, a pixel, an element. While row r of the result is written, the operand's rows before first(r) are not read any
 more by that row; running down, those behind last(r). `inplace`: element i is read before element i is written.
 
-`split` says of how many shares a call is made: it then takes `first` and `end` and does the shares from the one to before
+`split` says of how many shares a call is made: it then takes `first` and `end` and does the shares from one to before
 the other, whoever does the rest. A share writes only what is its own, so threads may have some each.
 
 A part is a function that kernels share, `kernels/_parts/<name>.c.j2`: a kernel's head names it (`parts`), its own head

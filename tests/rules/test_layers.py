@@ -14,7 +14,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # From the ground to the door. A room may use what stands before it; a folder is one room.
 ROOMS = (
     *("errors", "resources", "dtypes", "c_names", "toml_lines"),
-    *("expressions", "ir", "numerics", "ops", "spec", "interp", "ranges"),
+    *("expressions", "ir", "numerics", "lanes", "ops", "spec", "interp", "ranges"),
     *("target", "kernels", "packs", "planner_pack", "planner_search", "planner", "chain", "memory"),
     *("rows", "weave", "stream"),
     *("port_types", "manifest", "samples", "frontends", "link"),
