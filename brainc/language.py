@@ -1,0 +1,35 @@
+"""What a brain that reads and writes text knows besides its graph.
+
+A frontend fills it in; the compiler carries it along, and the host program is made with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class ChatFormat:
+    """The texts between what two sides say: opening, user, after_user, answer, after_answer, user, after_user …
+
+    system: before and behind what the system says, up to what the user says first, in place of the opening; None: there
+    is no such thing. trims: what they say loses the spaces at its ends.
+    """
+
+    opening: str
+    after_user: str
+    after_answer: str
+    system: tuple[str, str] | None = None
+    trims: bool = False
+
+    def text(self, messages: Sequence[Mapping[str, str]]) -> str:
+        """A conversation of messages (role, content), the system's first if it speaks at all."""
+        said = [m["content"].strip() if self.trims else m["content"] for m in messages]
+        parts = [self.opening]
+        if messages[0]["role"] == "system":
+            before, behind = self.system or ("", "")
+            parts, said = [before, said[0], behind], said[1:]
+        for index, text in enumerate(said):
+            parts += [text, self.after_answer if index % 2 else self.after_user]
+        return "".join(parts)
