@@ -17,7 +17,7 @@ ROOMS = (
     *("expressions", "ir", "numerics", "lanes", "ops", "spec", "interp", "ranges"),
     *("target", "kernels", "packs", "planner_pack", "planner_search", "planner", "chain", "memory"),
     *("rows", "weave", "stream"),
-    *("port_types", "manifest", "samples", "frontends", "link"),
+    *("port_types", "language", "manifest", "samples", "frontends", "link"),
     *("passes",),
     *("program", "weights", "chain_views", "views", "project", "emit", "formats", "compiler"),
     *("toolchain", "flash", "runners", "check", "board", "footprint", "fit", "bench", "quality", "report", "skeletons"),
@@ -26,12 +26,12 @@ ROOMS = (
 
 # Who may import it; everyone else comes to them.
 DOORS = {
-    "jinja2": ("emit.py", "frontends/chat_template.py"),
+    "jinja2": ("emit.py", "frontends/gguf/sandbox.py"),
     "onnx": ("frontends/onnx/",),
     "tflite": ("frontends/tflite/",),
     "click": ("cli.py",),
     "serial": ("board.py",),
-    "subprocess": ("toolchain.py", "flash.py", "runners.py"),
+    "subprocess": ("toolchain.py", "flash.py", "runners.py", "frontends/gguf/sandbox.py"),
 }
 
 
