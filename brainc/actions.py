@@ -82,6 +82,7 @@ def _fitting(job: Job, program: Program) -> tuple[fit.Fit, dict[str, Any]]:
         "optimal": plan.optimal,
         "state": plan.state,
         "weights": found.weights,
+        "ports": report.ports(program),
         "fit": room.data,
         "budget": fit.budgets(job, ram=found.ram if whole else None, flash=found.flash if whole else None, cycles=None),
         "random_calibration": job.request.calibrate == RANDOM,

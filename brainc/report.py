@@ -17,6 +17,7 @@ from brainc.kernels import KernelTable, Verdict
 from brainc.memory import EntryPlan, Slot
 from brainc.program import Program
 from brainc.quality import Quality
+from brainc.views import Viewer
 
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 _ROWS, _SCRATCH = 24, "░"
@@ -36,6 +37,19 @@ def plan_lines(program: Program) -> Iterator[str]:
         yield f"  state    {plan.state:,} bytes"
     for note in program.notes:
         yield f"  note     {note}"
+
+
+def ports(program: Program) -> dict[str, Any]:
+    """The ports of the first entry, in the order of its C parameters: name, name in C, element type, shape, scale."""
+    viewer, entry = Viewer(program), program.graph.entries[0]
+
+    def told(port: str) -> dict[str, Any]:
+        type_ = program.graph.type(port)
+        quant = type_.quant if type_.dtype.is_integer else None
+        scale = {"scale": quant.scale[0], "zero": quant.zero[0]} if quant else {}
+        return {"name": port, "c": viewer.ports[port], "dtype": type_.dtype.name, "shape": [*type_.shape], **scale}
+
+    return {"inputs": [*map(told, entry.inputs)], "outputs": [*map(told, entry.outputs)]}
 
 
 def _overlap_line(program: Program) -> str:

@@ -183,6 +183,23 @@ def helper(source: Path, *flags: str, libraries: Sequence[str] = (), packages: S
     return made
 
 
+def shared(target: Target, sources: Sequence[Path], name: str) -> Path:
+    """These sources (.c, .S) as a shared library for this machine, made once for what their folders hold."""
+    chain = target.toolchain
+    cc = find_tool(chain.cc, packages=chain.packages)
+    flags = ["-O3", f"-std={chain.std}", *chain.flags, "-shared", "-fPIC"]
+    sha = hashlib.sha256("\0".join((cc, version(cc) or "", *flags)).encode())
+    for path in sorted({beside for source in sources for beside in source.parent.glob(f"{name}*")}):
+        sha.update(path.name.encode() + b"\0" + path.read_bytes())
+    made = cache_dir() / "native" / f"{name}-{sha.hexdigest()[:16]}.so"
+    if not made.exists():
+        with tempfile.TemporaryDirectory() as work:
+            fresh = Path(work) / made.name
+            _compile([cc, *flags, *map(str, sources), "-o", str(fresh), *chain.link], f"{name} for this machine")
+            write(made.parent, {made.name: fresh.read_bytes()})
+    return made
+
+
 def cache_dir() -> Path:
     """Where what can be made again is kept."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "brainc"

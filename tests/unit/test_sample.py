@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from runtime import library
 
 from brainc import lanes
 from brainc.dtypes import Array
 from brainc.resources import templates_dir
-from runtime import library
 
 F = np.float32
 RECENT = 64
