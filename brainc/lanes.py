@@ -70,7 +70,7 @@ def quantised(x: Array) -> Array:
     d = max|x| / 127; q = round_half_even(x * (127 / max|x|)); all 0 where the maximum is below 1e-30; n, s: see
     `dtypes.py`.
     """
-    blocks = x.reshape(*x.shape[:-1], -1, BLOCK)
+    blocks = x.reshape(*x.shape[:-1], x.shape[-1] // BLOCK, BLOCK)
     most = np.abs(blocks).max(axis=-1)
     most = np.where(most < LEAST, _F(0), most)
     with np.errstate(divide="ignore"):
