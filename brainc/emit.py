@@ -15,6 +15,7 @@ from typing import Any
 import jinja2
 from jinja2.ext import Extension
 
+from brainc import ops
 from brainc.kernels import shown
 from brainc.program import Program
 from brainc.resources import templates_dir
@@ -70,7 +71,8 @@ def _machine(program: Program) -> str:
 
 def _arithmetic(program: Program) -> str:
     kinds = {kind[0] for c in program.choices.values() for kind in (*c.kernel.ins, *c.kernel.outs)}
-    names = ["fixed.h", "float.h"] if "f" in kinds else ["fixed.h"]
+    names = ["fixed.h", *(["float.h"] if "f" in kinds else [])]
+    names += ["lanes.h"] if any(ops.get(node.op).bits for node in program.graph.nodes()) else []
     return "\n".join(_guts(templates_dir() / name) for name in names)
 
 

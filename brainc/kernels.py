@@ -121,8 +121,8 @@ class Part:
 
 
 def shown(kernel: Kernel | Part, env: Mapping[str, Any]) -> dict[str, Any]:
-    """What a template may mention: what is baked in and, in a kernel, the lists of a variadic operand and which operands
-    are there."""
+    """What a template may mention: what is baked in and, in a kernel, which operands are there, and the lists of a
+    variadic one."""
     more = isinstance(kernel, Kernel)
     told = [k for k in env if more and (k.startswith("has_") or k.endswith(("_names", "_shapes")))]
     return {k: v for k, v in env.items() if k in kernel.bake or k in told}

@@ -128,3 +128,94 @@ BR_INLINE void br_quantise(const float *x, br_a8_t *y)
     }
     y->s = y->d * (float)(y->n[0] + y->n[1]);
 }
+
+/* --- Tiles of eight rows of weights, as brainc/packs/tiles.py lays them --- */
+
+typedef enum { br_plain_w4, br_plain_w4m, br_plain_w8, br_plain_w8m, br_plain_w16 } br_plain_kind;
+
+BR_INLINE int32_t br_plain_block(br_plain_kind kind)
+{
+    return kind == br_plain_w16 ? 16 : 32;
+}
+
+/* Bytes of a tile before its numbers. */
+BR_INLINE int32_t br_plain_head(br_plain_kind kind)
+{
+    return kind == br_plain_w4m || kind == br_plain_w8m ? 32 : 16;
+}
+
+BR_INLINE int32_t br_plain_bytes(br_plain_kind kind)
+{
+    return br_plain_head(kind) + (kind == br_plain_w8 || kind == br_plain_w8m ? 256 : 128);
+}
+
+/* Scale (or, 8 further on, offset) number `i` of a tile. */
+BR_INLINE float br_plain_scale(const uint8_t *tile, int32_t i)
+{
+    return br_from_f16((uint16_t)(tile[2 * i] | tile[2 * i + 1] << 8));
+}
+
+/* The number of row r at place k of a tile, an offset of 8 taken off. */
+BR_INLINE int32_t br_plain_number(br_plain_kind kind, const uint8_t *tile, int32_t r, int32_t k)
+{
+    const uint8_t *const q = tile + br_plain_head(kind);
+    if (kind == br_plain_w4 || kind == br_plain_w4m) {
+        const uint8_t two = q[32 * (k % 16 / 4) + 4 * r + k % 4];
+        return (k < 16 ? two & 15 : two >> 4) - (kind == br_plain_w4 ? 8 : 0);
+    }
+    return (int8_t)q[32 * (k / 4) + 4 * r + k % 4];
+}
+
+/* A tile times the part of a block of x that it meets, from `from` on: added to the sums of the eight rows. */
+BR_INLINE void br_plain_add(br_plain_kind kind, const uint8_t *tile, const br_a8_t *x, int32_t from, float sums[8])
+{
+    int32_t whole[8] = {0};
+    for (int32_t k = 0; k < br_plain_block(kind); k++) {
+        for (int32_t r = 0; r < 8; r++) {
+            whole[r] += br_plain_number(kind, tile, r, k) * x->q[from + k];
+        }
+    }
+    for (int32_t r = 0; r < 8; r++) {
+        sums[r] += (br_plain_scale(tile, r) * x->d) * (float)whole[r];
+        if (br_plain_head(kind) == 32) {
+            sums[r] += br_plain_scale(tile, 8 + r) * x->s;
+        }
+    }
+}
+
+/* x [rows,B] times w [N,B], plus b [N] and r [rows,N] where they are given -> y [rows,N]; eight rows of w are a share. */
+BR_INLINE void br_plain_dense(br_plain_kind kind, const br_a8_t *x, const uint8_t *w, const float *b, const float *r,
+                              float *y, int32_t rows, int32_t N, int32_t B, int32_t first, int32_t end)
+{
+    const int32_t parts = 32 / br_plain_block(kind);
+    const size_t bytes = (size_t)br_plain_bytes(kind), row = (size_t)B * (size_t)parts * bytes;
+    for (int32_t share = first; share < end; share++) {
+        for (int32_t m = 0; m < rows; m++) {
+            const br_a8_t *const blocks = x + (size_t)m * (size_t)B;
+            float sums[8] = {0};
+            for (int32_t i = 0; i < B * parts; i++) {
+                const uint8_t *const tile = w + (size_t)share * row + (size_t)i * bytes;
+                br_plain_add(kind, tile, blocks + i / parts, i % parts * 16, sums);
+            }
+            for (int32_t i = 0; i < 8 && 8 * share + i < N; i++) {
+                const size_t at = (size_t)m * (size_t)N + (size_t)(8 * share + i);
+                const float sum = b == NULL ? sums[i] : sums[i] + b[8 * share + i];
+                y[at] = r == NULL ? sum : r[at] + sum;
+            }
+        }
+    }
+}
+
+/* Row `row` of the tiles at w, B blocks to a row, as reals. */
+BR_INLINE void br_plain_reals(br_plain_kind kind, const uint8_t *w, int32_t row, int32_t B, float scale, float *y)
+{
+    const int32_t block = br_plain_block(kind), r = row % 8;
+    const uint8_t *tile = w + (size_t)(row / 8) * (size_t)B * (size_t)br_plain_bytes(kind);
+    for (int32_t i = 0; i < B; i++, tile += br_plain_bytes(kind), y += block) {
+        const float d = br_plain_scale(tile, r);
+        for (int32_t k = 0; k < block; k++) {
+            const float real = d * (float)br_plain_number(kind, tile, r, k);
+            y[k] = scale * (br_plain_head(kind) == 32 ? real + br_plain_scale(tile, 8 + r) : real);
+        }
+    }
+}

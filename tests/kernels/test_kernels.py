@@ -110,7 +110,8 @@ class Memory:
 def _compare(job: Job, y: np.ndarray, note: str) -> None:
     told = f"{job.kernel.name} {dict(job.node.attrs)} {[o.shape for o in job.operands]} {note}"
     if job.exact:
-        np.testing.assert_array_equal(y, job.expected, err_msg=told)
+        lines = (np.ascontiguousarray(a[: job.rows]).view(np.uint8) for a in (y, job.expected))
+        np.testing.assert_array_equal(*lines, err_msg=told)
     else:
         np.testing.assert_allclose(y, job.expected, rtol=1e-4, atol=2e-6, err_msg=told)
 
