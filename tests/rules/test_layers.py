@@ -31,6 +31,7 @@ DOORS = {
     "onnx": ("frontends/onnx/",),
     "tflite": ("frontends/tflite/",),
     "cffi": ("native.py",),
+    "gguf": ("frontends/gguf/",),
     "click": ("cli.py",),
     "serial": ("board.py",),
     "subprocess": ("toolchain.py", "flash.py", "runners.py", "frontends/gguf/sandbox.py"),
