@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from brainc.dtypes import Array
+
 
 @dataclass(frozen=True, slots=True)
 class ChatFormat:
@@ -33,3 +35,29 @@ class ChatFormat:
         for index, text in enumerate(said):
             parts += [text, self.after_answer if index % 2 else self.after_user]
         return "".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """The tokens of a language model, and how a text becomes some of them.
+
+    kind: "bpe" merges bytes pair by pair, in the order of `merges` ("left right"); "spm" merges characters into the
+    piece of the highest score. pre: how GGUF files call the way "bpe" cuts a text before. pieces: the token's text as
+    the file has it ("bpe": a character for each byte; "spm": U+2581 for a space). types: 1 normal, 2 unknown, 3
+    control, 4 user defined, 5 unused, 6 a byte. bos, eos, eot, unk: tokens that begin, end, end a turn, stand for what
+    is unknown.
+    """
+
+    kind: str
+    pre: str
+    pieces: tuple[bytes, ...]
+    scores: Array  # f32[N]
+    types: Array  # i32[N]
+    merges: tuple[bytes, ...] = ()
+    bos: int | None = None
+    eos: int | None = None
+    eot: int | None = None
+    unk: int | None = None
+    add_bos: bool = False
+    add_eos: bool = False
+    add_space_prefix: bool = False

@@ -17,7 +17,7 @@ ROOMS = (
     *("expressions", "ir", "numerics", "lanes", "ops", "spec", "interp", "ranges"),
     *("target", "kernels", "packs", "planner_pack", "planner_search", "planner", "chain", "memory"),
     *("rows", "weave", "stream"),
-    *("port_types", "language", "manifest", "samples", "frontends", "link"),
+    *("port_types", "language", "vocabulary_section", "manifest", "samples", "frontends", "link"),
     *("passes",),
     *("program", "weights", "chain_views", "views", "project", "emit", "formats", "compiler"),
     *("toolchain", "native", "flash", "runners", "check", "board", "footprint", "fit", "bench"),
