@@ -8,6 +8,7 @@ sqrt and division are IEEE's; exp, sin and cos are these polynomials and no libr
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal, localcontext
 
 import numpy as np
@@ -83,15 +84,17 @@ def quantised(x: Array) -> Array:
     return found
 
 
-def turns(length: int, width: int, base: float, slower: float = 1.0) -> Array:
+def turns(length: int, width: int, base: float, slower: float | Sequence[float] = 1.0) -> Array:
     """cos and sin of rotary positions, float32 [length, width / 2, 2]: of t * base^(-2i / width) / slower.
 
-    Worked out in float64 from a frequency of 30 digits, so that no machine's library has a say.
+    slower: one number, or one for each i. Worked out in float64 from frequencies of 30 digits, so that no machine's
+    library has a say.
     """
+    divisors = [slower] * (width // 2) if isinstance(slower, float) else slower
     with localcontext() as context:
         context.prec = 40
         logarithm = Decimal(repr(base)).ln()
-        steps = [(-logarithm * 2 * i / width).exp() / Decimal(repr(slower)) for i in range(width // 2)]
+        steps = [(-logarithm * 2 * i / width).exp() / Decimal(repr(by)) for i, by in enumerate(divisors)]
     angles = np.arange(length, dtype=np.float64)[:, None] * np.array([float(step) for step in steps])
     return np.stack(_cos_sin(angles), axis=-1).astype(np.float32)
 
