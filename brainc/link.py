@@ -80,6 +80,12 @@ def _shapes(module: Module, brain: Brain, shapes: Mapping[str, int]) -> dict[str
 
 def link(brain: Brain, graphs: Graphs) -> Graph:
     """One graph of all modules' graphs (each with one entry); ManifestError where wires do not match them."""
+    several = next((name for name, graph in graphs.items() if len(graph.entries) > 1), None)
+    if several and (len(graphs) > 1 or brain.wires):
+        what, fix = f"{several} has entries of its own", "make it a brain by itself: one module, no wires"
+        raise UnsupportedError(what, fix=fix, where=brain.modules[several].where)
+    if several:
+        return replace(graphs[several], name=brain.name)
     for module in brain.modules.values():
         _check_specs(module, graphs[module.name])
     if brain.bare:

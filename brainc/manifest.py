@@ -22,9 +22,9 @@ from brainc.target import all_targets
 from brainc.toml_lines import Table, one_of, read
 
 FILE = "brain.toml"
-KINDS = ("onnx", "tflite")
+KINDS = ("onnx", "tflite", "gguf")
 BUILTIN = "builtin"  # a module that comes with brainc
-LATER = ("gguf", "trees", "extern")
+LATER = ("trees", "extern")
 METRICS = ("top1", "auc_error", "mse")
 _WEIGHTS = {"i8": "int8", "i4": "int4", "f32": "none"}  # how `Quantise` calls them
 _QUANT = {"weights": _WEIGHTS, "per": ("channel",), "calibration": ("minmax", "percentile", "mse"), "group": ()}

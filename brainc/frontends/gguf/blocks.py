@@ -63,8 +63,8 @@ def _numbers(header: Header, tensor: Tensor, block: int, dtype: DType, unpack: U
 
 def _widened(x: Array) -> Array:
     """A vector of f32, f16 or bf16 as f32."""
-    wide: Array = (x["bits"].astype(np.uint32) << 16).view(np.float32) if x.dtype == BF16.numpy else x
-    return wide.astype(np.float32)
+    wide: Array = x.astype(np.float32) if x.dtype != BF16.numpy else (x["bits"].astype(np.uint32) << 16).view(np.float32)
+    return wide
 
 
 def _halves(raw: Array, at: int) -> Array:
@@ -74,7 +74,7 @@ def _halves(raw: Array, at: int) -> Array:
 
 def _plain(dtype: DType) -> Unpack:
     """Numbers, or records, that lie in the file as brainc has them."""
-    return lambda raw: np.ascontiguousarray(raw).view(dtype.numpy).reshape(len(raw), -1)
+    return lambda raw: np.asarray(np.ascontiguousarray(raw).view(dtype.numpy)).reshape(len(raw), -1)
 
 
 def _records(dtype: DType, d: Array, m: Array | None, q: Array) -> Array:

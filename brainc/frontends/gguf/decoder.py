@@ -21,11 +21,12 @@ from brainc.errors import ModelError, UnsupportedError, at
 from brainc.frontends.gguf.blocks import constant
 from brainc.frontends.gguf.facts import Facts, facts_of
 from brainc.frontends.gguf.reader import Header
-from brainc.ir import Attr, Entry, Graph, Node, Role, TensorType, Value, attrs, const_value
+from brainc.ir import Attr, Attrs, Entry, Graph, Node, Role, TensorType, Value, attrs, const_value
 from brainc.lanes import BLOCK, turns
 from brainc.ops import get
 
 REALS = ("f32", "f16", "bf16")
+NOTHING = attrs()
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,7 @@ class _Walk:
         self.count = "count" if rows > 1 else ""
         self.nodes: list[Node] = []
 
-    def add(self, name: str, op: str, inputs: Sequence[str], role: Role = Role.TEMP, **given: Attr) -> str:
+    def add(self, name: str, op: str, inputs: Sequence[str], given: Attrs = NOTHING, role: Role = Role.TEMP) -> str:
         """A node; the operands left out at the end are not there."""
         ins = list(inputs)
         while not ins[-1]:
@@ -112,7 +113,7 @@ class _Walk:
         types = get(op).infer([values[i].type if i else None for i in ins], given)
         if types:
             values[wanted] = Value(wanted, types[0], role)
-        self.nodes.append(Node(wanted, op, tuple(ins), (wanted,) if types else (), attrs(**given)))
+        self.nodes.append(Node(wanted, op, tuple(ins), (wanted,) if types else (), given))
         return wanted
 
     def weight(self, name: str, *shape: int) -> str:
@@ -132,7 +133,7 @@ class _Walk:
         real = self.builder.values[weight].type.dtype.name in REALS
         count = self.count if self.builder.values[x.source].type.shape[0] > 1 else ""
         inputs = [x.real() if real else x.blocks(), weight, bias, more, count]
-        return self.add(name, "densef" if real else "dense8", inputs, role)
+        return self.add(name, "densef" if real else "dense8", inputs, role=role)
 
     def text(self, tokens: str) -> None:
         """From tokens to logits."""
@@ -140,9 +141,8 @@ class _Walk:
         table = "token_embd.weight"
         vocabulary = self.builder.header.tensors[table].shape[0] if table in self.builder.header.tensors else 0
         embedded = [self.weight(table, vocabulary, facts.model), tokens, self.count]
-        x = self.add(
-            "x", "embed", embedded, scale=float(np.float32(sqrt(facts.model))) if facts.architecture.scaled else 1.0
-        )
+        scale = float(np.float32(sqrt(facts.model))) if facts.architecture.scaled else 1.0
+        x = self.add("x", "embed", embedded, attrs(scale=scale))
         for layer in range(facts.layers):
             with at(node=f"blk.{layer}"):
                 x = self.layer(layer, x)
@@ -174,7 +174,7 @@ class _Walk:
         if not behind:
             return self.product(name, stem, x, (facts.model, width), more)
         inner = self.product(f"{name}.inner", stem, x, (facts.model, width))
-        return self.add(name, "rms", [inner, behind, more, self.count], eps=facts.eps)
+        return self.add(name, "rms", [inner, behind, more, self.count], attrs(eps=facts.eps))
 
     def attention(self, i: int, x: _Seen) -> str:
         facts, stem, local = self.facts, f"blk.{i}", self.facts.is_local(i)
@@ -187,14 +187,14 @@ class _Walk:
         for n in "qk":
             norm = self.maybe(f"{stem}.attn_{n}_norm.weight", facts.width)
             inputs = [made[n], table, "pos", norm, self.count]
-            given: dict[str, Attr] = {"heads": sizes[n][1], "far": int(facts.architecture.far)}
-            made[n] = self.add(f"{stem}/{n}.turned", "rope", inputs, **given, eps=facts.eps)
+            given = attrs(heads=sizes[n][1], far=int(facts.architecture.far), eps=facts.eps)
+            made[n] = self.add(f"{stem}/{n}.turned", "rope", inputs, given)
         for n, cache in (("k", "keys"), ("v", "values")):
             self.add(f"{stem}/{cache}.kept", "keep", [f"{stem}.{cache}", made[n], "pos", self.count])
         window = facts.window if local else 0
         inputs = [made["q"], f"{stem}.keys", f"{stem}.values", "pos", self.count]
-        given = {"heads": facts.heads, "groups": facts.groups, "scale": facts.scale, "window": window}
-        return self.add(f"{stem}/mixed", "attend", inputs, **given)
+        given = attrs(heads=facts.heads, groups=facts.groups, scale=facts.scale, window=window)
+        return self.add(f"{stem}/mixed", "attend", inputs, given)
 
 
 class _Seen:
@@ -203,7 +203,7 @@ class _Seen:
     ops: tuple[str, str]  # that make the reals, and the blocks
 
     def __init__(self, walk: _Walk, name: str, source: str, *more: str, **given: Attr) -> None:
-        self.walk, self.name, self.source, self.more, self.given = walk, name, source, more, given
+        self.walk, self.name, self.source, self.more, self.given = walk, name, source, more, attrs(**given)
         self.made: dict[str, str] = {}
 
     def real(self) -> str:
@@ -217,7 +217,7 @@ class _Seen:
             count = self.walk.count if self.walk.builder.values[self.source].type.shape[0] > 1 else ""
             gap = [""] if op == "rms" else []  # no residual
             inputs = [self.source, *self.more, *gap, count]
-            self.made[op] = self.walk.add(name, op, inputs, **self.given) if op else self.source
+            self.made[op] = self.walk.add(name, op, inputs, self.given) if op else self.source
         return self.made[op]
 
 
