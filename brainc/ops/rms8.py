@@ -6,13 +6,13 @@ from brainc.lanes import quantised
 from brainc.ops import Array, Cases, Rng, op
 from brainc.ops._blocks import counted
 from brainc.ops._samples import floats, ragged
-from brainc.ops.quant8 import quant8
+from brainc.ops.block8 import block8
 from brainc.ops.rms import normalised
 
 
-@op("x[M,K] w[K]c n[1]?:i32 -> y[M,B]:a8", bits=True, result=lambda x, *_, **__: quant8.infer([x], {})[0])
+@op("x[M,K] w[K]c n[1]?:i32 -> y[M,B]:a8", bits=True, result=lambda x, *_, **__: block8.infer([x], {})[0])
 def rms8(x: Array, w: Array, n: Array | None, *, eps: float) -> Array:
-    """y = quant8(rms(x, w)); K is a multiple of 32. Of M rows the first n are computed."""
+    """y = block8(rms(x, w)); K is a multiple of 32. Of M rows the first n are computed."""
     return counted(quantised(normalised(x, w, eps)), n)
 
 

@@ -63,8 +63,9 @@ def _numbers(header: Header, tensor: Tensor, block: int, dtype: DType, unpack: U
 
 def _widened(x: Array) -> Array:
     """A vector of f32, f16 or bf16 as f32."""
-    wide: Array = x.astype(np.float32) if x.dtype != BF16.numpy else (x["bits"].astype(np.uint32) << 16).view(np.float32)
-    return wide
+    return np.asarray(
+        x.astype(np.float32) if x.dtype != BF16.numpy else (x["bits"].astype(np.uint32) << 16).view("<f4")
+    )
 
 
 def _halves(raw: Array, at: int) -> Array:
@@ -89,7 +90,7 @@ def _fives(raw: Array, at: int) -> Array:
     """The numbers of 5 bits of Q5_0 and Q5_1: the high bits at byte `at`, the low ones behind them."""
     high = np.unpackbits(raw[..., at : at + 4], axis=-1, bitorder="little")
     low = raw[..., at + 4 : at + 20]
-    return (np.concatenate([low & 15, low >> 4], axis=-1) | high << 4).astype(np.int8)
+    return np.asarray(np.concatenate([low & 15, low >> 4], axis=-1) | high << 4, np.int8)
 
 
 def _q5_0(raw: Array) -> Array:

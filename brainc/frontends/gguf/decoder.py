@@ -229,7 +229,7 @@ class _Normed(_Seen):
 
 
 class _Given(_Seen):
-    ops = ("", "quant8")
+    ops = ("", "block8")
 
 
 class _Gated(_Seen):

@@ -10,17 +10,17 @@ from brainc.ops._samples import floats, ragged
 
 
 @op("x[M,K] n[1]?:i32 -> y[M,B]:a8", bits=True)
-def quant8(x: Array, n: Array | None) -> Array:
+def block8(x: Array, n: Array | None) -> Array:
     """y = x in blocks of 32 (`lanes.quantised`); K is a multiple of 32. Of M rows the first n are computed."""
     return counted(quantised(x), n)
 
 
-@quant8.result
+@block8.result
 def _result(x: TensorType, n: TensorType | None = None) -> TensorType:
     return TensorType(A8, (x.shape[0], x.shape[1] // BLOCK))
 
 
-@quant8.cases
+@block8.cases
 def _cases(rng: Rng) -> Cases:
     for m, k in ((1, 32), (1, 576), (3, 96)):
         yield from ragged([floats(rng, (m, k), 3.0)], m)
