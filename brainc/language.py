@@ -61,3 +61,15 @@ class Vocabulary:
     add_bos: bool = False
     add_eos: bool = False
     add_space_prefix: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Language:
+    """What a language model knows besides its graph: how far it looks back, how much it reads at a time, its tokens,
+    how a conversation is written (None: it only continues texts), and what the user should be told."""
+
+    context: int
+    block: int
+    vocabulary: Vocabulary
+    chat: ChatFormat | None = None
+    remarks: tuple[str, ...] = ()

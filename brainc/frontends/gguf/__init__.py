@@ -16,7 +16,9 @@ from brainc.errors import ModelError
 from brainc.frontends.gguf import reader
 from brainc.frontends.gguf.decoder import Sizes, decoder
 from brainc.frontends.gguf.facts import facts_of
+from brainc.frontends.gguf.vocabulary import chat_of, vocabulary_of
 from brainc.ir import Graph
+from brainc.language import Language
 
 KIND = "gguf"
 SUFFIXES = (".gguf",)
@@ -28,6 +30,19 @@ def load(path: Path, name: str, shapes: Mapping[str, int]) -> Graph:
     """The decoder in `path` as a graph called `name`, with the entries prefill and decode."""
     header = reader.read(path)
     return decoder(header, name, sizes(facts_of(header).trained, shapes))
+
+
+def language(path: Path, shapes: Mapping[str, int]) -> Language:
+    """What the model in `path` knows besides its graph."""
+    header = reader.read(path)
+    chosen = sizes(facts_of(header).trained, shapes)
+    vocabulary = vocabulary_of(header)
+    rows = header.tensors["token_embd.weight"].shape[0] if "token_embd.weight" in header.tensors else 0
+    if len(vocabulary.pieces) > rows:
+        what = f"the vocabulary has {len(vocabulary.pieces):,} tokens, the model {rows:,}"
+        raise ModelError(what, fix="convert the model once more")
+    chat, remark = chat_of(header, vocabulary)
+    return Language(chosen.context, chosen.block, vocabulary, chat, (remark,) if remark else ())
 
 
 def sizes(trained: int, shapes: Mapping[str, int]) -> Sizes:
