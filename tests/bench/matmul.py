@@ -51,10 +51,11 @@ def wrapper(name: str, job: Job) -> str:
     """The job's kernel on any sizes."""
     split = job.kernel.split.replace("//", "/") or "1"
     halves = 2 if job.kernel.ins[1] == "w16" else 1
-    sizes = {"N": "N", "B": "B", "B2": f"({halves} * B)", "first": "0", "end": split}
+    sizes = {"N": "N", "B": "B", "B2": f"({halves} * B)"}
     sized = replace(job, choice=replace(job.choice, env={**job.choice.env, **sizes}))
+    statement = call(sized, ["x", "w", "y", "scratch"], shares=("0", split))
     head = f"static void {name}(const br_a8_t *x, const uint8_t *w, float *y, br_len N, br_len B, uint8_t *scratch)"
-    return f"{head}\n{{\n    (void)scratch;\n    {call(sized, ['x', 'w', 'y', 'scratch'])};\n}}\n"
+    return f"{head}\n{{\n    (void)scratch;\n    {statement};\n}}\n"
 
 
 def array(ctype: str, name: str, values: Array) -> str:

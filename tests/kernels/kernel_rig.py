@@ -147,7 +147,7 @@ def wrappers(rig: Rig) -> str:
     return "\n".join(texts)
 
 
-def call(job: Job, places: list[str], down: bool = False, shares: tuple[int, int] | None = None) -> str:
+def call(job: Job, places: list[str], down: bool = False, shares: tuple[int | str, int | str] | None = None) -> str:
     """The C call of a job with its operands, result and scratch at these places, rows running up or down.
 
     shares: the first and the end of those that it does; None: all.
