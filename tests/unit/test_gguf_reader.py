@@ -1,0 +1,156 @@
+"""GGUF headers: what is in the file is read; what is cut off or hostile ends in an error that says so, at once."""
+
+from __future__ import annotations
+
+import struct
+import time
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+
+import gguf
+import gguf_files
+import numpy as np
+import pytest
+
+from brainc.errors import ModelError, UnsupportedError, UserError
+from brainc.frontends.gguf import language, load, reader
+
+Edit = Callable[[bytes], bytes]
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    return gguf_files.write(tmp_path_factory.mktemp("g") / "good.gguf", "llama", "Q8_0").read_bytes()
+
+
+def test_a_header_is_what_the_gguf_package_reads(tmp_path: Path) -> None:
+    path = gguf_files.write(tmp_path / "m.gguf", "gemma3", "Q5_K")
+    ours, theirs = reader.read(path), gguf.GGUFReader(path)
+    assert {t.name for t in theirs.tensors} == ours.tensors.keys()
+    for tensor in theirs.tensors:
+        mine = ours.tensors[tensor.name]
+        assert mine.kind == tensor.tensor_type.name and mine.shape == tuple(int(n) for n in tensor.shape[::-1])
+        np.testing.assert_array_equal(ours.raw(mine), np.ascontiguousarray(tensor.data).reshape(-1).view(np.uint8))
+    for key, field in theirs.fields.items():
+        if not key.startswith("GGUF."):
+            wanted, found = field.contents(), ours.meta[key]
+            if isinstance(wanted, list) and isinstance(found, tuple):
+                assert [text.decode() for text in found] == wanted
+            else:
+                assert np.array_equal(found.decode() if isinstance(found, bytes) else found, wanted)
+
+
+def settings(*items: bytes) -> bytes:
+    return b"GGUF" + struct.pack("<IQQ", 3, 0, len(items)) + b"".join(items)
+
+
+def setting(key: bytes, kind: int, value: bytes) -> bytes:
+    return struct.pack("<Q", len(key)) + key + struct.pack("<I", kind) + value
+
+
+def table(*entries: bytes, rest: bytes = b"") -> bytes:
+    return b"GGUF" + struct.pack("<IQQ", 3, len(entries), 0) + b"".join(entries) + rest
+
+
+def entry(name: bytes, shape: tuple[int, ...], kind: int = 0, offset: int = 0) -> bytes:
+    axes = struct.pack(f"<I{len(shape)}Q", len(shape), *shape)
+    return struct.pack("<Q", len(name)) + name + axes + struct.pack("<IQ", kind, offset)
+
+
+ROOM = bytes(256)
+HOSTILE = {
+    "empty": b"",
+    "another kind": b"GGML" + ROOM,
+    "version 1": b"GGUF" + struct.pack("<I", 1) + ROOM,
+    "big endian": b"GGUF" + struct.pack(">I", 3) + ROOM,
+    "settings without end": b"GGUF" + struct.pack("<IQQ", 3, 0, 1 << 63) + ROOM,
+    "tensors without end": b"GGUF" + struct.pack("<IQQ", 3, 1 << 63, 0) + ROOM,
+    "a long string": settings(setting(b"a", 8, struct.pack("<Q", 1 << 50))) + ROOM,
+    "a long key": b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + struct.pack("<Q", 1 << 62) + ROOM,
+    "a key that is no text": settings(setting(b"\xff\xfe", 4, bytes(4))),
+    "a long array": settings(setting(b"a", 9, struct.pack("<IQ", 4, 1 << 60))) + ROOM,
+    "an array of strings": settings(setting(b"a", 9, struct.pack("<IQ", 8, 10) + struct.pack("<Q", 1 << 61))) + ROOM,
+    "arrays in arrays": settings(setting(b"a", 9, struct.pack("<IQ", 9, 1) * 20)) + ROOM,
+    "many empty arrays": settings(setting(b"a", 9, struct.pack("<IQ", 9, 1 << 59))) + ROOM,
+    "an unknown type": settings(setting(b"a", 77, bytes(8))),
+    "a key twice": settings(setting(b"a", 4, bytes(4)), setting(b"a", 4, bytes(4))),
+    "an odd alignment": table(rest=b"")[:8]
+    + struct.pack("<QQ", 0, 1)
+    + setting(b"general.alignment", 4, struct.pack("<I", 48)),
+    "no axes": table(entry(b"t", ()), rest=ROOM),
+    "five axes": table(entry(b"t", (1, 1, 1, 1, 1)), rest=ROOM),
+    "a size of zero": table(entry(b"t", (0, 4)), rest=ROOM),
+    "sizes that overflow": table(entry(b"t", (1 << 30, 1 << 30, 1 << 30)), rest=ROOM),
+    "a tensor beyond the end": table(entry(b"t", (1 << 20,)), rest=ROOM),
+    "an offset beyond the end": table(entry(b"t", (4,), offset=1 << 40), rest=ROOM),
+    "an offset that overflows": table(entry(b"t", (4,), offset=(1 << 64) - 32), rest=ROOM),
+    "an unaligned offset": table(entry(b"t", (4,), offset=4), rest=ROOM),
+    "an unknown tensor type": table(entry(b"t", (32,), 999), rest=ROOM),
+    "a row that is no block": table(entry(b"t", (33, 2), 8), rest=ROOM),
+    "a tensor twice": table(entry(b"t", (4,)), entry(b"t", (4,), offset=32), rest=ROOM),
+    "tensors that overlap": table(entry(b"t", (16,)), entry(b"u", (4,), offset=32), rest=ROOM),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_header_is_refused_at_once(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "bad.gguf"
+    path.write_bytes(HOSTILE[name])
+    tracemalloc.start()
+    began = time.process_time()
+    with pytest.raises((ModelError, UnsupportedError)) as caught:
+        reader.read(path)
+    assert time.process_time() - began < 1.0
+    assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    tracemalloc.stop()
+    assert caught.value.fix
+
+
+def whole(path: Path) -> None:
+    """All that is made of a file: graph, constants, vocabulary."""
+    graph = load(path, "m", {})
+    language(path, {})
+    for name in graph.values:
+        if graph.is_const(name):
+            graph.array(name)
+
+
+def test_a_file_cut_off_anywhere_is_refused(good: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "cut.gguf"
+    for size in [*range(0, 400, 7), *np.linspace(400, len(good) - 1, 60).astype(int).tolist()]:
+        path.write_bytes(good[:size])
+        with pytest.raises(UserError):
+            reader.read(path)
+
+
+def test_a_damaged_file_is_read_or_refused(good: bytes, tmp_path: Path) -> None:
+    rng, path, refused = np.random.default_rng(5), tmp_path / "damaged.gguf", 0
+    header = good.index(b"blk.6.ffn_down.weight") + 60
+    for _ in range(300):
+        data = bytearray(good)
+        for place in rng.integers(4, header, rng.integers(1, 4)):
+            data[place] = rng.integers(0, 256)
+        path.write_bytes(data)
+        try:
+            whole(path)
+        except UserError:
+            refused += 1
+    assert 100 < refused < 300
+
+
+def edited(good: bytes, old: bytes, new: bytes) -> bytes:
+    assert len(old) == len(new) and old in good
+    return good.replace(old, new, 1)
+
+
+def test_what_is_not_supported_is_named(good: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "m.gguf"
+    for old, new, told in (
+        (b"\x05\0\0\0\0\0\0\0llama", b"\x05\0\0\0\0\0\0\0mamba", "mamba"),
+        (b"blk.3.attn_q.weight", b"blk.3.attn_z.weight", "attn_q.weight"),
+        (b"blk.0.ffn_norm.weight", b"blk.9.ffn_norm.weight", "blk.0.ffn_norm.weight"),
+    ):
+        path.write_bytes(edited(good, old, new))
+        with pytest.raises((ModelError, UnsupportedError), match=told):
+            load(path, "m", {})
