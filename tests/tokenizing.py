@@ -82,6 +82,10 @@ class Tokenizer:
         )
         return room.raw[:count]
 
+    def ends(self, token: int) -> bool:
+        """Whether a model is done when it says this."""
+        return bool(self.code.br_token_ends(ctypes.byref(self.opened), ctypes.c_int32(token)))
+
 
 def vocabulary(kind: str, pieces: Sequence[bytes], **more: object) -> Vocabulary:
     """One of these pieces, normal ones of falling scores if not told otherwise."""
