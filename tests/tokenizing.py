@@ -38,6 +38,12 @@ def runtime_library(folder: Path, compiler: str = "gcc") -> ctypes.CDLL:
     return code
 
 
+def unicode_runs(code: ctypes.CDLL) -> list[int]:
+    """The table of kinds of characters, as unicode.h describes it."""
+    count = U32.in_dll(code, "br_unicode_run_count").value
+    return list((U32 * count).in_dll(code, "br_unicode_runs"))
+
+
 @dataclass
 class Tokenizer:
     """A vocabulary as C reads it. work: bytes of work space given, what surely suffices if None."""
