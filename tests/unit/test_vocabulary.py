@@ -254,6 +254,7 @@ HARNESS = """
 #include <stdlib.h>
 #include <string.h>
 
+static const char letters[] = "a<s> '1b\\n\\xE2\\x96\\x81";
 static uint32_t seed = 1;
 
 static uint32_t next(uint32_t below)
@@ -280,7 +281,7 @@ int main(int argc, char **argv)
         void *work = malloc(room + 1);
         int32_t *tokens = malloc((capacity + 1) * sizeof *tokens);
         for (size_t i = 0; i < bytes; i++) {
-            text[i] = (char)(round % 2 ? "a<s> '1b\\n\\xE2\\x96\\x81"[next(12)] : next(256));
+            text[i] = (char)(round % 2 ? (uint8_t)letters[next(12)] : next(256));
         }
         text = realloc(text, bytes > 0 ? bytes : 1);
         tokens = realloc(tokens, capacity > 0 ? capacity * sizeof *tokens : 1);
