@@ -36,7 +36,7 @@ from brainc.ir import Attr, Const, Graph, Node, TensorType
 from brainc.ranges import FOUR, accumulator_bits, largest_group
 from brainc.resources import templates_dir
 from brainc.spec import CHANNEL, MOVES
-from brainc.target import Target
+from brainc.target import PORTABLE, Accent, Target
 
 _SCALARS = {
     "strides": ("SH", "SW"),
@@ -201,9 +201,16 @@ class KernelTable:
     """All kernels that a target may use, by op."""
 
     def __init__(
-        self, target: Target, pins: Mapping[str, str] | None = None, *, portable: bool = False, optimize: str = "speed"
+        self,
+        target: Target,
+        pins: Mapping[str, str] | None = None,
+        *,
+        portable: bool = False,
+        optimize: str = "speed",
+        accent: Accent | None = None,
     ) -> None:
-        """`pins` maps node names to kernel names; `portable` leaves only the plain C kernels.
+        """`pins` maps node names to kernel names; `portable` leaves only the plain C kernels, as the portable accent does.
+        Another accent has features of its own, in place of the target's.
 
         `optimize` says what is compared first: "flash" how little is baked in (functions that more layers can
         share), else the cost; what "ram" trades for it afterwards, the compiler sees from whole plans.
@@ -211,8 +218,9 @@ class KernelTable:
         self.target = target
         self.optimize = optimize
         self.pins = pins or {}
+        self.features = target.features if accent is None else accent.features
         self._by_op: dict[str, list[Kernel]] = {}
-        own = [] if portable else [(f / "kernels", n) for f, n in zip(target.folders, target.chain, strict=True)]
+        own = [] if portable or accent is PORTABLE else [(f / "kernels", n) for f, n in zip(target.folders, target.chain, strict=True)]
         for rank, (folder, name) in enumerate([*own, (templates_dir(), "c")]):
             for kernel in scan(folder, name, rank):
                 self._by_op.setdefault(kernel.op, []).append(kernel)
@@ -240,7 +248,7 @@ class KernelTable:
             return f"pinned to {pinned}"
         if mismatch := _type_mismatch(kernel, graph, node):
             return mismatch
-        if absent := kernel.needs - self.target.features:
+        if absent := kernel.needs - self.features:
             return f"needs {', '.join(sorted(absent))}"
         if kernel.where and not evaluate(kernel.where, env):
             return f"where {unmet(kernel.where, env)}"
