@@ -10,18 +10,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from brainc import link, manifest, memory, ops, passes, samples, stream
+from brainc import link, manifest, memory, ops, passes, samples, spmd, stream
 from brainc.dtypes import Array
 from brainc.errors import UserError, at
 from brainc.ir import Graph, TensorType
 from brainc.kernels import Choice, KernelTable
+from brainc.language import Language
 from brainc.manifest import Brain, Budget, TargetChoice
 from brainc.memory import Plan
 from brainc.passes.context import Context, Options
 from brainc.passes.four import GROUP
-from brainc.program import Program
+from brainc.program import Host, Program, Voice
 from brainc.stream import Streamed
-from brainc.target import Target, load_target
+from brainc.target import PORTABLE, Target, load_target
 
 RANDOM = "random"
 RANDOM_SAMPLES = 20
@@ -57,6 +58,7 @@ class Job:
     graph: Graph
     context: Context
     remarks: tuple[str, ...] = ()  # what was decided for the user, to be told
+    language: Language | None = None  # what a language model knows besides its graph
 
     @property
     def choice(self) -> TargetChoice:
@@ -76,7 +78,10 @@ def compile_job(job: Job) -> Program:
     context = replace(job.context, has_kernel=table.has, flat=job.target.word > 8, note=notes.append)
     with at(file=str(job.request.source)):
         ready = passes.run(job.graph, context)
-        choices: Choices = {n.name: table.choose(ready, n) for n in ready.nodes() if n.op != "reshape"}
+        choices = _choices(table, ready)
+        if job.language is not None:
+            host = hosted(ready, job.target, job.language, portable=job.request.portable)
+            return _host_program(job, ready, host)
         plan = memory.plan(ready, choices, align=min(job.target.word // 8, 4))
         if table.optimize == "ram":
             choices, plan = _less_ram(ready, table, choices, plan)
@@ -87,6 +92,26 @@ def compile_job(job: Job) -> Program:
         turned = [name for name, type_ in ports(job.graph) if ready.type(name).shape != type_.shape]
         notes += [f"{name} has channels last, as --layout nhwc asks" for name in turned]
     return Program(ready, job.target, choices, plan, tuple(notes), job.request.portable, job.request.optimize)
+
+
+def _choices(table: KernelTable, graph: Graph) -> Choices:
+    return {n.name: table.choose(graph, n) for n in graph.nodes() if n.op != "reshape"}
+
+
+def hosted(graph: Graph, target: Target, language: Language, *, portable: bool = False, top: str = "") -> Host:
+    """Kernels in every accent of the target, up to the one called `top`, and the memory that is right for all."""
+    accents = [PORTABLE, *(() if portable else target.accents)]
+    names = [accent.name for accent in accents]
+    accents = accents[: names.index(top) + 1] if top in names else accents
+    voices = [Voice(accent, _choices(KernelTable(target, accent=accent), graph)) for accent in accents]
+    return Host(language, tuple(voices), spmd.lay_out(graph, [voice.choices for voice in voices]))
+
+
+def _host_program(job: Job, graph: Graph, host: Host) -> Program:
+    layout = host.layout
+    plan = Plan(layout.arena, layout.state, layout.arena, False, spmd.ALIGN, (), {})
+    best = host.voices[-1].choices
+    return Program(graph, job.target, best, plan, host.language.remarks, job.request.portable, host=host)
 
 
 def _streamed(job: Job, graph: Graph, table: KernelTable, choices: Choices, plan: Plan) -> Streamed | None:
