@@ -16,10 +16,10 @@ import jinja2
 from jinja2.ext import Extension
 
 from brainc import ops
+from brainc.host_views import host_view
 from brainc.kernels import shown
 from brainc.program import Program
 from brainc.resources import templates_dir
-from brainc.host_views import host_view
 from brainc.views import KernelView, brain_view, comment, harness_view
 from brainc.weights import c_float
 

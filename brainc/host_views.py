@@ -11,8 +11,8 @@ from __future__ import annotations
 import hashlib
 import re
 import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from brainc import __version__
 from brainc.chain_views import Spots
 from brainc.dtypes import Array, of_numpy
 from brainc.errors import BugError
-from brainc.ir import Node, Role
+from brainc.ir import Node
 from brainc.kernels import Choice
 from brainc.program import Host, Program
 from brainc.spec import changes_state
@@ -31,7 +31,9 @@ from brainc.weights import Packed
 
 MAGIC, HEAD = b"BRAINCW1", struct.Struct("<8sQ32s16x")  # of NAME.weights: its size, and the hash of all behind the head
 RUNTIME = ("map.c", "map.h", "pool.c", "pool.h")  # of templates/runtime, for every program
-_CACHES = frozenset({"keep", "attend"})  # read only rows of a state that were written since the brain was told to forget
+_CACHES = frozenset(
+    {"keep", "attend"}
+)  # read only rows of a state that were written since the brain was told to forget
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +153,7 @@ class HostViewer(Viewer):
     def _argument(self, node: Node, choice: Choice, arg: str, spots: Spots | None) -> list[tuple[str, str]]:
         if arg == "scratch":
             return [("uint8_t *scratch", f"own + {spots.scratch}" if spots else "")]
-        return [(p, a.removeprefix("BR_CREF(")[:-1] if a.startswith("BR_CREF(") else a)
-                for p, a in super()._argument(node, choice, arg, spots)]  # fmt: skip
+        return [(p, re.sub(r"^BR_CREF\((.*)\)$", r"\1", a)) for p, a in super()._argument(node, choice, arg, spots)]
 
     def word(self, node: Node, layout: EntryLayout) -> str:
         """The statement that runs a node on this thread."""
@@ -187,10 +188,18 @@ class HostViewer(Viewer):
         key = (tuple(params), said)
         if key not in self.words:
             name = f"{op}_{len(self.words)}"
-            unused = [sorted(n for n in {*names, *(["part"] if self._split else [])} if not _mentions(s, n)) for s in said]
+            unused = [
+                sorted(n for n in {*names, *(["part"] if self._split else [])} if not _mentions(s, n)) for s in said
+            ]
             bodies = (f"{s}{''.join(f' (void){n};' for n in rest)}" for s, rest in zip(said, unused, strict=True))
             self.words[key] = WordView(name, listed(params, len(name) + 24), tuple(bodies))
         return self.words[key]
+
+    def accents(self) -> Iterator[AccentView]:
+        """Every accent with what it says for each word."""
+        for index, voice in enumerate(self.host.voices):
+            words = (replace(word, said=word.said[index : index + 1]) for word in self.words.values())
+            yield AccentView(voice.accent.name, comment(voice.accent.title), voice.accent.check, tuple(words))
 
     # -- entries ------------------------------------------------------------------------------------
 
@@ -201,7 +210,9 @@ class HostViewer(Viewer):
             HostStep(self.told(node, layout), self.word(node, layout), node.name in layout.meets, index == last + 1)
             for index, node in enumerate(layout.nodes)
         )
-        places = (_at(layout.homes[p]).replace("TYPE", self.graph.type(p).dtype.c) for p in (*entry.inputs, *entry.outputs))
+        places = (
+            _at(layout.homes[p]).replace("TYPE", self.graph.type(p).dtype.c) for p in (*entry.inputs, *entry.outputs)
+        )
         return HostEntry(entry.name, tuple(places), steps)
 
     def told(self, node: Node, layout: EntryLayout) -> str:
@@ -210,7 +221,9 @@ class HostViewer(Viewer):
         shapes = ", ".join(str(self.graph.type(i)) for i in shown)
         outs = ", ".join(str(self.graph.type(o)) for o in node.outputs)
         work = f"  {macs:,} MACs" if (macs := self.program.macs(node)) else ""
-        return comment(f"{node.name}: {node.op} {shapes}{f' -> {outs}' if outs else ''}{work}; {layout.who[node.name].value}")
+        return comment(
+            f"{node.name}: {node.op} {shapes}{f' -> {outs}' if outs else ''}{work}; {layout.who[node.name].value}"
+        )
 
     def starts(self) -> Iterator[str]:
         """Statements that put states to their start, those that would else be seen."""
@@ -243,20 +256,12 @@ def _mentions(text: str, name: str) -> bool:
 
 def host_view(program: Program, vocabulary: bytes = b"") -> tuple[dict[str, Any], list[KernelView], Weights]:
     """(what the templates show, the kernels to render, the file of weights)."""
-    host = program.host
-    if host is None:
+    if program.host is None:
         raise BugError(f"{program.name} is no host program", fix="please report this")
-    viewer = HostViewer(program, host)
-    entries = [viewer.host_entry(layout) for layout in host.layout.entries]
+    viewer = HostViewer(program, program.host)
+    entries = [viewer.host_entry(layout) for layout in program.host.layout.entries]
     starts = list(viewer.starts())
     weights = viewer.weights(vocabulary)
-    logits = program.graph.type(program.graph.entries[0].outputs[0])
-    layout, language, words = host.layout, host.language, list(viewer.words.values())
-    accents = [
-        AccentView(v.accent.name, comment(v.accent.title), v.accent.check,
-                   tuple(WordView(w.name, w.params, (w.said[i],)) for w in words))
-        for i, v in enumerate(host.voices)
-    ]  # fmt: skip
     view = {
         "name": program.name,
         "upper": program.name.upper(),
@@ -265,23 +270,27 @@ def host_view(program: Program, vocabulary: bytes = b"") -> tuple[dict[str, Any]
         "title": comment(program.target.title),
         "notes": [f"{comment(note)}." for note in program.notes],
         "entries": entries,
-        "words": words,
-        "accents": accents,
-        "best_first": accents[::-1],
+        "words": [*viewer.words.values()],
+        "accents": [*viewer.accents()],
         "starts": starts,
-        "context": language.context,
-        "block": language.block,
-        "tokens": logits.shape[-1],
-        "arena": layout.arena,
-        "state": layout.state,
-        "own": layout.own,
-        "weights_bytes": weights.nbytes,
-        "weights_head": [", ".join(f"{b:#04x}" for b in weights.head[i : i + 16]) for i in range(0, HEAD.size, 16)],
-        "weights_hash": weights.head[16:22].hex(),
-        "tensors": len(weights.tensors),
-        "vocabulary_at": weights.vocabulary_at,
-        "vocabulary_bytes": len(vocabulary),
+        "tokens": program.graph.type(program.graph.entries[0].outputs[0]).shape[-1],
         "runtime": [*RUNTIME],
         "sources": [f"{program.name}.c", *(name for name in RUNTIME if name.endswith(".c"))],
+        **_sizes(program.host, weights),
     }
     return view, list(viewer.functions.values()), weights
+
+
+def _sizes(host: Host, weights: Weights) -> dict[str, Any]:
+    lines = (weights.head[i : i + 16] for i in range(0, HEAD.size, 16))
+    return {
+        "context": host.language.context,
+        "block": host.language.block,
+        "arena": host.layout.arena,
+        "state": host.layout.state,
+        "own": host.layout.own,
+        "weights_bytes": weights.nbytes,
+        "weights_head": [", ".join(f"{b:#04x}" for b in line) for line in lines],
+        "vocabulary_at": weights.vocabulary_at,
+        "vocabulary_bytes": len(weights.vocabulary),
+    }

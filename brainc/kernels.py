@@ -209,8 +209,8 @@ class KernelTable:
         optimize: str = "speed",
         accent: Accent | None = None,
     ) -> None:
-        """`pins` maps node names to kernel names; `portable` leaves only the plain C kernels, as the portable accent does.
-        Another accent has features of its own, in place of the target's.
+        """`pins` maps node names to kernel names; `portable` leaves only plain C kernels, as that accent does, while
+        another has features of its own in place of the target's.
 
         `optimize` says what is compared first: "flash" how little is baked in (functions that more layers can
         share), else the cost; what "ram" trades for it afterwards, the compiler sees from whole plans.
@@ -220,7 +220,8 @@ class KernelTable:
         self.pins = pins or {}
         self.features = target.features if accent is None else accent.features
         self._by_op: dict[str, list[Kernel]] = {}
-        own = [] if portable or accent is PORTABLE else [(f / "kernels", n) for f, n in zip(target.folders, target.chain, strict=True)]
+        chain = () if portable or accent is PORTABLE else zip(target.folders, target.chain, strict=True)
+        own = [(folder / "kernels", name) for folder, name in chain]
         for rank, (folder, name) in enumerate([*own, (templates_dir(), "c")]):
             for kernel in scan(folder, name, rank):
                 self._by_op.setdefault(kernel.op, []).append(kernel)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from brainc import planner
 from brainc.expressions import evaluate
@@ -191,9 +192,10 @@ def _planned(
         replace(s, reads=tuple(r for r in s.reads if r in wanted), writes=tuple(w for w in s.writes if w in wanted))
         for s in steps
     ]
-    order = tuple((a.name, b.name) for a, b in zip(mine, mine[1:], strict=False))
-    ports = (tuple(p for p in ps if p in wanted) for ps in (ins, outs))
-    return planner.plan(Problem({n: blocks[n] for n in blocks if n in wanted}, tuple(mine), *ports, order), effort=EFFORT)
+    order = tuple((a.name, b.name) for a, b in pairwise(mine))
+    first, last = (tuple(p for p in ports if p in wanted) for ports in (ins, outs))
+    mine_blocks = {n: b for n, b in blocks.items() if n in wanted}
+    return planner.plan(Problem(mine_blocks, tuple(mine), first, last, order), effort=EFFORT)
 
 
 def _met(graph: Graph, layout: EntryLayout) -> EntryLayout:
