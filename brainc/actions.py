@@ -87,6 +87,7 @@ def _fitting(job: Job, program: Program) -> tuple[fit.Fit, dict[str, Any]]:
         "budget": fit.budgets(job, ram=found.ram if whole else None, flash=found.flash if whole else None, cycles=None),
         "random_calibration": job.request.calibrate == RANDOM,
         "notes": list(program.notes),
+        **report.host_data(program),
     }
     return room, data
 

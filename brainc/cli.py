@@ -21,6 +21,7 @@ from brainc import __version__, actions
 from brainc.compiler import Request
 from brainc.errors import BraincError, BugError, FitError, UserError, Where, WorldError
 from brainc.formats import FORMATS
+from brainc.target import PORTABLE
 
 F = TypeVar("F", bound=Callable[..., Any])
 PIPE_WIDTH = 160  # of tables that are not for a terminal
@@ -60,7 +61,8 @@ def _shapes(pairs: Sequence[str]) -> dict[str, int]:
 
 def _request(source: Path, options: Mapping[str, Any]) -> Request:
     rest = {k: v for k, v in options.items() if k not in ("shape", "isa")}
-    return Request(source, shapes=_shapes(options["shape"]), portable=options["isa"] == "portable", **rest)
+    portable = options["isa"] == PORTABLE.name
+    return Request(source, shapes=_shapes(options["shape"]), portable=portable, isa=options["isa"], **rest)
 
 
 def shared(function: F) -> F:
@@ -88,7 +90,11 @@ def shared(function: F) -> F:
                 default="auto",
                 help="Layers row by row through line buffers; by itself where RAM is short.",
             ),
-            click.option("--isa", type=choice(["portable"]), help="Leave the target's own kernels out."),
+            click.option(
+                "--isa",
+                type=choice(["portable", "avx2", "vnni"]),
+                help="Kernels up to this level; portable: without the target's own.",
+            ),
             click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output."),
         )
     ):

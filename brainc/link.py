@@ -18,6 +18,7 @@ from brainc.dtypes import F32
 from brainc.errors import ManifestError, UnsupportedError, at
 from brainc.frontends import builtin
 from brainc.ir import Attrs, Const, Entry, Graph, Node, Quant, Role, TensorType, Value, attrs, fresh_name, type_text
+from brainc.language import Language
 from brainc.manifest import BUILTIN, Brain, End, Module, Wire
 from brainc.toml_lines import one_of
 
@@ -42,6 +43,17 @@ def load_brain(brain: Brain, target: str | None = None, shapes: Mapping[str, int
         if module.kind == BUILTIN:
             graphs[name] = _builtin(module, chosen.wires, graphs)
     return link(chosen, graphs)
+
+
+def language(
+    brain: Brain, target: str | None = None, shapes: Mapping[str, int] = frontends.NO_SHAPES
+) -> Language | None:
+    """What a brain that is one model of a language knows besides its graph."""
+    modules = [*brain.choose(target).modules.values()]
+    if len(modules) != 1 or modules[0].kind == BUILTIN:
+        return None
+    given = _shapes(modules[0], brain, shapes)
+    return frontends.language(modules[0].file, shapes=given, kind=modules[0].kind)
 
 
 def _builtin(module: Module, wires: Sequence[Wire], graphs: Graphs) -> Graph:

@@ -15,7 +15,7 @@ from rich.table import Table
 from brainc.ir import Node
 from brainc.kernels import KernelTable, Verdict
 from brainc.memory import EntryPlan, Slot
-from brainc.program import Program
+from brainc.program import Host, Program
 from brainc.quality import Quality
 from brainc.views import Viewer
 
@@ -27,6 +27,9 @@ POOR_DB = 10.0  # below this a layer has lost more than a third of its signal's 
 
 def plan_lines(program: Program) -> Iterator[str]:
     """The plan in a few lines: what `build` prints."""
+    if program.host is not None:
+        yield from _host_lines(program, program.host)
+        return
     plan = program.plan
     greedy = max(e.placement.greedy_bytes for e in plan.entries)
     yield f"{program.name} for {program.target.title}, optimized for {program.optimize}"
@@ -37,6 +40,30 @@ def plan_lines(program: Program) -> Iterator[str]:
         yield f"  state    {plan.state:,} bytes"
     for note in program.notes:
         yield f"  note     {note}"
+
+
+def _host_lines(program: Program, host: Host) -> Iterator[str]:
+    """The same for a host program."""
+    layout, language = host.layout, host.language
+    accents = ", ".join(f"{voice.accent.name} ({voice.accent.title})" for voice in host.voices)
+    meets = {entry.name: len(entry.meets) for entry in layout.entries}
+    yield f"{program.name} for {program.target.title}: a language model with a context of {language.context:,} tokens"
+    yield f"  work     {program.work:,} multiply-accumulates to read {language.block} tokens and then one"
+    yield f"  accents  {accents}: the best that the CPU has, when it starts"
+    yield f"  memory   {layout.nbytes(1):,} bytes and {layout.own:,} for each further thread, all taken at the start:"
+    yield f"           arena {layout.arena:,}, caches {layout.state:,}; the weights are mapped from their file"
+    yield f"  threads  meet {' times, '.join(f'{n} {k}' for n, k in meets.items())} times"
+    for note in program.notes:
+        yield f"  note     {note}"
+
+
+def host_data(program: Program) -> dict[str, Any]:
+    """What report.json says of a language model; nothing of other brains."""
+    if (host := program.host) is None:
+        return {}
+    accents, language = [voice.accent.name for voice in host.voices], host.language
+    sizes = {"context": language.context, "block": language.block, "bytes_per_thread": host.layout.own}
+    return {"language": {**sizes, "accents": accents}}
 
 
 def ports(program: Program) -> dict[str, Any]:
