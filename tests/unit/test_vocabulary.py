@@ -148,6 +148,14 @@ def test_special_tokens_are_found_longest_first(code: ctypes.CDLL) -> None:
     assert t.piece(-1) == t.piece(len(t.vocabulary.pieces)) == b""
 
 
+def test_a_token_whose_name_says_so_controls_and_ends(code: ctypes.CDLL) -> None:
+    """Whatever its type: as in llama.cpp."""
+    t = Tokenizer(code, pairs([], [b"<|im_end|>", b"<|fim_prefix|>"], [4, 1]))
+    assert said(t, "<|im_end|><|fim_prefix|>", SPECIAL) == ["<|im_end|>", "<|fim_prefix|>"]
+    assert {"<|im_end|>", "<|fim_prefix|>"}.isdisjoint(said(t, "<|im_end|><|fim_prefix|>"))
+    assert (t.ends(256), t.ends(257)) == (True, False)
+
+
 def test_begin_and_end_are_added_as_the_vocabulary_says(code: ctypes.CDLL) -> None:
     more = [b"<s>", b"</s>", b"<e>"]
     both = Tokenizer(code, pairs([], more, [3, 3, 3], bos=256, eos=257, eot=258, add_bos=True, add_eos=True))
@@ -164,6 +172,7 @@ CUTS = (
     (GPT2, "x \u3000 y\n", ["x", " \u3000", " y", "\n"]),
     (QWEN2, "IT'S 12a !b\n\n c  ", ["IT", "'S", " ", "1", "2", "a", " !", "b", "\n\n", " c", "  "]),
     (QWEN2, "a ?!\r\n\tb \n \n  c", ["a", " ?!\r\n", "\tb", " \n \n", " ", " c"]),
+    (QWEN2, "IT'Sx I'LLx'Lx", ["IT", "'S", "x", " I", "'LL", "x", "'Lx"]),
     (LLAMA3, "12345 678", ["123", "45", " ", "678"]),
     (LLAMA3, "'\u017fx'", ["'\u017fx", "'"]),
     (NUMBER, "ab12\u00bdc", ["ab", "1", "2", "\u00bd", "c"]),
