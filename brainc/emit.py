@@ -111,6 +111,7 @@ def emit_host(program: Program, vocabulary: bytes = b"") -> Files:
     view["port_h"], view["fixed_h"] = _machine(program), _arithmetic(program)
     view["kernels"] = [render_kernel(kernel) for kernel in kernels]
     name, folder = program.name, templates_dir() / "host"
-    made = {f"{name}.h": "header.j2", f"{name}.c": "source.j2", "CMakeLists.txt": "CMakeLists.txt.j2"}
+    made = {f"{name}.h": "header.j2", f"{name}.c": "source.j2"}
+    made |= {"main.c": "main.j2", "CMakeLists.txt": "CMakeLists.txt.j2"}
     runtime = {file: (templates_dir() / "runtime" / file).read_bytes() for file in view["runtime"]}
     return {**{path: render(folder / file, view) for path, file in made.items()}, **runtime, f"{name}.weights": weights}

@@ -27,10 +27,13 @@ from brainc.program import Host, Program
 from brainc.spec import changes_state
 from brainc.spmd import ALIGN, EntryLayout, Home, Who
 from brainc.views import KernelView, Viewer, comment, listed
-from brainc.weights import Packed
+from brainc.weights import Packed, c_float
 
 MAGIC, HEAD = b"BRAINCW1", struct.Struct("<8sQ32s16x")  # of NAME.weights: its size, and the hash of all behind the head
-RUNTIME = ("map.c", "map.h", "pool.c", "pool.h")  # of templates/runtime, for every program
+# Of templates/runtime, for the library and for the program.
+LIBRARY = ("map", "pool", "vocabulary", "tokenize", "merge", "words", "unicode", "unicode_table", "sample")
+PROGRAM = ("talk", "typing", "options", "report", "program")
+WITHOUT_HEADER = ("tokenize", "unicode_table")  # which another one's header declares
 _CACHES = frozenset(
     {"keep", "attend"}
 )  # read only rows of a state that were written since the brain was told to forget
@@ -262,6 +265,7 @@ def host_view(program: Program, vocabulary: bytes = b"") -> tuple[dict[str, Any]
     entries = [viewer.host_entry(layout) for layout in program.host.layout.entries]
     starts = list(viewer.starts())
     weights = viewer.weights(vocabulary)
+    files = (*LIBRARY, *PROGRAM)
     view = {
         "name": program.name,
         "upper": program.name.upper(),
@@ -274,11 +278,36 @@ def host_view(program: Program, vocabulary: bytes = b"") -> tuple[dict[str, Any]
         "accents": [*viewer.accents()],
         "starts": starts,
         "tokens": program.graph.type(program.graph.entries[0].outputs[0]).shape[-1],
-        "runtime": [*RUNTIME],
-        "sources": [f"{program.name}.c", *(name for name in RUNTIME if name.endswith(".c"))],
+        "runtime": [*(f"{n}.c" for n in files), *(f"{n}.h" for n in files if n not in WITHOUT_HEADER)],
+        "sources": [f"{program.name}.c", *(f"{name}.c" for name in LIBRARY)],
+        "program": ["main.c", *(f"{name}.c" for name in PROGRAM)],
+        **_speaking(program.host),
         **_sizes(program.host, weights),
     }
     return view, list(viewer.functions.values()), weights
+
+
+def _speaking(host: Host) -> dict[str, Any]:
+    """How the program chats and draws, as C writes it."""
+    language, chat, s = host.language, host.language.chat, host.language.sampling
+    texts = ("opening", "after_user", "after_answer")
+    chats = chat and {
+        **{key: c_text(getattr(chat, key)) for key in texts},
+        "system": chat.system and [*map(c_text, chat.system)],
+        "trims": int(chat.trims),
+    }
+    reals = ("temperature", "top_p", "min_p", "repeat_penalty")
+    sampling = {key: c_float(getattr(s, key)) for key in reals} | {"top_k": s.top_k, "seed": s.seed}
+    system = "NULL" if language.system is None else c_text(language.system)
+    accents = [voice.accent.name for voice in host.voices]
+    best = accents[1] if len(accents) > 1 else ""  # the least of those that this is worth it for
+    return {"chat": chats, "sampling": sampling, "system": system, "best": best}
+
+
+def c_text(text: str) -> str:
+    """A text as a C string: what is not a plain letter in octal, which ends after three digits."""
+    plain = (chr(b) if 0x20 <= b < 0x7F and chr(b) not in '"\\?' else f"\\{b:03o}" for b in text.encode())
+    return f'"{"".join(plain)}"'
 
 
 def _sizes(host: Host, weights: Weights) -> dict[str, Any]:

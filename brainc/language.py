@@ -6,9 +6,22 @@ A frontend fills it in; the compiler carries it along, and the host program is m
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from brainc.dtypes import Array
+from brainc.toml_lines import Table
+
+Settings = Mapping[str, int | float | str]
+SIZES = ("context", "block", "kv")  # of a graph, see frontends/gguf
+LIMITS: Mapping[str, tuple[type, float, float]] = {
+    "temperature": (float, 0.0, 100.0),
+    "top_k": (int, 0, 1 << 30),
+    "top_p": (float, 0.0, 1.0),
+    "min_p": (float, 0.0, 1.0),
+    "repeat_penalty": (float, 0.01, 100.0),
+    "seed": (int, 0, (1 << 63) - 1),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +77,18 @@ class Vocabulary:
 
 
 @dataclass(frozen=True, slots=True)
+class Sampling:
+    """How a program draws tokens where nobody says otherwise; see templates/runtime/sample.h."""
+
+    temperature: float = 0.8
+    top_k: int = 40
+    top_p: float = 0.95
+    min_p: float = 0.05
+    repeat_penalty: float = 1.0
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Language:
     """What a language model knows besides its graph: how far it looks back, how much it reads at a time, its tokens,
     how a conversation is written (None: it only continues texts), and what the user should be told."""
@@ -73,3 +98,26 @@ class Language:
     vocabulary: Vocabulary
     chat: ChatFormat | None = None
     remarks: tuple[str, ...] = ()
+    sampling: Sampling = Sampling()
+    system: str | None = None
+
+    def told(self, settings: Settings) -> Language:
+        """The same, as a manifest's settings have it."""
+        own: dict[str, Any] = {key: settings[key] for key in LIMITS if key in settings}
+        system = settings.get("system", self.system)
+        return replace(self, sampling=replace(self.sampling, **own), system=None if system is None else str(system))
+
+
+def settings_of(table: Table, key: str) -> Settings:
+    """A manifest's `language = { context = 4096, system = "…", temperature = 0.7 }`, each within its limits."""
+    table = table.table(key).only((*SIZES, *LIMITS, "system"))
+    sizes = replace(table, items={name: table.items[name] for name in SIZES if name in table.items})
+    said: dict[str, int | float | str] = {**sizes.each(int)}
+    for name, (kind, least, most) in LIMITS.items():
+        item: Any = table.items.get(name)
+        number: Any = float(item) if kind is float and type(item) is int else item
+        if item is not None and (type(number) is not kind or not least <= number <= most):
+            raise table.error(f"{name} = {item} is not a number from {least} to {most}", fix="correct it", key=name)
+        said |= {} if number is None else {name: number}
+    system = table.get("system", str)
+    return said if system is None else {**said, "system": system}

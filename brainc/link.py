@@ -18,7 +18,7 @@ from brainc.dtypes import F32
 from brainc.errors import ManifestError, UnsupportedError, at
 from brainc.frontends import builtin
 from brainc.ir import Attrs, Const, Entry, Graph, Node, Quant, Role, TensorType, Value, attrs, fresh_name, type_text
-from brainc.language import Language
+from brainc.language import SIZES, Language
 from brainc.manifest import BUILTIN, Brain, End, Module, Wire
 from brainc.toml_lines import one_of
 
@@ -53,7 +53,8 @@ def language(
     if len(modules) != 1 or modules[0].kind == BUILTIN:
         return None
     given = _shapes(modules[0], brain, shapes)
-    return frontends.language(modules[0].file, shapes=given, kind=modules[0].kind)
+    found = frontends.language(modules[0].file, shapes=given, kind=modules[0].kind)
+    return found and found.told(modules[0].language)
 
 
 def _builtin(module: Module, wires: Sequence[Wire], graphs: Graphs) -> Graph:
@@ -77,6 +78,7 @@ def _builtin(module: Module, wires: Sequence[Wire], graphs: Graphs) -> Graph:
 def _shapes(module: Module, brain: Brain, shapes: Mapping[str, int]) -> dict[str, int]:
     """What the manifest's ports and the user say of the module's axes; the user wins."""
     found = {f"{p.name}.{axis}": size for p in module.inputs for axis, size in enumerate(p.type.shape)}
+    found |= {key: size for key in SIZES if isinstance(size := module.language.get(key), int)}
     for name, size in shapes.items():
         owner, _, axis = name.partition(".")
         if owner in brain.modules and axis:

@@ -17,6 +17,7 @@ from typing import Any
 from brainc.c_names import c_file_name, c_identifier
 from brainc.errors import ManifestError, UnsupportedError, Where, at
 from brainc.ir import NOWHERE, TensorType
+from brainc.language import Settings, settings_of
 from brainc.port_types import port_type
 from brainc.target import all_targets
 from brainc.toml_lines import Table, one_of, read
@@ -69,6 +70,7 @@ class Module:
     variants: Mapping[str, Module] = field(default_factory=dict)
     builtin: str = ""  # which one
     settings: Mapping[str, int] = field(default_factory=dict)  # of a builtin: its own keys
+    language: Settings = field(default_factory=dict)  # of a language model: sizes, sampling, system prompt
     where: Where = NOWHERE
 
 
@@ -312,6 +314,7 @@ _READERS: Mapping[str, Callable[[Table, str], Any]] = {
     "calibrate": _path,
     "metric": _metric,
     "quant": _quant,
+    "language": settings_of,
 }
 
 

@@ -205,7 +205,8 @@ class Viewer:
         recipe = choice.kernel.pack.get(arg, "")
         given = {o.name: i for o, i in zip(ops.get(node.op).inputs, node.inputs, strict=False)}
         merged = {o: i for o, i in given.items() if o in ingredients(recipe) and self.graph.is_const(i)}
-        key = f"{name} {recipe} {merged}" if recipe else name
+        what = [merged.get(i, i) for i in ingredients(recipe)]  # not by the names that this kernel has for them
+        key = f"{name} {recipe.partition('(')[0]} {what}" if recipe else name
         known = self._packings.setdefault(key, [])
         for asked, at in known:
             if all(choice.env.get(k) == v for k, v in asked.items()):
