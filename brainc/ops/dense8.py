@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from brainc.dtypes import F32, W4, W16, of_numpy
+from brainc.dtypes import F32, W16, of_numpy
+from brainc.lanes import quantised
 from brainc.ops import Array, Cases, Rng, TensorType, op
 from brainc.ops._blocks import WEIGHTS, activations, blocks, counted, fields
 from brainc.ops._samples import floats, ragged
@@ -42,6 +43,7 @@ def _cases(rng: Rng) -> Cases:
             x, w = activations(rng, (m, k)), blocks(rng, (rows, k), kind)
             yield from ragged([x, w, floats(rng, (rows,)), floats(rng, (m, rows))], m)
         yield [activations(rng, (1, 64)), blocks(rng, (48, 64), kind)], {}
-    full = blocks(rng, (16, 64), W4)
-    full["q"] = 255
-    yield [activations(rng, (4, 64)), full], {}
+    for kind in WEIGHTS:  # sums as large as they get
+        full = blocks(rng, (16, 64), kind)
+        full["q"] = 255 if full["q"].dtype == np.uint8 else -128
+        yield [quantised(np.full((5, 64), -1, np.float32)), full], {}
