@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import time
 import tracemalloc
@@ -13,6 +14,7 @@ import gguf_files
 import numpy as np
 import pytest
 
+from brainc import frontends
 from brainc.errors import ModelError, UnsupportedError, UserError
 from brainc.frontends.gguf import language, load, reader
 
@@ -73,6 +75,11 @@ HOSTILE = {
     "an array of strings": settings(setting(b"a", 9, struct.pack("<IQ", 8, 10) + struct.pack("<Q", 1 << 61))) + ROOM,
     "arrays in arrays": settings(setting(b"a", 9, struct.pack("<IQ", 9, 1) * 20)) + ROOM,
     "many empty arrays": settings(setting(b"a", 9, struct.pack("<IQ", 9, 1 << 59))) + ROOM,
+    "many arrays that are there": settings(setting(b"a", 9, struct.pack("<IQ", 9, 1 << 17))) + bytes(12 << 17),
+    "an array of an unknown type": settings(setting(b"a", 9, struct.pack("<IQ", 13, 1))) + ROOM,
+    "many settings that are there": b"GGUF" + struct.pack("<IQQ", 3, 0, 1 << 17) + bytes(13 << 17),
+    "many tensors that are there": b"GGUF" + struct.pack("<IQQ", 3, 1 << 17, 0) + bytes(24 << 17),
+    "one of several files": settings(setting(b"split.count", 2, struct.pack("<H", 3))) + ROOM,
     "an unknown type": settings(setting(b"a", 77, bytes(8))),
     "a key twice": settings(setting(b"a", 4, bytes(4)), setting(b"a", 4, bytes(4))),
     "an odd alignment": table(rest=b"")[:8]
@@ -105,6 +112,39 @@ def test_a_hostile_header_is_refused_at_once(name: str, tmp_path: Path) -> None:
     assert tracemalloc.get_traced_memory()[1] < 8 << 20
     tracemalloc.stop()
     assert caught.value.fix
+
+
+def test_a_header_longer_than_any_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "long.gguf"
+    path.write_bytes(settings(setting(b"a", 8, struct.pack("<Q", reader.HEADER))))
+    os.truncate(path, 3 * reader.HEADER)  # zeros that take no room on the disk
+    with pytest.raises(ModelError, match="more than the file has room for"):
+        reader.read(path)
+    path.write_bytes(settings(setting(b"a", 9, struct.pack("<IQ", 8, 1 << 20)))[:-1])
+    os.truncate(path, 3 * reader.HEADER)
+    assert len(reader.read(path).meta["a"]) == 1 << 20
+    with path.open("r+b") as file:
+        file.seek(-8 + len(settings(setting(b"a", 9, struct.pack("<IQ", 8, 1 << 20)))))
+        file.write(struct.pack("<QQ", 4096, reader.HEADER - 4096))
+    with pytest.raises(ModelError, match="header of 33,554,432 bytes ends within a"):
+        reader.read(path)
+
+
+def test_a_file_may_be_larger_than_two_gibibytes(good: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "large.gguf"
+    path.write_bytes(good)
+    os.truncate(path, (2 << 30) + 100)
+    assert frontends.load(path, name="m").entries[0].name == "prefill"
+
+
+def test_a_large_vocabulary_is_read_fast(tmp_path: Path) -> None:
+    texts = b"".join(struct.pack("<Q", 1 + i % 12) + b"a" * (1 + i % 12) for i in range(262_144))
+    path = tmp_path / "words.gguf"
+    path.write_bytes(settings(setting(b"a", 9, struct.pack("<IQ", 8, 262_144) + texts)))
+    began = time.process_time()
+    found = reader.read(path).meta["a"]
+    assert time.process_time() - began < 1.0
+    assert len(found) == 262_144 and found[13] == b"aa"
 
 
 def whole(path: Path) -> None:

@@ -54,11 +54,19 @@ def _numbers(header: Header, tensor: Tensor, block: int, dtype: DType, unpack: U
     found: Array = np.empty((len(raw), tensor.shape[-1] // dtype.block), dtype.numpy)
     step = max(1, _STRIDE // (columns * raw.shape[2]))
     for row in range(0, len(raw), step):
-        found[row : row + step] = unpack(raw[row : row + step])
-    for field in (n for n in ("d", "m") if n in (dtype.numpy.names or ())):
-        if not np.isfinite(found[field]).all():
-            raise ModelError(f"tensor {tensor.name} has scales that are no numbers", fix="convert the model once more")
+        with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is not finite
+            found[row : row + step] = unpack(raw[row : row + step])
+        if not _finite(found[row : row + step]):
+            what = f"tensor {tensor.name} has numbers or scales that are not finite"
+            raise ModelError(what, fix="convert the model once more")
     return found
+
+
+def _finite(x: Array) -> bool:
+    """Whether all numbers are, or the scales and offsets of all blocks."""
+    if x.dtype == BF16.numpy:
+        return bool((x["bits"] & 0x7F80 != 0x7F80).all())
+    return all(bool(np.isfinite(x[n] if n else x).all()) for n in x.dtype.names or ("",) if n != "q")
 
 
 def _widened(x: Array) -> Array:

@@ -1,15 +1,16 @@
 """The header of a GGUF file: its settings and its table of tensors, read with bounds.
 
 Knocks: the frontend, with a path. Leaves: a `Header`; ModelError where the file is not what it says. Every count,
-length and offset is held against what is left of the file before anything is made of it, so that a hostile file costs
-no more than a small one. (The format: ggml's docs/gguf.md, versions 2 and 3.)
+length and offset is held against what is left of the file before anything is made of it, and a header against what
+headers of real models have, so that a hostile file costs no more than a real one. (The format: ggml's docs/gguf.md,
+versions 2 and 3.)
 """
 
 from __future__ import annotations
 
 import mmap
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
@@ -24,6 +25,7 @@ from brainc.errors import ModelError, UnsupportedError
 
 MAGIC, VERSIONS, ALIGNMENT = b"GGUF", (2, 3), 32
 DEPTH, AXES, NAME = 2, 4, 1 << 16  # of arrays in arrays; of a tensor; bytes of a name
+HEADER, THINGS = 1 << 25, 1 << 16  # bytes of a header; settings, tensors and arrays in arrays, all together
 _NUMBERS = {0: "<u1", 1: "<i1", 2: "<u2", 3: "<i2", 4: "<u4", 5: "<i4", 6: "<f4", 10: "<u8", 11: "<i8", 12: "<f8"}
 _BOOL, _STRING, _ARRAY = 7, 8, 9
 _FIX = "download it again, or convert the model once more"
@@ -54,29 +56,38 @@ class Header:
 
 
 class _Cursor:
-    """A place in the file that only moves forward, and never beyond the end."""
+    """A place in the header that only moves forward, and never beyond the end."""
 
-    def __init__(self, data: Array) -> None:
-        self.data, self.at = data, 0
+    def __init__(self, raw: bytes, size: int) -> None:
+        self.raw, self.size, self.at, self.things = raw, size, 0, THINGS
+        self.ends = "the file ends" if size <= HEADER else f"a header of {HEADER:,} bytes ends"
 
-    def take(self, count: int, what: str) -> Array:
-        if count > len(self.data) - self.at:
-            raise ModelError(f"the file ends within {what}: {count:,} bytes from {self.at:,} on", fix=_FIX)
+    def take(self, count: int, what: str) -> bytes:
+        if count > len(self.raw) - self.at:
+            raise ModelError(f"{self.ends} within {what}: {count:,} bytes from {self.at:,} on", fix=_FIX)
         self.at += count
-        return self.data[self.at - count : self.at]
+        return self.raw[self.at - count : self.at]
 
     def number(self, form: str, what: str) -> int:
-        return int(struct.unpack(form, self.take(struct.calcsize(form), what).tobytes())[0])
+        return int(struct.unpack(form, self.take(struct.calcsize(form), what))[0])
 
     def count(self, least: int, what: str) -> int:
         """A number of things that take at least so many bytes each."""
         count = self.number("<Q", what)
-        if count > (len(self.data) - self.at) // least:
+        if count > (len(self.raw) - self.at) // least:
             raise ModelError(f"{what} is {count:,}: more than the file has room for", fix=_FIX)
         return count
 
+    def few(self, least: int, what: str) -> int:
+        """The same of things that cost us more than their bytes; there is a bound to all of them together."""
+        count = self.count(least, what)
+        self.things -= count
+        if self.things < 0:
+            raise ModelError(f"{what} is {count:,}: more than {THINGS:,} with those before", fix=_FIX)
+        return count
+
     def text(self, what: str) -> bytes:
-        return self.take(self.count(1, f"the length of {what}"), what).tobytes()
+        return self.take(self.count(1, f"the length of {what}"), what)
 
 
 def read(path: Path) -> Header:
@@ -86,16 +97,19 @@ def read(path: Path) -> Header:
             data: Array = np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
         except ValueError:
             raise ModelError("the file is empty", fix=_FIX) from None
-    cursor = _Cursor(data)
-    if cursor.take(4, "the magic").tobytes() != MAGIC:
+        cursor = _Cursor(file.read(min(HEADER, len(data))), len(data))
+    if cursor.take(4, "the magic") != MAGIC:
         raise ModelError("this is no GGUF file: it does not begin with GGUF", fix="check the path")
     version = cursor.number("<I", "the version")
     if version not in VERSIONS:
         swapped = int.from_bytes(version.to_bytes(4, "little"), "big") in VERSIONS
         what = "the file is big endian" if swapped else f"the file has version {version} of GGUF"
         raise UnsupportedError(f"{what}; brainc reads 2 and 3, little endian", fix="convert the model once more")
-    tensors, settings = cursor.count(24, "the number of tensors"), cursor.count(13, "the number of settings")
+    tensors, settings = cursor.few(24, "the number of tensors"), cursor.few(13, "the number of settings")
     meta = _settings(cursor, settings)
+    if isinstance(parts := meta.get("split.count"), int) and parts > 1:
+        what = f"{path.name} is one of {parts:,} files that the model is split into"
+        raise UnsupportedError(what, fix="make one file of them: llama-gguf-split --merge FIRST.gguf ALL.gguf")
     return Header(meta, _table(cursor, tensors, meta.get("general.alignment", ALIGNMENT)), data)
 
 
@@ -123,7 +137,7 @@ def _value(cursor: _Cursor, kind: int, key: str, depth: int) -> Any:
     """A number, True or False, bytes, a numpy array of numbers, or a tuple of any other."""
     if kind in _NUMBERS:
         form = np.dtype(_NUMBERS[kind])
-        return np.frombuffer(cursor.take(form.itemsize, key).tobytes(), form)[0].item()
+        return np.frombuffer(cursor.take(form.itemsize, key), form)[0].item()
     if kind == _BOOL:
         return bool(cursor.number("<B", key))
     if kind == _STRING:
@@ -132,26 +146,28 @@ def _value(cursor: _Cursor, kind: int, key: str, depth: int) -> Any:
         raise ModelError(f"{key} has type {kind}, which GGUF has not", fix=_FIX)
     if depth == DEPTH:
         raise ModelError(f"{key} has arrays within arrays within arrays", fix=_FIX)
-    inner = cursor.number("<I", key)
+    inner, what = cursor.number("<I", key), f"the length of {key}"
     form = np.dtype(_NUMBERS.get(inner, "u1"))
-    count = cursor.count(8 if inner == _STRING else 12 if inner == _ARRAY else form.itemsize, f"the length of {key}")
+    if inner == _ARRAY:
+        return tuple(_value(cursor, inner, key, depth + 1) for _ in range(cursor.few(12, what)))
+    count = cursor.count(8 if inner == _STRING else form.itemsize, what)
     if inner in _NUMBERS or inner == _BOOL:
-        return np.frombuffer(cursor.take(count * form.itemsize, key).tobytes(), form)
+        return np.frombuffer(cursor.take(count * form.itemsize, key), form)
     if inner == _STRING:
         return _texts(cursor, count, key)
-    return tuple(_value(cursor, inner, key, depth + 1) for _ in range(count))
+    raise ModelError(f"{key} is an array of type {inner}, which GGUF has not", fix=_FIX)
 
 
 def _texts(cursor: _Cursor, count: int, key: str) -> tuple[bytes, ...]:
     """Many strings, in one go: vocabularies have hundreds of thousands."""
-    data, at, end = cursor.data.data, cursor.at, len(cursor.data)
-    length: Callable[..., tuple[int]] = struct.Struct("<Q").unpack_from
+    raw, at, end = cursor.raw, cursor.at, len(cursor.raw)
+    length = struct.Struct("<Q").unpack_from
     found = []
     for _ in range(count):
-        if end - at < 8 or (size := length(data, at)[0]) > end - at - 8:
-            raise ModelError(f"the file ends within {key}, at {at:,}", fix=_FIX)
-        found.append(bytes(data[at + 8 : at + 8 + size]))
+        if end - at < 8 or (size := length(raw, at)[0]) > end - at - 8:
+            raise ModelError(f"{cursor.ends} within {key}, at {at:,}", fix=_FIX)
         at += 8 + size
+        found.append(raw[at - size : at])
     cursor.at = at
     return tuple(found)
 
@@ -166,8 +182,8 @@ def _table(cursor: _Cursor, count: int, alignment: Any) -> Mapping[str, Tensor]:
         if name in tensors:
             raise ModelError(f"tensor {name} is there twice", fix=_FIX)
         tensor = tensors[name] = Tensor(name, kind.name, shape, base + offset, _nbytes(name, kind, shape))
-        if offset % alignment or tensor.offset + tensor.nbytes > len(cursor.data):
-            where = f"{tensor.nbytes:,} bytes at {tensor.offset:,} of a file of {len(cursor.data):,}"
+        if offset % alignment or tensor.offset + tensor.nbytes > cursor.size:
+            where = f"{tensor.nbytes:,} bytes at {tensor.offset:,} of a file of {cursor.size:,}"
             raise ModelError(f"tensor {name} does not lie where it may: {where}", fix=_FIX)
     placed = sorted(tensors.values(), key=lambda t: (t.offset, t.nbytes))
     for before, after in pairwise(placed):

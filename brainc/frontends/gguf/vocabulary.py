@@ -20,6 +20,7 @@ from brainc.vocabulary_section import splitter
 KINDS = {b"gpt2": "bpe", b"llama": "spm"}
 _FIX = "convert the model once more"
 _TYPES = range(1, 7)
+NONE = (-1, 0xFFFFFFFF)  # in the place of a token
 
 
 def vocabulary_of(header: Header) -> Vocabulary:
@@ -94,21 +95,20 @@ class _Meta:
         found = self.meta.get(key)
         if found is None and default is not None:
             return np.full(count, default, dtype)
-        if not isinstance(found, np.ndarray) or len(found) != count:
-            told = None if found is None else f"{len(found)} numbers for {count} tokens"
-            raise self._wrong(key, told)
-        return found.astype(dtype)
+        kinds = "f" if dtype is np.float32 else "iu"
+        if not isinstance(found, np.ndarray) or found.dtype.kind not in kinds or len(found) != count:
+            raise self._wrong(key, None if found is None else f"not one number for each of {count} tokens")
+        with np.errstate(over="ignore"):
+            return found.astype(dtype)
 
     def token(self, key: str, count: int, default: int | None) -> int | None:
         """A token's number; None where there is none (the file may say so by 2^32 - 1)."""
         found = self.meta.get(key)
         if found is None:
             return default if default is not None and default < count else None
-        if found in (-1, 0xFFFFFFFF):
-            return None
-        if not isinstance(found, int) or isinstance(found, bool) or not 0 <= found < count:
+        if not isinstance(found, int) or isinstance(found, bool) or not (found in NONE or 0 <= found < count):
             raise self._wrong(key, found)
-        return found
+        return None if found in NONE else found
 
     def flag(self, key: str, default: bool) -> bool:
         found = self.meta.get(key, default)
