@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,21 @@ import numpy as np
 from rich.table import Table
 
 from brainc import bench as benches
-from brainc import board, emit, fit, footprint, formats, passes, project, quality, report, samples, skeletons, toolchain
+from brainc import (
+    board,
+    emit,
+    fit,
+    footprint,
+    formats,
+    passes,
+    project,
+    quality,
+    report,
+    samples,
+    skeletons,
+    speak,
+    toolchain,
+)
 from brainc import check as proofs
 from brainc import flash as uploads
 from brainc.compiler import RANDOM, Job, Request, compile_job, kernel_table, ports, prepare
@@ -31,6 +45,17 @@ Note = Callable[[str], None]
 Lines = Iterable[str | Table]
 Result = tuple[dict[str, Any], Lines]
 CHECK_SAMPLES, BENCH_SAMPLES = 20, 5
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """How a language model is measured: threads (None: one for each processor), and tokens before what it writes."""
+
+    threads: int | None = None
+    depths: tuple[int, ...] = ()
+
+
+ANY = Speed()
 
 
 def _prepare(request: Request, target: str, note: Note) -> Job:
@@ -262,11 +287,17 @@ def _quality(job: Job, program: Program, path: Path | None, metric: str | None, 
     return quality.compare(floats, program.graph, vectors.arrays, vectors.labels, metric or job.brain.metric)
 
 
-def bench(request: Request, targets: Sequence[str], path: Path | None, sim: str | None, note: Note) -> Result:
+def bench(
+    request: Request, targets: Sequence[str], path: Path | None, sim: str | None, note: Note, speed: Speed = ANY
+) -> Result:
     """Measures on each target; several targets give a list under `results`."""
     results: list[dict[str, Any]] = []
     lines: list[str | Table] = []
     for target in targets:
+        if request.source.suffix == ".gguf" or speak.is_language(request.source):
+            results.append(speak.figures(request, target, speed.threads, speed.depths, note))
+            lines += report.speech_lines(results[-1])
+            continue
         job, program = _compile_to_run(request, target, note)
         vectors = _vectors(job, program.graph, path, BENCH_SAMPLES, note)
         figures = benches.measure(program, vectors.arrays, sim=sim)

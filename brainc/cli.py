@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,6 +19,8 @@ import click
 from rich.console import Console
 
 from brainc import __version__, actions
+from brainc.actions import Speed
+from brainc.cli_language import VERBS, sized, sizes
 from brainc.compiler import Request
 from brainc.errors import BraincError, BugError, FitError, UserError, Where, WorldError
 from brainc.formats import FORMATS
@@ -201,12 +204,26 @@ def flash(source: Path, target: str, port: str | None, output: Path | None, as_j
 @_targets
 @click.option("--samples", type=click.Path(path_type=Path), help="Inputs to measure with (default: the brain's).")
 @click.option("--sim", help="One of the target's simulators, where it has several.")
+@click.option("--threads", type=click.IntRange(1, 64), help="Of a language model (default: one for each processor).")
+@click.option("--depth", multiple=True, type=click.IntRange(0), help="Tokens before those that it writes; repeatable.")
+@sized
 def bench(
-    source: Path, targets: Sequence[str], samples: Path | None, sim: str | None, as_json: bool, **options: Any
+    source: Path,
+    targets: Sequence[str],
+    samples: Path | None,
+    sim: str | None,
+    threads: int | None,
+    depth: Sequence[int],
+    context: int | None,
+    kv: str | None,
+    as_json: bool,
+    **options: Any,
 ) -> None:
-    """Measure: cycles or instructions, RAM, flash and stack, per layer and in all."""
+    """Measure: cycles or instructions, RAM, flash and stack, per layer and in all; of a language model its rates."""
+    request = _request(source, options)
+    request = replace(request, shapes={**request.shapes, **sizes(context, kv)})
     with busy("measuring …"):
-        result = actions.bench(_request(source, options), targets, samples, sim, note)
+        result = actions.bench(request, targets, samples, sim, note, Speed(threads, tuple(depth)))
     show_result(result, as_json)
 
 
@@ -247,6 +264,10 @@ def new(kind: str, name: str) -> None:
     """Write a working skeleton of a brain, op, kernel or target named NAME in this folder."""
     for path in actions.new(kind, name, Path.cwd()):
         _out.print(f"wrote {path}")
+
+
+for verb in VERBS:
+    cli.add_command(verb)
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ from brainc.toml_lines import Table
 
 Settings = Mapping[str, int | float | str]
 SIZES = ("context", "block", "kv")  # of a graph, see frontends/gguf
-LIMITS: Mapping[str, tuple[type, float, float]] = {
+LIMITS: Mapping[str, tuple[type[int] | type[float], float, float]] = {
     "temperature": (float, 0.0, 100.0),
     "top_k": (int, 0, 1 << 30),
     "top_p": (float, 0.0, 1.0),
@@ -112,11 +112,11 @@ def settings_of(table: Table, key: str) -> Settings:
     """A manifest's `language = { context = 4096, system = "…", temperature = 0.7 }`, each within its limits."""
     table = table.table(key).only((*SIZES, *LIMITS, "system"))
     sizes = replace(table, items={name: table.items[name] for name in SIZES if name in table.items})
-    said: dict[str, int | float | str] = {**sizes.each(int)}
+    said: dict[str, Any] = {**sizes.each(int)}
     for name, (kind, least, most) in LIMITS.items():
-        item: Any = table.items.get(name)
+        item = table.items.get(name)
         number: Any = float(item) if kind is float and type(item) is int else item
-        if item is not None and (type(number) is not kind or not least <= number <= most):
+        if number is not None and (type(number) is not kind or not least <= number <= most):
             raise table.error(f"{name} = {item} is not a number from {least} to {most}", fix="correct it", key=name)
         said |= {} if number is None else {name: number}
     system = table.get("system", str)

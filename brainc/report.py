@@ -256,6 +256,18 @@ def number(value: float | int | None, unit: str = "") -> str:
     return f"{text} {unit}".strip()
 
 
+def speech_lines(figures: Mapping[str, Any]) -> Iterator[str]:
+    """What was measured of a language model, for people."""
+    prefill, memory = figures["entries"]["prefill"], figures["memory_bytes"]
+    yield f"{figures['brain']}  {figures['threads']} threads, {figures['isa']} kernels, medians of five"
+    yield f"  reads    {prefill['tokens_per_second']:,.1f} tokens a second ({prefill['tokens']} at once)"
+    for at in figures["entries"]["decode"]:
+        yield f"  writes   {at['tokens_per_second']:,.1f} tokens a second behind {at['depth']:,} others"
+    room = memory["arena"] + memory["state"] + memory["thread"] * figures["threads"]
+    yield f"  memory   {room:,} bytes beyond the {memory['weights']:,} of its weights, which are mapped"
+    yield f"  start    {1000 * figures['start_seconds']:.0f} ms until one token behind one token was written"
+
+
 def bench_lines(figures: Mapping[str, Any]) -> Iterator[str]:
     """A bench result in a few lines; `budget` as `fit.budgets` gives it."""
     ram, flash = figures["ram_bytes"], figures["flash_bytes"]

@@ -163,6 +163,14 @@ def _call(command: Sequence[str], timeout: float | None = None) -> tuple[int, st
     return done.returncode, done.stdout.decode("utf-8", "replace")
 
 
+def output(command: Sequence[str]) -> str:
+    """What a program of ours says; ToolFailed where it ends otherwise than well."""
+    status, said = _call(command)
+    if status:
+        raise ToolFailed(f"{Path(command[0]).name} ended with {status}:\n{said[-2000:]}", fix="see what it says")
+    return said
+
+
 def helper(source: Path, *flags: str, libraries: Sequence[str] = (), packages: Sequence[str] = ()) -> Path:
     """A program or plugin of ours for this machine, compiled once and kept in the user's cache."""
     cc = find_tool("gcc", packages=packages)
@@ -187,7 +195,7 @@ def shared(target: Target, sources: Sequence[Path], name: str) -> Path:
     """These sources (.c, .S) as a shared library for this machine, made once for what their folders hold."""
     chain = target.toolchain
     cc = find_tool(chain.cc, packages=chain.packages)
-    flags = ["-O3", f"-std={chain.std}", *chain.flags, "-shared", "-fPIC"]
+    flags = ["-O3", f"-std={chain.std}", *chain.flags, "-shared", "-fPIC", "-pthread"]
     sha = hashlib.sha256("\0".join((cc, version(cc) or "", *flags)).encode())
     for path in sorted({beside for source in sources for beside in source.parent.glob(f"{name}*")}):
         sha.update(path.name.encode() + b"\0" + path.read_bytes())
@@ -198,6 +206,28 @@ def shared(target: Target, sources: Sequence[Path], name: str) -> Path:
             _compile([cc, *flags, *map(str, sources), "-o", str(fresh), *chain.link], f"{name} for this machine")
             write(made.parent, {made.name: fresh.read_bytes()})
     return made
+
+
+def link_here(target: Target, sources: Sequence[Path], made: Path) -> None:
+    """These sources as a program for this machine, whole or not at all."""
+    chain = target.toolchain
+    cc = find_tool(chain.cc, packages=chain.packages)
+    plain = [f for f in chain.flags if not f.startswith("-m")]  # kernels say themselves what they need
+    with tempfile.TemporaryDirectory(dir=made.parent, prefix=".brainc-") as work:
+        fresh = Path(work) / made.name
+        command = [
+            cc,
+            "-O3",
+            f"-std={chain.std}",
+            *plain,
+            *map(str, sources),
+            "-o",
+            str(fresh),
+            "-pthread",
+            *chain.link,
+        ]
+        _compile(command, f"the program {made.name}")
+        os.replace(fresh, made)
 
 
 def cache_dir() -> Path:

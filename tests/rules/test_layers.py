@@ -22,7 +22,7 @@ ROOMS = (
     *("program", "weights", "chain_views", "views", "host_views", "project", "emit", "formats", "compiler"),
     *("toolchain", "native", "flash", "runners", "check", "board", "footprint", "fit", "bench"),
     *("quality", "report", "skeletons"),
-    *("actions", "cli"),
+    *("speak", "actions", "cli_language", "cli"),
 )
 
 # Who may import it; everyone else comes to them.
@@ -32,7 +32,7 @@ DOORS = {
     "tflite": ("frontends/tflite/",),
     "cffi": ("native.py",),
     "gguf": ("frontends/gguf/",),
-    "click": ("cli.py",),
+    "click": ("cli.py", "cli_language.py"),
     "serial": ("board.py",),
     "subprocess": ("toolchain.py", "flash.py", "runners.py", "frontends/gguf/sandbox.py"),
 }
