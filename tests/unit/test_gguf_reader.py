@@ -71,6 +71,7 @@ HOSTILE = {
     "a long string": settings(setting(b"a", 8, struct.pack("<Q", 1 << 50))) + ROOM,
     "a long key": b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + struct.pack("<Q", 1 << 62) + ROOM,
     "a key that is no text": settings(setting(b"\xff\xfe", 4, bytes(4))),
+    "a key that moves the cursor": settings(setting(b"a\x1b[2J", 4, bytes(4))),
     "a long array": settings(setting(b"a", 9, struct.pack("<IQ", 4, 1 << 60))) + ROOM,
     "an array of strings": settings(setting(b"a", 9, struct.pack("<IQ", 8, 10) + struct.pack("<Q", 1 << 61))) + ROOM,
     "arrays in arrays": settings(setting(b"a", 9, struct.pack("<IQ", 9, 1) * 20)) + ROOM,
@@ -156,9 +157,20 @@ def whole(path: Path) -> None:
             graph.array(name)
 
 
-def test_a_file_cut_off_anywhere_is_refused(good: bytes, tmp_path: Path) -> None:
-    path = tmp_path / "cut.gguf"
-    for size in [*range(0, 400, 7), *np.linspace(400, len(good) - 1, 60).astype(int).tolist()]:
+def test_a_file_cut_off_anywhere_is_refused(good: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before and within everything that the header has, and in the tensors."""
+    path, places, take = tmp_path / "cut.gguf", set[int](), reader._Cursor.take
+
+    def watched(cursor: reader._Cursor, count: int, what: str) -> bytes:
+        places.update((cursor.at, cursor.at + count // 2))
+        return take(cursor, count, what)
+
+    path.write_bytes(good)
+    with monkeypatch.context() as patch:
+        patch.setattr(reader._Cursor, "take", watched)
+        reader.read(path)
+    assert len(places) > 500
+    for size in [*sorted(places), *np.linspace(max(places), len(good) - 1, 60).astype(int).tolist()]:
         path.write_bytes(good[:size])
         with pytest.raises(UserError):
             reader.read(path)

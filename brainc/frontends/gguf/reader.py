@@ -127,10 +127,10 @@ def _name(cursor: _Cursor, what: str) -> str:
     raw = cursor.text(what)
     if len(raw) > NAME:
         raise ModelError(f"{what} has {len(raw):,} bytes", fix=_FIX)
-    try:
-        return raw.decode()
-    except UnicodeDecodeError:
-        raise ModelError(f"{what} is no UTF-8: {raw[:40]!r}", fix=_FIX) from None
+    text = raw.decode("utf-8", "replace")
+    if text.encode() != raw or not text.isprintable():
+        raise ModelError(f"{what} is no text: {raw[:40]!r}", fix=_FIX)
+    return text
 
 
 def _value(cursor: _Cursor, kind: int, key: str, depth: int) -> Any:
