@@ -11,7 +11,6 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -63,9 +62,10 @@ def _shapes(pairs: Sequence[str]) -> dict[str, int]:
 
 
 def _request(source: Path, options: Mapping[str, Any]) -> Request:
-    rest = {k: v for k, v in options.items() if k not in ("shape", "isa")}
+    rest = {k: v for k, v in options.items() if k not in ("shape", "isa", "context", "kv")}
     portable = options["isa"] == PORTABLE.name
-    return Request(source, shapes=_shapes(options["shape"]), portable=portable, isa=options["isa"], **rest)
+    shapes = _shapes(options["shape"]) | sizes(options["context"], options["kv"])
+    return Request(source, shapes=shapes, portable=portable, isa=options["isa"], **rest)
 
 
 def shared(function: F) -> F:
@@ -102,7 +102,7 @@ def shared(function: F) -> F:
         )
     ):
         function = decorate(function)
-    return function
+    return sized(function)
 
 
 _target = click.option("-t", "--target", required=True, help="A machine; see `brainc targets`.")
@@ -206,7 +206,6 @@ def flash(source: Path, target: str, port: str | None, output: Path | None, as_j
 @click.option("--sim", help="One of the target's simulators, where it has several.")
 @click.option("--threads", type=click.IntRange(1, 64), help="Of a language model (default: one for each processor).")
 @click.option("--depth", multiple=True, type=click.IntRange(0), help="Tokens before those that it writes; repeatable.")
-@sized
 def bench(
     source: Path,
     targets: Sequence[str],
@@ -214,14 +213,11 @@ def bench(
     sim: str | None,
     threads: int | None,
     depth: Sequence[int],
-    context: int | None,
-    kv: str | None,
     as_json: bool,
     **options: Any,
 ) -> None:
     """Measure: cycles or instructions, RAM, flash and stack, per layer and in all; of a language model its rates."""
     request = _request(source, options)
-    request = replace(request, shapes={**request.shapes, **sizes(context, kv)})
     with busy("measuring …"):
         result = actions.bench(request, targets, samples, sim, note, Speed(threads, tuple(depth)))
     show_result(result, as_json)

@@ -11,9 +11,9 @@ import click
 
 from brainc import speak
 from brainc.compiler import Request
+from brainc.language import BITS
 
 F = TypeVar("F", bound=Callable[..., Any])
-BITS = {"f16": 16, "q8": 8}
 HERE = "x86-avx2" if platform.machine().lower() in ("x86_64", "amd64") else "c99"
 _PASSED = ("prompt", "system", "tokens", "temperature", "top_k", "top_p", "min_p", "repeat_penalty", "seed", "threads")
 
@@ -26,8 +26,8 @@ def sizes(context: int | None, kv: str | None) -> dict[str, int]:
 
 def sized(function: F) -> F:
     """The options that a language model is built with."""
-    context = click.option("--context", type=click.IntRange(1), help="Positions that it remembers (default: 2048).")
-    kv = click.option("--kv", type=click.Choice([*BITS]), help="How it keeps what it remembers (default: f16).")
+    context = click.option("--context", type=click.IntRange(1), help="Tokens that a language model remembers.")
+    kv = click.option("--kv", type=click.Choice([*BITS]), help="How a language model keeps what it remembers.")
     return context(kv(function))
 
 

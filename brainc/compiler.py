@@ -16,7 +16,7 @@ from brainc.errors import UnsupportedError, UserError, at
 from brainc.ir import Graph, TensorType
 from brainc.kernels import Choice, KernelTable
 from brainc.language import Language
-from brainc.manifest import Brain, Budget, TargetChoice
+from brainc.manifest import GGUF, Brain, Budget, TargetChoice
 from brainc.memory import Plan
 from brainc.passes.context import Context, Options
 from brainc.passes.four import GROUP
@@ -108,9 +108,6 @@ def hosted(graph: Graph, target: Target, language: Language, top: str | None = N
 
 
 def _host_program(job: Job, graph: Graph, language: Language) -> Program:
-    if job.target.word < DESKTOP:
-        what = f"{job.target.name} has no threads and no files, which a language model is made for"
-        raise UnsupportedError(what, fix="choose a desktop: -t c99, -t x86-avx2")
     host, portable = hosted(graph, job.target, language, job.request.isa), job.request.portable
     plan = Plan(host.layout.arena, host.layout.state, 0, False, spmd.ALIGN, (), {})
     return Program(graph, job.target, host.voices[-1].choices, plan, language.remarks, portable, host=host)
@@ -170,6 +167,7 @@ def prepare(request: Request, target_name: str) -> Job:
     if request.isa not in (None, *levels):
         raise UserError(f"{target.name} has no kernels for {request.isa}", fix=f"--isa {'|'.join(levels)}")
     brain = manifest.load(request.source)
+    _check_speech(request, brain, target)
     graph = link.load_brain(brain, target.name, request.shapes)
     quantize, remark = _quantisation(request, brain, target, graph)
     asked = (m.quant.calibration for m in brain.modules.values() if m.quant.calibration)
@@ -178,6 +176,17 @@ def prepare(request: Request, target_name: str) -> Job:
     vectors = _calibration(request, brain, graph) if quantize == "int8" else None
     spoken = link.language(brain, target.name, request.shapes)
     return Job(request, brain, target, graph, Context(options, vectors), (remark,) if remark else (), spoken)
+
+
+def _check_speech(request: Request, brain: Brain, target: Target) -> None:
+    """Language models are for the desktop, and keep their numbers. Before one is read: it may have gigabytes."""
+    if not any(module.kind == GGUF for module in brain.choose(target.name).modules.values()):
+        return
+    if target.word < DESKTOP:
+        what = f"{target.name} has no threads and no files, which a language model is made for"
+        raise UnsupportedError(what, fix="language models are for the desktop: -t x86-avx2, -t c99")
+    if request.quantize not in (None, "none") or request.io == "int8":
+        raise UnsupportedError("a language model keeps the numbers of its file", fix="leave --quantize and --io out")
 
 
 def ports(graph: Graph) -> list[tuple[str, TensorType]]:

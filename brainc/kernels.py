@@ -330,11 +330,13 @@ def environment(graph: Graph, node: Node) -> dict[str, Any]:
 
 def _resting(graph: Graph, name: str) -> bool:
     """Whether a value was computed and has its zero at -128, as behind a ReLU: much of it may be just that."""
-    makers = graph.producers()
     quant = graph.type(name).quant
+    if quant is None or quant.zero != (-128,):
+        return False
+    makers = graph.producers()
     while name in makers and makers[name].op in MOVES and makers[name].inputs:
         name = makers[name].inputs[0]
-    return name in makers and quant is not None and quant.zero == (-128,)
+    return name in makers
 
 
 def _facts_of(graph: Graph, node: Node) -> Mapping[str, int]:

@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from brainc.dtypes import Array
-from brainc.toml_lines import Table
+from brainc.toml_lines import Table, one_of
 
 Settings = Mapping[str, int | float | str]
 SIZES = ("context", "block", "kv")  # of a graph, see frontends/gguf
+BITS = {"f16": 16, "q8": 8}  # how people call what kv may be
 LIMITS: Mapping[str, tuple[type[int] | type[float], float, float]] = {
     "temperature": (float, 0.0, 100.0),
     "top_k": (int, 0, 1 << 30),
@@ -109,10 +110,14 @@ class Language:
 
 
 def settings_of(table: Table, key: str) -> Settings:
-    """A manifest's `language = { context = 4096, system = "…", temperature = 0.7 }`, each within its limits."""
+    """A manifest's `language = { context = 4096, kv = "q8", system = "…", temperature = 0.7 }`, all within limits."""
     table = table.table(key).only((*SIZES, *LIMITS, "system"))
-    sizes = replace(table, items={name: table.items[name] for name in SIZES if name in table.items})
-    said: dict[str, Any] = {**sizes.each(int)}
+    said: dict[str, Any] = {}
+    for name in ("context", "block"):
+        if (size := table.get(name, int)) is not None:
+            said[name] = size
+    if (kv := table.get("kv", str)) is not None:
+        said["kv"] = BITS[one_of(kv, BITS, f'kv = "{kv}" is not available', table.where("kv"))]
     for name, (kind, least, most) in LIMITS.items():
         item = table.items.get(name)
         number: Any = float(item) if kind is float and type(item) is int else item

@@ -23,7 +23,8 @@ from brainc.target import all_targets
 from brainc.toml_lines import Table, one_of, read
 
 FILE = "brain.toml"
-KINDS = ("onnx", "tflite", "gguf")
+GGUF = "gguf"  # a language model
+KINDS = ("onnx", "tflite", GGUF)
 BUILTIN = "builtin"  # a module that comes with brainc
 LATER = ("trees", "extern")
 METRICS = ("top1", "auc_error", "mse")
@@ -252,6 +253,8 @@ def _settings(table: Table, known: Collection[str]) -> dict[str, Any]:
     said = _said(table, _READERS)
     if kind is None and "file" in said:
         said["kind"] = _kind(said["file"].suffix[1:], table.where("file"))
+    if "language" in said and said.get("kind", GGUF) != GGUF:
+        raise table.error("the model is none of a language", fix="remove the line", key="language")
     return said
 
 

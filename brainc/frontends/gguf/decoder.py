@@ -60,10 +60,12 @@ class _Builder:
     def _turns(self) -> None:
         """The tables of rotary positions: one, and one for the layers with a window."""
         facts, factors = self.facts, self.weight("rope_freqs.weight", (self.facts.rotated // 2,), optional=True)
-        slower = [facts.slower * float(f) for f in factors.array()] if factors else facts.slower
-        tables = {"turns": turns(self.sizes.context, facts.rotated, facts.base, slower)}
-        if facts.window and facts.architecture.local_base:
-            tables["turns.local"] = turns(self.sizes.context, facts.rotated, facts.architecture.local_base)
+        slower = [facts.slower * float(f) for f in factors.array()] if factors else [facts.slower]
+        if not all(1e-6 < f < 1e6 for f in slower):
+            raise ModelError("the factors of rotary positions make no sense", fix="convert the model once more")
+        tables = {"turns": turns(self.sizes.context, facts.rotated, facts.base, slower if factors else facts.slower)}
+        if facts.window:
+            tables["turns.local"] = turns(self.sizes.context, facts.rotated, facts.local_base)
         self.values |= {name: const_value(name, table, F32) for name, table in tables.items()}
 
     def weight(self, name: str, shape: Sequence[int], optional: bool = False) -> Value | None:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from math import sqrt
 from typing import Any
 
+import numpy as np
+
 from brainc.errors import ModelError, UnsupportedError
 from brainc.frontends.gguf.reader import Header
 
@@ -18,9 +20,10 @@ GEMMA_PERIOD = 6  # of gemma3's layers every sixth sees everything (Gemma 3 repo
 GEMMA_27B = 62  # layers; its scores are scaled by the width that heads would have without key_length
 _LIMITS = {"block_count": 4096, "embedding_length": 1 << 20, "head_count": 1 << 14, "context_length": 1 << 30}
 _REFUSED = (
-    *("expert_count", "attn_logit_softcapping", "final_logit_softcapping", "attention.kv_lora_rank", "logit_scale"),
-    *("residual_scale", "embedding_scale", "attention.scale", "attention.max_alibi_bias", "attention.clamp_kqv"),
+    *("expert_count", "attn_logit_softcapping", "final_logit_softcapping", "attention.kv_lora_rank"),
+    *("attention.scale", "attention.max_alibi_bias", "attention.clamp_kqv"),
 )
+_FACTORS = ("logit_scale", "residual_scale", "embedding_scale", "rope.scaling.attn_factor")  # refused unless 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,7 @@ class Architecture:
     far: bool  # rotary pairs half a head apart, not side by side
     act: str = "silu"
     scaled: bool = False  # embeddings times the root of their width
-    local_base: float = 0.0  # rotary base of layers with a window; 0: that of all
+    local_base: float = 0.0  # rotary base of layers with a window; 0: no layer has one
 
 
 ARCHITECTURES: Mapping[str, Architecture] = {
@@ -56,11 +59,13 @@ class Facts:
     slower: float  # by which positions are divided (linear scaling)
     rotated: int  # numbers of a head that turn
     window: int  # of the layers that have one; 0: none has
+    period: int  # every so manieth layer has none
+    local_base: float  # rotary base of the layers that have one
     trained: int  # positions
     scale: float
 
     def is_local(self, layer: int) -> bool:
-        return self.window > 0 and layer % GEMMA_PERIOD < GEMMA_PERIOD - 1
+        return self.window > 0 and layer % self.period < self.period - 1
 
 
 def facts_of(header: Header) -> Facts:
@@ -71,8 +76,8 @@ def facts_of(header: Header) -> Facts:
         known = ", ".join(ARCHITECTURES)
         raise UnsupportedError(f"the architecture is {name!r}", fix=f"choose a model of one of these: {known}")
     settings = _Settings(header.meta, name)
-    for key in _REFUSED:
-        if settings.number(key, 0.0):
+    for key in (*_REFUSED, *_FACTORS):
+        if settings.number(key, 0.0) not in ((0.0, 1.0) if key in _FACTORS else (0.0,)):
             raise UnsupportedError(f"{name}.{key} is set, which brainc cannot follow", fix="choose another model")
     architecture = ARCHITECTURES[name]
     layers, model, heads = (settings.whole(k) for k in ("block_count", "embedding_length", "attention.head_count"))
@@ -81,6 +86,9 @@ def facts_of(header: Header) -> Facts:
     if heads % groups or width % 2 or settings.whole("attention.value_length", width) != width:
         what = f"{heads} heads in {groups} groups, {width} numbers wide, do not go together"
         raise UnsupportedError(what, fix="choose another model")
+    rotated = settings.whole("rope.dimension_count", width)
+    if rotated % 2 or rotated > width:
+        raise UnsupportedError(f"{rotated} numbers of {width} turn", fix="choose another model")
     root = model // heads if name == "gemma3" and layers == GEMMA_27B else width
     return Facts(
         architecture=architecture,
@@ -90,10 +98,12 @@ def facts_of(header: Header) -> Facts:
         groups=groups,
         width=width,
         eps=settings.number("attention.layer_norm_rms_epsilon"),
-        base=settings.number("rope.freq_base", 10_000.0),
+        base=settings.number("rope.freq_base", 10_000.0) or 10_000.0,
         slower=settings.slower(),
-        rotated=settings.whole("rope.dimension_count", width),
+        rotated=rotated,
         window=settings.whole("attention.sliding_window", 0) if architecture.local_base else 0,
+        period=settings.whole("attention.sliding_window_pattern", GEMMA_PERIOD),
+        local_base=settings.number("rope.freq_base_swa", 0.0) or architecture.local_base,
         trained=settings.whole("context_length"),
         scale=1.0 / sqrt(root),
     )
@@ -109,6 +119,9 @@ class _Settings:
         found = self.meta.get(f"{self.name}.{key}", default)
         limit = _LIMITS.get(key.removeprefix("attention."), 1 << 24)
         least = 0 if default == 0 else 1
+        if isinstance(found, np.ndarray | tuple):
+            what = f"{self.name}.{key} differs from layer to layer"
+            raise UnsupportedError(what, fix="choose a model whose layers are alike")
         if not isinstance(found, int) or isinstance(found, bool) or not least <= found <= limit:
             raise self._wrong(key, found)
         return found
@@ -120,10 +133,10 @@ class _Settings:
         return float(found)
 
     def slower(self) -> float:
-        """What linear scaling divides positions by; any other scaling is refused."""
-        kind = self.meta.get(f"{self.name}.rope.scaling.type", b"none")
+        """What linear scaling, the default, divides positions by; any other scaling is refused."""
+        kind = self.meta.get(f"{self.name}.rope.scaling.type", b"linear")
         if kind == b"linear":
-            return self.number("rope.scaling.factor", 1.0) or 1.0
+            return self.number("rope.scaling.factor", 0.0) or self.number("rope.scale_linear", 0.0) or 1.0
         if kind != b"none":
             told = kind.decode("utf-8", "replace") if isinstance(kind, bytes) else kind
             fix = "choose a model without, such as the one that this one was made longer from"
