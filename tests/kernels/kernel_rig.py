@@ -133,16 +133,21 @@ def rig_of(table: KernelTable, nodes: list[Bound]) -> Rig:
 
 
 def wrappers(rig: Rig) -> str:
-    """`void JOB(void *const *at)` for each job: at[i] is operand i, then come the result and the scratch; JOB_down runs
-    its rows from the last to the first."""
+    """`void JOB(void *const *at)` for each job: at[i] is operand i, then come the result and the scratch.
+
+    JOB_down runs its rows from the last to the first. A call made in shares is two, the second half first, as threads
+    might do it; JOB_whole is the one call.
+    """
     texts = []
     for job in rig.jobs:
         places = [f"at[{i}]" for i in range(len(job.operands) + 2)]
-        for down in (False, True)[: 1 + ("down" in job.kernel.args)]:
-            head = f"void {job.name}{'_down' if down else ''}(void *const *at)"
-            half = job.shares // 2  # of one share: all of it comes second
-            parts = ((half, job.shares), (0, half)) if job.kernel.split else (None,)  # as threads might do it
-            calls = [call(job, places, down, part) for part in parts]
+        half = job.shares // 2  # of one share: all of it comes second
+        halves = [call(job, places, shares=part) for part in ((half, job.shares), (0, half)) if job.kernel.split]
+        ways = {"": halves or [call(job, places)]}
+        ways |= {"_whole": [call(job, places)]} if job.kernel.split else {}
+        ways |= {"_down": [call(job, places, down=True)]} if "down" in job.kernel.args else {}
+        for way, calls in ways.items():
+            head = f"void {job.name}{way}(void *const *at)"
             texts.append(f"{head};\n{head}\n{{\n    {'; '.join(calls)};\n}}\n")
     return "\n".join(texts)
 
