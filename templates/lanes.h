@@ -1,6 +1,6 @@
 /* Real numbers with the same bits on every machine, and the blocks that weights and activations come in: the C twin of
- * lanes.py and of the records in dtypes.py; only in brains that have some. Every operation is rounded by itself: compile
- * with -ffp-contract=off. */
+ * lanes.py and of the records in dtypes.py; only in brains that have some. Every operation is rounded by itself:
+ * compile with -ffp-contract=off. */
 #include <math.h>
 
 typedef struct { uint16_t d; uint8_t q[16]; } br_w4_t;
@@ -166,24 +166,34 @@ BR_INLINE int32_t br_plain_number(br_plain_kind kind, const uint8_t *tile, int32
     return (int8_t)q[32 * (k / 4) + 4 * r + k % 4];
 }
 
-/* A tile times the part of a block of x that it meets, from `from` on: added to the sums of the eight rows. */
+/* A tile times the part of a block of x that it meets, from `from` on: added to the sums of the eight rows. Products
+ * lie beside each other as the numbers do, four of each row, so that a compiler takes many at once. */
 BR_INLINE void br_plain_add(br_plain_kind kind, const uint8_t *tile, const br_a8_t *x, int32_t from, float sums[8])
 {
-    int32_t whole[8] = {0};
-    for (int32_t k = 0; k < br_plain_block(kind); k++) {
+    const int32_t nibbles = kind == br_plain_w4 || kind == br_plain_w4m;
+    int32_t products[32] = {0};
+    for (int32_t k = 0; k < br_plain_block(kind); k += 4) {
+        const uint8_t *const q = tile + br_plain_head(kind) + 8 * (nibbles ? k % 16 : k);
+        int8_t four[32];
         for (int32_t r = 0; r < 8; r++) {
-            whole[r] += br_plain_number(kind, tile, r, k) * x->q[from + k];
+            memcpy(four + 4 * r, x->q + from + k, 4);
+        }
+        for (int32_t i = 0; i < 32; i++) {
+            const int16_t number = (int16_t)(!nibbles ? (int8_t)q[i] : k < 16 ? q[i] & 15 : q[i] >> 4);
+            products[i] += (int16_t)(number - (kind == br_plain_w4 ? 8 : 0)) * (int16_t)four[i];
         }
     }
     for (int32_t r = 0; r < 8; r++) {
-        sums[r] += (br_plain_scale(tile, r) * x->d) * (float)whole[r];
+        const int32_t *const of = products + 4 * r;
+        sums[r] += (br_plain_scale(tile, r) * x->d) * (float)(of[0] + of[1] + of[2] + of[3]);
         if (br_plain_head(kind) == 32) {
             sums[r] += br_plain_scale(tile, 8 + r) * x->s;
         }
     }
 }
 
-/* x [rows,B] times w [N,B], plus b [N] and r [rows,N] where they are given -> y [rows,N]; eight rows of w are a share. */
+/* x [rows,B] times w [N,B], plus b [N] and r [rows,N] where they are given -> y [rows,N]; eight rows of w are a
+ * share. */
 BR_INLINE void br_plain_dense(br_plain_kind kind, const br_a8_t *x, const uint8_t *w, const float *b, const float *r,
                               float *y, int32_t rows, int32_t N, int32_t B, int32_t first, int32_t end)
 {
