@@ -22,6 +22,7 @@ from brainc import (
     fit,
     footprint,
     formats,
+    host_check,
     passes,
     project,
     quality,
@@ -37,7 +38,7 @@ from brainc.compiler import RANDOM, Job, Request, compile_job, kernel_table, por
 from brainc.dtypes import Array
 from brainc.errors import DeviceError, ToolMissing, UserError
 from brainc.ir import Graph, Stage
-from brainc.program import Program
+from brainc.program import Host, Program
 from brainc.resources import templates_dir
 from brainc.target import Board, all_targets, load_target
 
@@ -232,10 +233,14 @@ def check(
     data: dict[str, Any] = {"brain": "", "optimize": request.optimize, "targets": {}}
     lines: list[str | Table] = []
     for target, (job, program) in compiled.items():
+        data["brain"] = program.name
+        if program.host is not None:
+            data["targets"][target], told = _language_proof(program, program.host)
+            lines += told
+            continue
         vectors = _vectors(job, program.graph, path, limit or CHECK_SAMPLES, note)
         rungs = _ladder(job, program, vectors.arrays, port, note)
         wrong = next((r for r in rungs if not r.equal), None)
-        data["brain"] = program.name
         data["targets"][target] = {
             "samples": vectors.count,
             "equal": wrong is None,
@@ -248,12 +253,24 @@ def check(
         verdict = "the same" if proofs.is_exact(program.graph) else "equal within tolerance"
         names = ", ".join(["reference", *(r.name for r in rungs)])
         lines.append(f"{program.name}  {vectors.count} samples: {names}: {verdict}")
-    if with_quality:
+    if with_quality and all(program.host is None for _, program in compiled.values()):
         found = next((t for t, (_, p) in compiled.items() if proofs.is_exact(p.graph)), targets[0])
         lost = _quality(*compiled[found], path, metric, note)
         data["quality"] = {"target": found, **report.quality_data(lost)}
         lines += report.quality_lines(found, lost)
     return data, lines
+
+
+def _language_proof(program: Program, host: Host) -> tuple[dict[str, Any], list[str]]:
+    """(what check says of a language model, the same for people)."""
+    proof = host_check.prove(program, host)
+    wrong = next((r for r in proof.rungs if not r.equal), None)
+    rungs = [{"name": r.name, "equal": r.equal} for r in proof.rungs]
+    data = {"equal": wrong is None, "first_difference": wrong.first_difference if wrong else None, "rungs": rungs}
+    head = f"{program.name}  {wrong.name} DIFFERS: {wrong.first_difference}" if wrong else ""
+    head = head or f"{program.name}  {len(rungs)} ways to read the same tokens: the same logits, {proof.digest}"
+    lines = (f"  {'same' if r.equal else 'DIFFERS':8} {r.name}" for r in proof.rungs)
+    return {**data, "hash": proof.digest}, [head, *lines]
 
 
 def _ladder(job: Job, program: Program, vectors: proofs.Vectors, port: str | None, note: Note) -> list[proofs.Rung]:

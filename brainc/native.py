@@ -188,7 +188,7 @@ def load(folder: str | Path, *, threads: int = 0, isa: str | None = None) -> Bra
             fix = f"build it once more with -t c99: brainc build … -t c99 -o {place}"
             raise UserError(f"{name} was built for {target.title}, not for this machine", fix=fix)
         if "language" in report:
-            library = toolchain.shared(target, sources(place), name)
+            library = toolchain.shared(target, sources(place), name, plain=True)
             return Speaker(place, name, library, threads, isa)
         library = _library(place, name, target)
         ports = report["ports"]

@@ -30,6 +30,7 @@ _CHECKS = ("all", "extra", "shadow", "conversion", "strict-prototypes", "missing
 WARNINGS = tuple(f"-W{name}" for name in _CHECKS)
 _NO_ROOM = re.compile(r"is not within region|region .* overflowed|will not fit in region|section .* overlaps")
 _SANITIZE = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g")
+WEIGHTS = ".weights"  # a file that is read when the brain starts
 RP2040JS = "rp2040js@1.4.1"
 
 # What a kind of simulator runs on; the packages that bring it are in target.toml.
@@ -191,13 +192,18 @@ def helper(source: Path, *flags: str, libraries: Sequence[str] = (), packages: S
     return made
 
 
-def shared(target: Target, sources: Sequence[Path], name: str) -> Path:
-    """These sources (.c, .S) as a shared library for this machine, made once for what their folders hold."""
+def shared(target: Target, sources: Sequence[Path], name: str, *, plain: bool = False) -> Path:
+    """These sources (.c, .S) as a shared library for this machine, made once for what their folders hold.
+
+    `plain`: for every machine of the kind, without what the target's flags say of its instructions.
+    """
     chain = target.toolchain
     cc = find_tool(chain.cc, packages=chain.packages)
-    flags = ["-O3", f"-std={chain.std}", *chain.flags, "-shared", "-fPIC", "-pthread"]
+    own = [flag for flag in chain.flags if not (plain and flag.startswith("-m"))]
+    flags = ["-O3", f"-std={chain.std}", *own, "-shared", "-fPIC", "-pthread"]
     sha = hashlib.sha256("\0".join((cc, version(cc) or "", *flags)).encode())
-    for path in sorted({beside for source in sources for beside in source.parent.glob(f"{name}*")}):
+    beside = {found for source in sources for found in source.parent.glob(f"{name}*") if found.suffix != WEIGHTS}
+    for path in sorted({*sources, *beside}):
         sha.update(path.name.encode() + b"\0" + path.read_bytes())
     made = cache_dir() / "native" / f"{name}-{sha.hexdigest()[:16]}.so"
     if not made.exists():

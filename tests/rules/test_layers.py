@@ -20,7 +20,7 @@ ROOMS = (
     *("port_types", "language", "vocabulary_section", "manifest", "samples", "frontends", "link"),
     *("passes",),
     *("program", "weights", "chain_views", "views", "host_views", "project", "emit", "formats", "compiler"),
-    *("toolchain", "native", "flash", "runners", "check", "board", "footprint", "fit", "bench"),
+    *("toolchain", "native", "flash", "runners", "check", "host_check", "board", "footprint", "fit", "bench"),
     *("quality", "report", "skeletons"),
     *("speak", "actions", "cli_language", "cli"),
 )
