@@ -236,23 +236,10 @@ def check(
         data["brain"] = program.name
         if program.host is not None:
             data["targets"][target], told = _language_proof(program, program.host)
-            lines += told
-            continue
-        vectors = _vectors(job, program.graph, path, limit or CHECK_SAMPLES, note)
-        rungs = _ladder(job, program, vectors.arrays, port, note)
-        wrong = next((r for r in rungs if not r.equal), None)
-        data["targets"][target] = {
-            "samples": vectors.count,
-            "equal": wrong is None,
-            "first_difference": wrong.first_difference if wrong else None,
-            "rungs": [{"name": r.name, "equal": r.equal} for r in rungs],
-        }
-        if wrong:
-            lines.append(f"{program.name}  {wrong.name} DIFFERS: {wrong.first_difference}")
-            continue
-        verdict = "the same" if proofs.is_exact(program.graph) else "equal within tolerance"
-        names = ", ".join(["reference", *(r.name for r in rungs)])
-        lines.append(f"{program.name}  {vectors.count} samples: {names}: {verdict}")
+        else:
+            vectors = _vectors(job, program.graph, path, limit or CHECK_SAMPLES, note)
+            data["targets"][target], told = _proof(job, program, vectors, port, note)
+        lines += told
     if with_quality and all(program.host is None for _, program in compiled.values()):
         found = next((t for t, (_, p) in compiled.items() if proofs.is_exact(p.graph)), targets[0])
         lost = _quality(*compiled[found], path, metric, note)
@@ -261,16 +248,33 @@ def check(
     return data, lines
 
 
+def _verdict(rungs: Sequence[proofs.Rung]) -> dict[str, Any]:
+    wrong = next((r for r in rungs if not r.equal), None)
+    told = [{"name": r.name, "equal": r.equal} for r in rungs]
+    return {"equal": wrong is None, "first_difference": wrong.first_difference if wrong else None, "rungs": told}
+
+
+def _different(program: Program, rungs: Sequence[proofs.Rung]) -> list[str]:
+    return [f"{program.name}  {r.name} DIFFERS: {r.first_difference}" for r in rungs if not r.equal][:1]
+
+
+def _proof(
+    job: Job, program: Program, vectors: samples.Samples, port: str | None, note: Note
+) -> tuple[dict[str, Any], list[str]]:
+    """(what check says of a brain, the same for people)."""
+    rungs = _ladder(job, program, vectors.arrays, port, note)
+    verdict = "the same" if proofs.is_exact(program.graph) else "equal within tolerance"
+    names = ", ".join(["reference", *(r.name for r in rungs)])
+    fine = [f"{program.name}  {vectors.count} samples: {names}: {verdict}"]
+    return {"samples": vectors.count, **_verdict(rungs)}, _different(program, rungs) or fine
+
+
 def _language_proof(program: Program, host: Host) -> tuple[dict[str, Any], list[str]]:
-    """(what check says of a language model, the same for people)."""
+    """The same of a language model."""
     proof = host_check.prove(program, host)
-    wrong = next((r for r in proof.rungs if not r.equal), None)
-    rungs = [{"name": r.name, "equal": r.equal} for r in proof.rungs]
-    data = {"equal": wrong is None, "first_difference": wrong.first_difference if wrong else None, "rungs": rungs}
-    head = f"{program.name}  {wrong.name} DIFFERS: {wrong.first_difference}" if wrong else ""
-    head = head or f"{program.name}  {len(rungs)} ways to read the same tokens: the same logits, {proof.digest}"
-    lines = (f"  {'same' if r.equal else 'DIFFERS':8} {r.name}" for r in proof.rungs)
-    return {**data, "hash": proof.digest}, [head, *lines]
+    fine = [f"{program.name}  {len(proof.rungs)} ways to read the same tokens: the same logits, {proof.digest}"]
+    lines = [f"  {'same' if r.equal else 'DIFFERS':8} {r.name}" for r in proof.rungs]
+    return {**_verdict(proof.rungs), "hash": proof.digest}, [*(_different(program, proof.rungs) or fine), *lines]
 
 
 def _ladder(job: Job, program: Program, vectors: proofs.Vectors, port: str | None, note: Note) -> list[proofs.Rung]:
