@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -52,7 +54,7 @@ def test_no_two_threads_ever_touch_what_one_of_them_writes() -> None:
             who = Who.FIRST if rng.random() < 0.2 else Who.SHARES
             steps.append(Touch(who, tuple(spots[:2]), tuple(spots[2:])))
         bounds = [0, *meetings(steps), len(steps)]
-        for start, end in zip(bounds, bounds[1:], strict=False):
+        for start, end in pairwise(bounds):
             for i in range(start, end):
                 for j in range(i + 1, end):
                     if (steps[i].who, steps[j].who) != (Who.FIRST, Who.FIRST):
@@ -72,7 +74,8 @@ def layer(rows: int) -> Graph:
 
     def add(name: str, op: str, *inputs: str, **given: int | float | str) -> str:
         made = ops.get(op).infer([values[i].type if i else None for i in inputs], given)
-        values.update({name: Value(name, t) for t in made})
+        if made:
+            values[name] = Value(name, made[0])
         nodes.append(Node(f"n/{name}", op, inputs, (name,) if made else (), attrs(**given)))
         return name
 
