@@ -68,7 +68,7 @@ def prove(program: Program, host: Host) -> Proof:
 
 def _ways(model: Speaker, tokens: Array, whole: bool) -> Iterator[tuple[str, list[Array]]]:
     """(how, logits) of tokens read in pieces, and one by one (not `whole`: only the first piece of them)."""
-    yield "in blocks", _pieces(tokens, model.read, lambda t: model.step(int(t[0])))
+    yield "in blocks", _pieces(tokens, lambda piece: model.read(piece.tolist()), lambda t: model.step(int(t[0])))
     model.forget()
     logits = [model.step(int(t)) for t in (tokens if whole else tokens[:AHEAD])]
     yield "one by one", [logits[AHEAD - 1], *(logits[-BEHIND - 1 :] if whole else [])]
