@@ -60,9 +60,20 @@ def weights(rng: np.random.Generator, rows: int, columns: int, kind: str, spread
 
 
 def write(
-    path: Path, architecture: str, kind: str, seed: int = 0, *, tied: bool = True, rope_factor: float = 0.0
+    path: Path,
+    architecture: str,
+    kind: str,
+    seed: int = 0,
+    *,
+    tied: bool = True,
+    rope_factor: float = 0.0,
+    words: str = "",
+    pre: str = "gpt-2",
 ) -> Path:
-    """A model of that architecture whose matrices have that type; vectors are F32."""
+    """A model of that architecture whose matrices have that type; vectors are F32.
+
+    words: the kind of vocabulary, "gpt2" (with `pre`) or "llama"; "": what models of that architecture have.
+    """
     rng, sizes = np.random.default_rng(seed), sizes_for(kind)
     out = gguf.GGUFWriter(path, architecture)
     out.add_context_length(CONTEXT)
@@ -81,7 +92,7 @@ def write(
         out.add_rope_scaling_factor(rope_factor)
     if architecture == "gemma3":
         out.add_sliding_window(5)
-    pieces = vocabulary(out, "llama" if architecture == "gemma3" else "gpt2")
+    pieces = vocabulary(out, words or ("llama" if architecture == "gemma3" else "gpt2"), pre)
     tensors(out, rng, architecture, kind, sizes, pieces, tied)
     out.write_header_to_file()
     out.write_kv_data_to_file()
@@ -90,14 +101,14 @@ def write(
     return path
 
 
-def vocabulary(out: gguf.GGUFWriter, model: str) -> int:
+def vocabulary(out: gguf.GGUFWriter, model: str, pre: str) -> int:
     """A vocabulary of bytes and a little more; how many tokens it has."""
     if model == "gpt2":
         seen = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
         letters = [chr(c) for c in seen] + [chr(256 + i) for i in range(256 - len(seen))]
         pieces = [*letters, "he", "ll", "hell", "<|end|>", "<|im_end|>"]
         out.add_tokenizer_model("gpt2")
-        out.add_tokenizer_pre("gpt-2")
+        out.add_tokenizer_pre(pre)
         out.add_token_merges(["h e", "l l", "he ll"])
         types = [1] * (len(pieces) - 2) + [3, 3]
         out.add_bos_token_id(len(pieces) - 2)
