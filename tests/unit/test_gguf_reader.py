@@ -17,6 +17,7 @@ import pytest
 from brainc import frontends
 from brainc.errors import ModelError, UnsupportedError, UserError
 from brainc.frontends.gguf import language, load, reader
+from brainc.vocabulary_section import pack
 
 Edit = Callable[[bytes], bytes]
 
@@ -206,3 +207,31 @@ def test_what_is_not_supported_is_named(good: bytes, tmp_path: Path) -> None:
         path.write_bytes(edited(good, old, new))
         with pytest.raises((ModelError, UnsupportedError), match=told):
             load(path, "m", {})
+
+
+STRANGE = (
+    *(True, -1, 0, 1, 3, 2**31, 2**32 - 1, 2**63, -(2**63), 0.0, 1e308, 1e-300, float("nan"), float("inf"), b"", b"x"),
+    *(b"\xff", (), (b"",), (b"a b", b"a b"), ((1, 2),), np.zeros(0, np.int32), np.arange(7), np.full(7, np.nan)),
+)
+MORE = (
+    *("llama.rope.scaling.type", "llama.rope.scaling.factor", "llama.expert_count", "llama.attention.scale"),
+    *("tokenizer.ggml.add_bos_token", "tokenizer.ggml.eot_token_id", "tokenizer.ggml.scores"),
+)
+
+
+def test_settings_that_make_no_sense_are_refused_or_do_no_harm(
+    good: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "m.gguf"
+    path.write_bytes(good)
+    header, rng, refused = reader.read(path), np.random.default_rng(3), 0
+    for key in (*header.meta, *MORE):
+        for value in (STRANGE[i] for i in rng.permutation(len(STRANGE))[:8]):
+            changed = reader.Header({**header.meta, key: value}, header.tensors, header.data)
+            monkeypatch.setattr(reader, "read", lambda _, changed=changed: changed)
+            try:
+                load(path, "m", {})
+                pack(language(path, {}).vocabulary)
+            except UserError:
+                refused += 1
+    assert refused > 100

@@ -98,12 +98,12 @@ def facts_of(header: Header) -> Facts:
         groups=groups,
         width=width,
         eps=settings.number("attention.layer_norm_rms_epsilon"),
-        base=settings.number("rope.freq_base", 10_000.0) or 10_000.0,
+        base=settings.base("rope.freq_base", 10_000.0),
         slower=settings.slower(),
         rotated=rotated,
         window=settings.whole("attention.sliding_window", 0) if architecture.local_base else 0,
         period=settings.whole("attention.sliding_window_pattern", GEMMA_PERIOD),
-        local_base=settings.number("rope.freq_base_swa", 0.0) or architecture.local_base,
+        local_base=settings.base("rope.freq_base_swa", architecture.local_base),
         trained=settings.whole("context_length"),
         scale=1.0 / sqrt(root),
     )
@@ -132,13 +132,22 @@ class _Settings:
             raise self._wrong(key, found)
         return float(found)
 
+    def base(self, key: str, default: float) -> float:
+        """That of rotary positions: less than 1 would turn faster from number to number, without bounds."""
+        found = self.number(key, 0.0) or default
+        if 0 < found < 1:
+            raise self._wrong(key, found)
+        return found
+
     def slower(self) -> float:
         """What linear scaling, the default, divides positions by; any other scaling is refused."""
         kind = self.meta.get(f"{self.name}.rope.scaling.type", b"linear")
+        if not isinstance(kind, bytes):
+            raise self._wrong("rope.scaling.type", kind)
         if kind == b"linear":
             return self.number("rope.scaling.factor", 0.0) or self.number("rope.scale_linear", 0.0) or 1.0
         if kind != b"none":
-            told = kind.decode("utf-8", "replace") if isinstance(kind, bytes) else kind
+            told = kind.decode("utf-8", "replace")
             fix = "choose a model without, such as the one that this one was made longer from"
             raise UnsupportedError(f"{self.name}.rope.scaling.type is {told!r}", fix=fix)
         return 1.0
