@@ -36,7 +36,7 @@ from brainc import check as proofs
 from brainc import flash as uploads
 from brainc.compiler import RANDOM, Job, Request, compile_job, kernel_table, ports, prepare
 from brainc.dtypes import Array
-from brainc.errors import DeviceError, ToolMissing, UserError
+from brainc.errors import DeviceError, ToolMissing, UnsupportedError, UserError
 from brainc.ir import Graph, Stage
 from brainc.program import Host, Program
 from brainc.resources import templates_dir
@@ -183,6 +183,9 @@ def _vectors(job: Job, graph: Graph, path: Path | None, limit: int | None, note:
 def run(request: Request, target: str, inputs: Path, output: Path | None, note: Note) -> Result:
     """Runs every sample of a file on the target; prints the outputs or writes them."""
     job, program = _compile_to_run(request, target, note)
+    if program.host is not None:
+        what = f"{program.name} is a language model, which takes texts and no samples"
+        raise UnsupportedError(what, fix=f'brainc generate {request.source} --prompt "…"')
     vectors = _vectors(job, program.graph, inputs, None, note)
     raw = proofs.execute(program, vectors.arrays).outputs
     rows = proofs.from_bytes(program.graph, raw, vectors.count)

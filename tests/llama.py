@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,10 +21,10 @@ import json, sys
 import numpy as np
 from llama_cpp import Llama
 asked = json.load(sys.stdin)
-for file in asked["files"]:
+for at, file in enumerate(asked["files"]):
     model = Llama(file, n_ctx=64, logits_all=True, verbose=False, n_threads=1)
     model.eval(asked["tokens"])
-    np.save(file + ".npy", np.array(model.scores[: len(asked["tokens"])], np.float32))
+    np.save(f"{asked['folder']}/{at}.npy", np.array(model.scores[: len(asked["tokens"])], np.float32))
 """
 
 
@@ -38,7 +39,12 @@ def python() -> str:
 
 def logits(files: Sequence[Path], tokens: Sequence[int]) -> list[Array]:
     """llama.cpp's logits behind each of the tokens, for each file: float32 [T,V]."""
-    asked = json.dumps({"files": [str(f) for f in files], "tokens": list(tokens)})
+    with tempfile.TemporaryDirectory() as folder:
+        return _logits(files, tokens, folder)
+
+
+def _logits(files: Sequence[Path], tokens: Sequence[int], folder: str) -> list[Array]:
+    asked = json.dumps({"files": [str(f) for f in files], "tokens": list(tokens), "folder": folder})
     done = subprocess.run([python(), "-c", _LOGITS], input=asked.encode(), capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()[-2000:]
-    return [np.load(f"{file}.npy") for file in files]
+    return [np.load(f"{folder}/{at}.npy") for at in range(len(files))]

@@ -8,6 +8,7 @@ near to exact arithmetic on the same weights as llama.cpp does, which is 1 to 4 
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -45,12 +46,12 @@ def by_token(graph: Graph) -> Array:
     return np.array(rows)
 
 
-def at_once(graph: Graph, parts: tuple[int, ...]) -> Array:
+def at_once(graph: Graph, parts: tuple[int, ...], text: tuple[int, ...] = TOKENS) -> Array:
     """The logits behind the last token, read in parts of these sizes."""
     state, at = interp.fresh_state(graph), 0
     for count in parts:
         tokens = np.zeros(BLOCK, np.int32)
-        tokens[:count] = TOKENS[at : at + count]
+        tokens[:count] = text[at : at + count]
         inputs = {"tokens": tokens, "pos": np.array([at], np.int32), "count": np.array([count], np.int32)}
         found, at = interp.run(graph, "prefill", inputs, state), at + count
     return found["prefill/logits"][0]
@@ -94,6 +95,18 @@ def test_positions_may_be_stretched(tmp_path: Path) -> None:
     path = gguf_files.write(tmp_path / "long.gguf", "llama", "F16", rope_factor=4.0)
     (wanted,) = llama.logits([path], TOKENS)
     assert apart(by_token(gguf.load(path, "m", {})), wanted) < NEAR
+
+
+@pytest.mark.parametrize("name", ["SmolLM2-135M-Instruct.Q8_0", "gemma-3-270m-it.Q4_K_M"])
+def test_a_real_model(name: str) -> None:
+    """Behind a short sentence the logits are near llama.cpp's, and the likeliest token is the same."""
+    path = Path(os.environ.get("BRAINC_LLM", ""), f"{name}.gguf")
+    if not path.is_file():
+        pytest.skip(f"no {name}.gguf: set BRAINC_LLM to a folder that has it")
+    sentence = (504, 3575, 282, 4649, 314) if name.startswith("Smol") else (2, 818, 5279, 529, 7001, 563)
+    (wanted,) = llama.logits([path], sentence)
+    found = at_once(gguf.load(path, "m", {"block": BLOCK, "context": 64}), (len(sentence),), sentence)
+    assert apart(found, wanted[-1]) < 0.06 and found.argmax() == wanted[-1].argmax()
 
 
 @pytest.mark.parametrize(("architecture", "kind"), [(a, k) for a, k in FILES if k in ("Q4_1", "Q6_K", "BF16")])

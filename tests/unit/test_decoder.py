@@ -225,6 +225,12 @@ REFUSED: Mapping[str, tuple[Callable[[Header], Header], type[BraincError], str]]
     "soft caps": (set_(final_logit_softcapping=30.0), UnsupportedError, "final_logit_softcapping is set"),
     "factors": (set_(logit_scale=0.5), UnsupportedError, "logit_scale is set"),
     "yarn": (set_(rope__scaling__type=b"yarn"), UnsupportedError, "llama.rope.scaling.type is 'yarn'"),
+    "scaling of numbers": (
+        set_(rope__scaling__type=np.array([1, 2])),
+        ModelError,
+        r"llama.rope.scaling.type is \[1 2\]",
+    ),
+    "base": (set_(rope__freq_base=1e-300), ModelError, "llama.rope.freq_base is 1e-300"),
     "turning": (set_(rope__dimension_count=40), UnsupportedError, "40 numbers of 32 turn"),
     "factors of none": (set_(rope__scaling__factor=1e9), ModelError, "the factors of rotary positions"),
     "eps": (set_(attention__layer_norm_rms_epsilon=b"x"), ModelError, "layer_norm_rms_epsilon is b'x'"),
