@@ -83,7 +83,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def tiny(folder: Path) -> Library:
-    """With sanitizers: a write beyond the context would end the test."""
+    """With a sanitizer: undefined behaviour would end the test."""
     made = folder.parent / "tiny.so"
     flags = [
         "-std=c99",
