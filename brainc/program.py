@@ -52,7 +52,8 @@ class Program:
     @property
     def steps(self) -> Iterator[Node]:
         """The nodes of every entry as they run."""
-        return (node for entry in self.plan.entries for node in entry.nodes)
+        entries = self.plan.entries or self.graph.entries  # a language model's run in the graph's order
+        return (node for entry in entries for node in entry.nodes)
 
     @property
     def chain_values(self) -> dict[str, Value]:

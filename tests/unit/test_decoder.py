@@ -132,6 +132,12 @@ def test_passes_keep_the_nodes(family: str, target: str, files: Mapping[str, Pat
     ]
 
 
+def test_every_step_has_its_kernel_to_show(files: Mapping[str, Path]) -> None:
+    """`show --kernels --cost` lists both entries."""
+    program = compile_job(prepare(Request(files["qwen3"]), "x86-avx2"))
+    assert [n.name for n in program.steps] == [*program.choices] == [n.name for n in program.graph.nodes()]
+
+
 def test_sizes(files: Mapping[str, Path], tmp_path: Path) -> None:
     """What was trained, at most 2,048; a block no longer than that; the user's word, else the manifest's."""
     assert gguf.sizes(8192, {}) == Sizes(2048, 64, "f16")
