@@ -138,6 +138,7 @@ class Target:
     word: int = 32
     board: Board | None = None
     timing: Timing | None = None
+    machines: tuple[str, ...] = ()  # of which this is the target, as `platform.machine` calls them
     accents: tuple[Accent, ...] = ()  # beside the portable one, each better than those before it
 
     @property
