@@ -12,9 +12,10 @@ import click
 from brainc import speak
 from brainc.compiler import Request
 from brainc.language import BITS
+from brainc.target import all_targets
 
 F = TypeVar("F", bound=Callable[..., Any])
-HERE = "x86-avx2" if platform.machine().lower() in ("x86_64", "amd64") else "c99"
+BASE = "c99"  # runs anywhere
 _PASSED = ("prompt", "system", "tokens", "temperature", "top_k", "top_p", "min_p", "repeat_penalty", "seed", "threads")
 
 
@@ -47,7 +48,7 @@ def spoken(function: F) -> F:
             click.option("--stop", multiple=True, metavar="TEXT", help="End before this text; may be repeated."),
             click.option("--threads", type=click.IntRange(1, 64), help="Default: one for each processor."),
             click.option("--isa", type=click.Choice(["portable", "avx2", "vnni"]), help="Force a lower level."),
-            click.option("-t", "--target", default=HERE, show_default=True),
+            click.option("-t", "--target", help="Default: the best for this machine."),
             click.option("--json", "as_json", is_flag=True, help="One JSON object: text, tokens, rates, hash."),
         )
     ):
@@ -65,16 +66,21 @@ def arguments(options: Mapping[str, Any]) -> Iterator[str]:
     yield from ("--json",) if options["as_json"] else ()
 
 
-def _run(source: Path, target: str, options: Mapping[str, Any]) -> None:
+def _here() -> str:
+    """The target for the machine that this runs on."""
+    return next((t.name for t in all_targets() if platform.machine() in t.machines), BASE)
+
+
+def _run(source: Path, target: str | None, options: Mapping[str, Any]) -> None:
     request = Request(source, shapes=sizes(options["context"], options["kv"]))
-    program = speak.program(request, target, lambda line: click.echo(line, err=True))
+    program = speak.program(request, target or _here(), lambda line: click.echo(line, err=True))
     speak.run(program, [*arguments(options)])
 
 
 @click.command()
 @spoken
 @click.option("--system", help="Who the model is to be.")
-def chat(source: Path, target: str, **options: Any) -> None:
+def chat(source: Path, target: str | None, **options: Any) -> None:
     """Talk with a language model; builds it on first use. Ctrl-D ends."""
     _run(source, target, options)
 
@@ -82,7 +88,7 @@ def chat(source: Path, target: str, **options: Any) -> None:
 @click.command()
 @spoken
 @click.option("--prompt", required=True, help="The text to continue.")
-def generate(source: Path, target: str, **options: Any) -> None:
+def generate(source: Path, target: str | None, **options: Any) -> None:
     """Let a language model continue a text; builds it on first use."""
     _run(source, target, options)
 

@@ -184,7 +184,7 @@ def _check_speech(request: Request, brain: Brain, target: Target) -> None:
         return
     if target.word < DESKTOP:
         what = f"{target.name} has no threads and no files, which a language model is made for"
-        raise UnsupportedError(what, fix="language models are for the desktop: -t x86-avx2, -t c99")
+        raise UnsupportedError(what, fix="language models are for the desktop: see `brainc targets`")
     if request.quantize not in (None, "none") or request.io == "int8":
         raise UnsupportedError("a language model keeps the numbers of its file", fix="leave --quantize and --io out")
 

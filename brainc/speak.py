@@ -22,7 +22,6 @@ from brainc.resources import targets_dir, templates_dir
 from brainc.target import load_target
 
 Note = Callable[[str], None]
-TARGET = "x86-avx2"
 
 
 def program(request: Request, target: str, note: Note) -> Path:

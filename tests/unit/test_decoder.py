@@ -172,8 +172,8 @@ def test_sizes_that_cannot_be(given: Mapping[str, int], says: str, files: Mappin
 @pytest.mark.parametrize(
     ("request_", "target", "says", "fix"),
     [
-        ({}, "uno", "uno has no threads and no files", "-t x86-avx2"),
-        ({}, "teensy41", "teensy41 has no threads and no files", "-t x86-avx2"),
+        ({}, "uno", "uno has no threads and no files", "see `brainc targets`"),
+        ({}, "teensy41", "teensy41 has no threads and no files", "see `brainc targets`"),
         ({"quantize": "int8"}, "x86-avx2", "keeps the numbers of its file", "leave --quantize"),
     ],
 )
