@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,29 @@ import numpy as np
 from rich.table import Table
 
 from brainc import bench as benches
-from brainc import board, emit, fit, footprint, formats, passes, project, quality, report, samples, skeletons, toolchain
+from brainc import (
+    board,
+    emit,
+    fit,
+    footprint,
+    formats,
+    host_check,
+    passes,
+    project,
+    quality,
+    report,
+    samples,
+    skeletons,
+    speak,
+    toolchain,
+)
 from brainc import check as proofs
 from brainc import flash as uploads
 from brainc.compiler import RANDOM, Job, Request, compile_job, kernel_table, ports, prepare
 from brainc.dtypes import Array
-from brainc.errors import DeviceError, ToolMissing, UserError
+from brainc.errors import DeviceError, ToolMissing, UnsupportedError, UserError
 from brainc.ir import Graph, Stage
-from brainc.program import Program
+from brainc.program import Host, Program
 from brainc.resources import templates_dir
 from brainc.target import Board, all_targets, load_target
 
@@ -31,6 +46,17 @@ Note = Callable[[str], None]
 Lines = Iterable[str | Table]
 Result = tuple[dict[str, Any], Lines]
 CHECK_SAMPLES, BENCH_SAMPLES = 20, 5
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """How a language model is measured: threads (None: one for each processor), and tokens before what it writes."""
+
+    threads: int | None = None
+    depths: tuple[int, ...] = ()
+
+
+ANY = Speed()
 
 
 def _prepare(request: Request, target: str, note: Note) -> Job:
@@ -82,10 +108,12 @@ def _fitting(job: Job, program: Program) -> tuple[fit.Fit, dict[str, Any]]:
         "optimal": plan.optimal,
         "state": plan.state,
         "weights": found.weights,
+        "ports": report.ports(program),
         "fit": room.data,
         "budget": fit.budgets(job, ram=found.ram if whole else None, flash=found.flash if whole else None, cycles=None),
         "random_calibration": job.request.calibrate == RANDOM,
         "notes": list(program.notes),
+        **report.host_data(program),
     }
     return room, data
 
@@ -155,6 +183,9 @@ def _vectors(job: Job, graph: Graph, path: Path | None, limit: int | None, note:
 def run(request: Request, target: str, inputs: Path, output: Path | None, note: Note) -> Result:
     """Runs every sample of a file on the target; prints the outputs or writes them."""
     job, program = _compile_to_run(request, target, note)
+    if program.host is not None:
+        what = f"{program.name} is a language model, which takes texts and no samples"
+        raise UnsupportedError(what, fix=f'brainc generate {request.source} --prompt "…"')
     vectors = _vectors(job, program.graph, inputs, None, note)
     raw = proofs.execute(program, vectors.arrays).outputs
     rows = proofs.from_bytes(program.graph, raw, vectors.count)
@@ -205,28 +236,48 @@ def check(
     data: dict[str, Any] = {"brain": "", "optimize": request.optimize, "targets": {}}
     lines: list[str | Table] = []
     for target, (job, program) in compiled.items():
-        vectors = _vectors(job, program.graph, path, limit or CHECK_SAMPLES, note)
-        rungs = _ladder(job, program, vectors.arrays, port, note)
-        wrong = next((r for r in rungs if not r.equal), None)
         data["brain"] = program.name
-        data["targets"][target] = {
-            "samples": vectors.count,
-            "equal": wrong is None,
-            "first_difference": wrong.first_difference if wrong else None,
-            "rungs": [{"name": r.name, "equal": r.equal} for r in rungs],
-        }
-        if wrong:
-            lines.append(f"{program.name}  {wrong.name} DIFFERS: {wrong.first_difference}")
-            continue
-        verdict = "the same" if proofs.is_exact(program.graph) else "equal within tolerance"
-        names = ", ".join(["reference", *(r.name for r in rungs)])
-        lines.append(f"{program.name}  {vectors.count} samples: {names}: {verdict}")
-    if with_quality:
+        if program.host is not None:
+            data["targets"][target], told = _language_proof(program, program.host)
+        else:
+            vectors = _vectors(job, program.graph, path, limit or CHECK_SAMPLES, note)
+            data["targets"][target], told = _proof(job, program, vectors, port, note)
+        lines += told
+    if with_quality and all(program.host is None for _, program in compiled.values()):
         found = next((t for t, (_, p) in compiled.items() if proofs.is_exact(p.graph)), targets[0])
         lost = _quality(*compiled[found], path, metric, note)
         data["quality"] = {"target": found, **report.quality_data(lost)}
         lines += report.quality_lines(found, lost)
     return data, lines
+
+
+def _verdict(rungs: Sequence[proofs.Rung]) -> dict[str, Any]:
+    wrong = next((r for r in rungs if not r.equal), None)
+    told = [{"name": r.name, "equal": r.equal} for r in rungs]
+    return {"equal": wrong is None, "first_difference": wrong.first_difference if wrong else None, "rungs": told}
+
+
+def _different(program: Program, rungs: Sequence[proofs.Rung]) -> list[str]:
+    return [f"{program.name}  {r.name} DIFFERS: {r.first_difference}" for r in rungs if not r.equal][:1]
+
+
+def _proof(
+    job: Job, program: Program, vectors: samples.Samples, port: str | None, note: Note
+) -> tuple[dict[str, Any], list[str]]:
+    """(what check says of a brain, the same for people)."""
+    rungs = _ladder(job, program, vectors.arrays, port, note)
+    verdict = "the same" if proofs.is_exact(program.graph) else "equal within tolerance"
+    names = ", ".join(["reference", *(r.name for r in rungs)])
+    fine = [f"{program.name}  {vectors.count} samples: {names}: {verdict}"]
+    return {"samples": vectors.count, **_verdict(rungs)}, _different(program, rungs) or fine
+
+
+def _language_proof(program: Program, host: Host) -> tuple[dict[str, Any], list[str]]:
+    """The same of a language model."""
+    proof = host_check.prove(program, host)
+    fine = [f"{program.name}  {len(proof.rungs)} ways to read the same tokens: the same logits, {proof.digest}"]
+    lines = [f"  {'same' if r.equal else 'DIFFERS':8} {r.name}" for r in proof.rungs]
+    return {**_verdict(proof.rungs), "hash": proof.digest}, [*(_different(program, proof.rungs) or fine), *lines]
 
 
 def _ladder(job: Job, program: Program, vectors: proofs.Vectors, port: str | None, note: Note) -> list[proofs.Rung]:
@@ -260,11 +311,17 @@ def _quality(job: Job, program: Program, path: Path | None, metric: str | None, 
     return quality.compare(floats, program.graph, vectors.arrays, vectors.labels, metric or job.brain.metric)
 
 
-def bench(request: Request, targets: Sequence[str], path: Path | None, sim: str | None, note: Note) -> Result:
+def bench(
+    request: Request, targets: Sequence[str], path: Path | None, sim: str | None, note: Note, speed: Speed = ANY
+) -> Result:
     """Measures on each target; several targets give a list under `results`."""
     results: list[dict[str, Any]] = []
     lines: list[str | Table] = []
     for target in targets:
+        if request.source.suffix == ".gguf" or speak.is_language(request.source):
+            results.append(speak.figures(request, target, speed.threads, speed.depths, note))
+            lines += report.speech_lines(results[-1])
+            continue
         job, program = _compile_to_run(request, target, note)
         vectors = _vectors(job, program.graph, path, BENCH_SAMPLES, note)
         figures = benches.measure(program, vectors.arrays, sim=sim)

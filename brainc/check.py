@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from brainc import emit, interp, runners, spec, toolchain
+from brainc import emit, interp, ops, runners, spec, toolchain
 from brainc.dtypes import Array
 from brainc.ir import Graph, Node
 from brainc.program import Program
@@ -42,7 +42,7 @@ class Rung:
 def is_exact(graph: Graph) -> bool:
     """Whether every op is an exact one, so that all machines must give the same bytes."""
     exact = spec.MOVES | spec.PICKS | spec.DOORS
-    return all(n.op.startswith("q") or n.op in exact or _whole(graph, n) for n in graph.nodes())
+    return all(ops.get(n.op).exact or n.op in exact or _whole(graph, n) for n in graph.nodes())
 
 
 def _whole(graph: Graph, node: Node) -> bool:

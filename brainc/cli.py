@@ -18,9 +18,12 @@ import click
 from rich.console import Console
 
 from brainc import __version__, actions
+from brainc.actions import Speed
+from brainc.cli_language import VERBS, sized, sizes
 from brainc.compiler import Request
 from brainc.errors import BraincError, BugError, FitError, UserError, Where, WorldError
 from brainc.formats import FORMATS
+from brainc.target import PORTABLE
 
 F = TypeVar("F", bound=Callable[..., Any])
 PIPE_WIDTH = 160  # of tables that are not for a terminal
@@ -59,8 +62,10 @@ def _shapes(pairs: Sequence[str]) -> dict[str, int]:
 
 
 def _request(source: Path, options: Mapping[str, Any]) -> Request:
-    rest = {k: v for k, v in options.items() if k not in ("shape", "isa")}
-    return Request(source, shapes=_shapes(options["shape"]), portable=options["isa"] == "portable", **rest)
+    rest = {k: v for k, v in options.items() if k not in ("shape", "isa", "context", "kv")}
+    portable = options["isa"] == PORTABLE.name
+    shapes = _shapes(options["shape"]) | sizes(options["context"], options["kv"])
+    return Request(source, shapes=shapes, portable=portable, isa=options["isa"], **rest)
 
 
 def shared(function: F) -> F:
@@ -88,12 +93,16 @@ def shared(function: F) -> F:
                 default="auto",
                 help="Layers row by row through line buffers; by itself where RAM is short.",
             ),
-            click.option("--isa", type=choice(["portable"]), help="Leave the target's own kernels out."),
+            click.option(
+                "--isa",
+                type=choice(["portable", "avx2", "vnni"]),
+                help="Kernels up to this level; portable: without the target's own.",
+            ),
             click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output."),
         )
     ):
         function = decorate(function)
-    return function
+    return sized(function)
 
 
 _target = click.option("-t", "--target", required=True, help="A machine; see `brainc targets`.")
@@ -195,12 +204,22 @@ def flash(source: Path, target: str, port: str | None, output: Path | None, as_j
 @_targets
 @click.option("--samples", type=click.Path(path_type=Path), help="Inputs to measure with (default: the brain's).")
 @click.option("--sim", help="One of the target's simulators, where it has several.")
+@click.option("--threads", type=click.IntRange(1, 64), help="Of a language model (default: one for each processor).")
+@click.option("--depth", multiple=True, type=click.IntRange(0), help="Tokens before those that it writes; repeatable.")
 def bench(
-    source: Path, targets: Sequence[str], samples: Path | None, sim: str | None, as_json: bool, **options: Any
+    source: Path,
+    targets: Sequence[str],
+    samples: Path | None,
+    sim: str | None,
+    threads: int | None,
+    depth: Sequence[int],
+    as_json: bool,
+    **options: Any,
 ) -> None:
-    """Measure: cycles or instructions, RAM, flash and stack, per layer and in all."""
+    """Measure: cycles or instructions, RAM, flash and stack, per layer and in all; of a language model its rates."""
+    request = _request(source, options)
     with busy("measuring …"):
-        result = actions.bench(_request(source, options), targets, samples, sim, note)
+        result = actions.bench(request, targets, samples, sim, note, Speed(threads, tuple(depth)))
     show_result(result, as_json)
 
 
@@ -241,6 +260,10 @@ def new(kind: str, name: str) -> None:
     """Write a working skeleton of a brain, op, kernel or target named NAME in this folder."""
     for path in actions.new(kind, name, Path.cwd()):
         _out.print(f"wrote {path}")
+
+
+for verb in VERBS:
+    cli.add_command(verb)
 
 
 def main() -> None:

@@ -10,19 +10,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from brainc import link, manifest, memory, ops, passes, samples, stream
+from brainc import link, manifest, memory, ops, passes, samples, spmd, stream
 from brainc.dtypes import Array
-from brainc.errors import UserError, at
+from brainc.errors import UnsupportedError, UserError, at
 from brainc.ir import Graph, TensorType
 from brainc.kernels import Choice, KernelTable
-from brainc.manifest import Brain, Budget, TargetChoice
+from brainc.language import Language
+from brainc.manifest import GGUF, Brain, Budget, TargetChoice
 from brainc.memory import Plan
 from brainc.passes.context import Context, Options
 from brainc.passes.four import GROUP
-from brainc.program import Program
+from brainc.program import Host, Program, Voice
 from brainc.stream import Streamed
-from brainc.target import Target, load_target
+from brainc.target import PORTABLE, Target, load_target
 
+DESKTOP = 64  # bits of the word of a machine with threads and files
 RANDOM = "random"
 RANDOM_SAMPLES = 20
 RAM_TRIALS = 4000  # plans tried for less RAM, times nodes: a large graph takes longer to plan
@@ -44,6 +46,7 @@ class Request:
     shapes: Mapping[str, int] = field(default_factory=dict)
     portable: bool = False
     optimize: str = "speed"  # "speed" | "ram" | "flash"
+    isa: str | None = None  # the best accent to compile for, by its name
     stream: str = "auto"  # layers row by row: "auto" where RAM is short | "always" where it saves any | "never"
 
 
@@ -57,6 +60,7 @@ class Job:
     graph: Graph
     context: Context
     remarks: tuple[str, ...] = ()  # what was decided for the user, to be told
+    language: Language | None = None  # what a language model knows besides its graph
 
     @property
     def choice(self) -> TargetChoice:
@@ -76,7 +80,9 @@ def compile_job(job: Job) -> Program:
     context = replace(job.context, has_kernel=table.has, flat=job.target.word > 8, note=notes.append)
     with at(file=str(job.request.source)):
         ready = passes.run(job.graph, context)
-        choices: Choices = {n.name: table.choose(ready, n) for n in ready.nodes() if n.op != "reshape"}
+        if job.language is not None:
+            return _host_program(job, ready, job.language)
+        choices = _choices(table, ready)
         plan = memory.plan(ready, choices, align=min(job.target.word // 8, 4))
         if table.optimize == "ram":
             choices, plan = _less_ram(ready, table, choices, plan)
@@ -87,6 +93,24 @@ def compile_job(job: Job) -> Program:
         turned = [name for name, type_ in ports(job.graph) if ready.type(name).shape != type_.shape]
         notes += [f"{name} has channels last, as --layout nhwc asks" for name in turned]
     return Program(ready, job.target, choices, plan, tuple(notes), job.request.portable, job.request.optimize)
+
+
+def _choices(table: KernelTable, graph: Graph) -> Choices:
+    return {n.name: table.choose(graph, n) for n in graph.nodes() if n.op != "reshape"}
+
+
+def hosted(graph: Graph, target: Target, language: Language, top: str | None = None) -> Host:
+    """Kernels in every accent of the target, up to the one called `top`, and the memory that is right for all."""
+    accents = [PORTABLE, *target.accents]
+    accents = accents[: 1 + next((i for i, accent in enumerate(accents) if accent.name == top), len(accents))]
+    voices = [Voice(accent, _choices(KernelTable(target, accent=accent), graph)) for accent in accents]
+    return Host(language, tuple(voices), spmd.lay_out(graph, [voice.choices for voice in voices]))
+
+
+def _host_program(job: Job, graph: Graph, language: Language) -> Program:
+    host, portable = hosted(graph, job.target, language, job.request.isa), job.request.portable
+    plan = Plan(host.layout.arena, host.layout.state, 0, False, spmd.ALIGN, (), {})
+    return Program(graph, job.target, host.voices[-1].choices, plan, language.remarks, portable, host=host)
 
 
 def _streamed(job: Job, graph: Graph, table: KernelTable, choices: Choices, plan: Plan) -> Streamed | None:
@@ -139,14 +163,30 @@ def _less_ram(graph: Graph, table: KernelTable, choices: Choices, plan: Plan) ->
 def prepare(request: Request, target_name: str) -> Job:
     """Loads and links the brain for one target and settles how it is quantised."""
     target = load_target(target_name)
+    levels = [accent.name for accent in (PORTABLE, *target.accents)]
+    if request.isa not in (None, *levels):
+        raise UserError(f"{target.name} has no kernels for {request.isa}", fix=f"--isa {'|'.join(levels)}")
     brain = manifest.load(request.source)
+    _check_speech(request, brain, target)
     graph = link.load_brain(brain, target.name, request.shapes)
     quantize, remark = _quantisation(request, brain, target, graph)
     asked = (m.quant.calibration for m in brain.modules.values() if m.quant.calibration)
     calibration = request.calibration or next(asked, "mse")
     options = Options(quantize, calibration, request.io, request.layout, four=_in_four_bits(request, brain))
     vectors = _calibration(request, brain, graph) if quantize == "int8" else None
-    return Job(request, brain, target, graph, Context(options, vectors), (remark,) if remark else ())
+    spoken = link.language(brain, target.name, request.shapes)
+    return Job(request, brain, target, graph, Context(options, vectors), (remark,) if remark else (), spoken)
+
+
+def _check_speech(request: Request, brain: Brain, target: Target) -> None:
+    """Language models are for the desktop, and keep their numbers. Before one is read: it may have gigabytes."""
+    if not any(module.kind == GGUF for module in brain.choose(target.name).modules.values()):
+        return
+    if target.word < DESKTOP:
+        what = f"{target.name} has no threads and no files, which a language model is made for"
+        raise UnsupportedError(what, fix="language models are for the desktop: see `brainc targets`")
+    if request.quantize not in (None, "none") or request.io == "int8":
+        raise UnsupportedError("a language model keeps the numbers of its file", fix="leave --quantize and --io out")
 
 
 def ports(graph: Graph) -> list[tuple[str, TensorType]]:

@@ -1,10 +1,23 @@
 """The element types that values may have.
 
 One table; the IR, the emitter and the interpreter read their own column of it.
+
+An element may be a block: numbers that share a scale, one element of the tensor together. A weight matrix [N,K] in
+blocks of 32 is a tensor [N,K/32]. In numpy a block is a record with these fields, d, m and s being reals:
+
+    w4   d(f16) q[16]            weights of 4 bits, two to a byte (k in the low half, k + 16 in the high): d * (q - 8)
+    w4m  d(f16) m(f16) q[16]     the same with an offset of their own: d * q + m
+    w8   d(f16) q[32]            weights of 8 bits: d * q, q int8
+    w8m  d(f16) m(f16) q[32]     d * q + m, q int8
+    w16  d(f16) q[16]            as w8, in blocks of 16
+    a8   d(f32) s(f32) n[2] q[32]  an activation: d * q, q int8 in -127 .. 127; n: the sums of q's two halves (int16),
+                                 s: d times both of them
+    bf16 bits                    one number: the upper half of a float32
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,12 +32,15 @@ class DType:
     """An element type: `name` in the IR, its `c` spelling, its numpy twin."""
 
     name: str
-    kind: str  # "int" | "uint" | "float" | "bool"
+    kind: str  # "int" | "uint" | "float" | "bool" | "block"
     bits: int
     c: str
+    block: int = 1  # numbers that one element holds
 
     @property
     def numpy(self) -> np.dtype[Any]:
+        if self.kind == "block":
+            return _RECORDS[self.name]
         return np.dtype({"int": "i", "uint": "u", "float": "f", "bool": "?"}[self.kind] + self._width())
 
     def _width(self) -> str:
@@ -51,11 +67,31 @@ I64 = DType("i64", "int", 64, "int64_t")
 U8 = DType("u8", "uint", 8, "uint8_t")
 U16 = DType("u16", "uint", 16, "uint16_t")
 U32 = DType("u32", "uint", 32, "uint32_t")
+F16 = DType("f16", "float", 16, "uint16_t")  # C computes with none: of constants and caches
 F32 = DType("f32", "float", 32, "float")
 F64 = DType("f64", "float", 64, "double")
 BOOL = DType("bool", "bool", 8, "uint8_t")
 
-DTYPES = {d.name: d for d in (I8, I16, I32, I64, U8, U16, U32, F32, F64, BOOL, I4)}
+_RECORDS: Mapping[str, np.dtype[Any]] = {
+    "w4": np.dtype([("d", "<f2"), ("q", "u1", 16)]),
+    "w4m": np.dtype([("d", "<f2"), ("m", "<f2"), ("q", "u1", 16)]),
+    "w8": np.dtype([("d", "<f2"), ("q", "i1", 32)]),
+    "w8m": np.dtype([("d", "<f2"), ("m", "<f2"), ("q", "i1", 32)]),
+    "w16": np.dtype([("d", "<f2"), ("q", "i1", 16)]),
+    "a8": np.dtype([("d", "<f4"), ("s", "<f4"), ("n", "<i2", 2), ("q", "i1", 32)]),
+    "bf16": np.dtype([("bits", "<u2")]),
+}
+
+
+def _blocks(name: str, block: int) -> DType:
+    return DType(name, "block", 8 * _RECORDS[name].itemsize, f"br_{name}_t", block)
+
+
+W4, W4M, W8, W8M, W16 = (_blocks(name, 16 if name == "w16" else 32) for name in ("w4", "w4m", "w8", "w8m", "w16"))
+A8, BF16 = _blocks("a8", 32), _blocks("bf16", 1)
+BLOCKS = (W4, W4M, W8, W8M, W16, A8, BF16)
+
+DTYPES = {d.name: d for d in (I8, I16, I32, I64, U8, U16, U32, F16, F32, F64, BOOL, I4, *BLOCKS)}
 
 
 def of_numpy(dtype: np.dtype[Any]) -> DType | None:

@@ -7,7 +7,7 @@ templates see views only (`views.py`); nothing touches the disk.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,8 @@ from typing import Any
 import jinja2
 from jinja2.ext import Extension
 
+from brainc import ops
+from brainc.host_views import host_view
 from brainc.kernels import shown
 from brainc.program import Program
 from brainc.resources import templates_dir
@@ -22,6 +24,7 @@ from brainc.views import KernelView, brain_view, comment, harness_view
 from brainc.weights import c_float
 
 Bundle = Mapping[str, bytes]
+Files = Mapping[str, bytes | Iterable[bytes]]  # a value may be a file's chunks, made as they are written
 
 
 class _BlankLines(Extension):
@@ -65,12 +68,14 @@ def render_kernel(view: KernelView) -> str:
 def _machine(program: Program) -> str:
     """The target's port (types, where constants lie) and, unless the brain is to be plain C, its primitives."""
     names = ["port.h"] if program.portable else ["port.h", "primitives.h"]
+    names += ["accents.h"] if program.host and len(program.host.voices) > 1 else []
     return "\n".join(_guts(path) for path in map(program.target.find, names) if path is not None)
 
 
 def _arithmetic(program: Program) -> str:
     kinds = {kind[0] for c in program.choices.values() for kind in (*c.kernel.ins, *c.kernel.outs)}
-    names = ["fixed.h", "float.h"] if "f" in kinds else ["fixed.h"]
+    names = ["fixed.h", *(["float.h"] if "f" in kinds else [])]
+    names += ["lanes.h"] if any(ops.get(node.op).bits for node in program.graph.nodes()) else []
     return "\n".join(_guts(templates_dir() / name) for name in names)
 
 
@@ -97,3 +102,16 @@ def emit(program: Program, trace: str = "") -> Bundle:
 def emit_harness(program: Program, *, empty: bool = False) -> Bundle:
     """main.c for the simulators: reads samples, runs the entry, writes the outputs."""
     return {"main.c": render(templates_dir() / "harness.c.j2", harness_view(program, empty=empty))}
+
+
+def emit_host(program: Program, vocabulary: bytes = b"") -> Files:
+    """A host program: NAME.h, NAME.c, NAME.weights (in chunks, with `vocabulary` as its last section), what both need
+    of templates/runtime, and a CMakeLists.txt."""
+    view, kernels, weights = host_view(program, vocabulary)
+    view["port_h"], view["fixed_h"] = _machine(program), _arithmetic(program)
+    view["kernels"] = [render_kernel(kernel) for kernel in kernels]
+    name, folder = program.name, templates_dir() / "host"
+    made = {f"{name}.h": "header.j2", f"{name}.c": "source.j2"}
+    made |= {"main.c": "main.j2", "CMakeLists.txt": "CMakeLists.txt.j2"}
+    runtime = {file: (templates_dir() / "runtime" / file).read_bytes() for file in view["runtime"]}
+    return {**{path: render(folder / file, view) for path, file in made.items()}, **runtime, f"{name}.weights": weights}

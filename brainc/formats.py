@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from brainc import emit, project
-from brainc.emit import Bundle
+from brainc import emit, project, vocabulary_section
+from brainc.emit import Bundle, Files
 from brainc.errors import UserError
 from brainc.program import Program
 from brainc.project import Golden
@@ -22,6 +22,7 @@ from brainc.project import Golden
 _OLDEST = (1980, 1, 1, 0, 0, 0)  # the date of everything in a .zip: it has no other that is always the same
 _LONGEST_NAME = 63  # of an Arduino library
 SKETCH = "src/main.cpp"
+HOSTED = ("project", "library", "cmake")  # formats of a language model: the same files, with a CMakeLists.txt
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +38,16 @@ class Delivery:
         return self.program.name
 
 
-def make(form: str, delivery: Delivery, report: Mapping[str, Any]) -> Bundle:
+def make(form: str, delivery: Delivery, report: Mapping[str, Any]) -> Files:
     """All files of a delivery; UserError where the target has no use for the format."""
-    library = emit.emit(delivery.program)
-    return {**FORMATS[form](delivery, library), "report.json": (json.dumps(report, indent=2) + "\n").encode()}
+    told = (json.dumps(report, indent=2) + "\n").encode()
+    if host := delivery.program.host:
+        if form not in HOSTED:
+            what = f"{delivery.name} is a language model, so --format {form} has no use for it"
+            raise UserError(what, fix=f"choose {' or '.join(HOSTED)}")
+        section = vocabulary_section.pack(host.language.vocabulary)
+        return {**emit.emit_host(delivery.program, section), "report.json": told}
+    return {**FORMATS[form](delivery, emit.emit(delivery.program)), "report.json": told}
 
 
 def _rendered(form: str, delivery: Delivery, library: Bundle) -> dict[str, bytes]:

@@ -9,6 +9,9 @@ target breaking ties. `explain` keeps what failed first for those that did not.
 picture, a pixel, an element. While row r of the result is written, the operand's rows before first(r) are not read any
 more by that row; running down, those behind last(r). `inplace`: element i is read before element i is written.
 
+`split` says of how many shares a call is made: it then takes `first` and `end` and does the shares from one to before
+the other, whoever does the rest. A share writes only what is its own, so threads may have some each.
+
 A part is a function that kernels share, `kernels/_parts/<name>.c.j2`: a kernel's head names it (`parts`), its own head
 says only what is baked in, and layers for which that is the same have one copy of it in the C.
 """
@@ -33,7 +36,7 @@ from brainc.ir import Attr, Const, Graph, Node, TensorType
 from brainc.ranges import FOUR, accumulator_bits, largest_group
 from brainc.resources import templates_dir
 from brainc.spec import CHANNEL, MOVES
-from brainc.target import Target
+from brainc.target import PORTABLE, Accent, Target
 
 _SCALARS = {
     "strides": ("SH", "SW"),
@@ -46,6 +49,7 @@ _SCALARS = {
 _OPEN, _CLOSE = "/*--- kernel", "---*/"
 _KEYS = {
     *("op", "types", "args", "bake", "needs", "let", "where", "pack", "parts", "scratch", "rows", "reads", "inplace"),
+    "split",
     "cost",
 }
 _PART = "/*--- part"
@@ -75,6 +79,7 @@ class Kernel:
     reads: Mapping[str, tuple[str, ...]]  # per operand: how many rows, first(r) and, if they may run down, last(r)
     inplace: tuple[str, ...]
     cost: str
+    split: str = ""  # shares of a call; "": it is one
 
     @property
     def stem(self) -> str:
@@ -116,9 +121,11 @@ class Part:
 
 
 def shown(kernel: Kernel | Part, env: Mapping[str, Any]) -> dict[str, Any]:
-    """What a template may mention: what is baked in, the lists of a variadic operand, which operands are there."""
-    always = ("has_", "_names", "_shapes")
-    return {k: v for k, v in env.items() if k in kernel.bake or k.startswith(always[:1]) or k.endswith(always[1:])}
+    """What a template may mention: what is baked in and, in a kernel, which operands are there, and the lists of a
+    variadic one."""
+    more = isinstance(kernel, Kernel)
+    told = [k for k in env if more and (k.startswith("has_") or k.endswith(("_names", "_shapes")))]
+    return {k: v for k, v in env.items() if k in kernel.bake or k in told}
 
 
 @cache
@@ -175,6 +182,7 @@ def parse(text: str, name: str, path: Path, rank: int = 0) -> Kernel:
             reads={k: tuple(map(str, v)) for k, v in head.get("reads", {}).items()},
             inplace=tuple(head.get("inplace", ())),
             cost=str(head["cost"]),
+            split=str(head.get("split", "")),
         )
 
 
@@ -193,9 +201,16 @@ class KernelTable:
     """All kernels that a target may use, by op."""
 
     def __init__(
-        self, target: Target, pins: Mapping[str, str] | None = None, *, portable: bool = False, optimize: str = "speed"
+        self,
+        target: Target,
+        pins: Mapping[str, str] | None = None,
+        *,
+        portable: bool = False,
+        optimize: str = "speed",
+        accent: Accent | None = None,
     ) -> None:
-        """`pins` maps node names to kernel names; `portable` leaves only the plain C kernels.
+        """`pins` maps node names to kernel names; `portable` leaves only plain C kernels, as that accent does, while
+        another has features of its own in place of the target's.
 
         `optimize` says what is compared first: "flash" how little is baked in (functions that more layers can
         share), else the cost; what "ram" trades for it afterwards, the compiler sees from whole plans.
@@ -203,8 +218,10 @@ class KernelTable:
         self.target = target
         self.optimize = optimize
         self.pins = pins or {}
+        self.features = target.features if accent is None else accent.features
         self._by_op: dict[str, list[Kernel]] = {}
-        own = [] if portable else [(f / "kernels", n) for f, n in zip(target.folders, target.chain, strict=True)]
+        chain = () if portable or accent is PORTABLE else zip(target.folders, target.chain, strict=True)
+        own = [(folder / "kernels", name) for folder, name in chain]
         for rank, (folder, name) in enumerate([*own, (templates_dir(), "c")]):
             for kernel in scan(folder, name, rank):
                 self._by_op.setdefault(kernel.op, []).append(kernel)
@@ -232,7 +249,7 @@ class KernelTable:
             return f"pinned to {pinned}"
         if mismatch := _type_mismatch(kernel, graph, node):
             return mismatch
-        if absent := kernel.needs - self.target.features:
+        if absent := kernel.needs - self.features:
             return f"needs {', '.join(sorted(absent))}"
         if kernel.where and not evaluate(kernel.where, env):
             return f"where {unmet(kernel.where, env)}"
@@ -313,11 +330,13 @@ def environment(graph: Graph, node: Node) -> dict[str, Any]:
 
 def _resting(graph: Graph, name: str) -> bool:
     """Whether a value was computed and has its zero at -128, as behind a ReLU: much of it may be just that."""
-    makers = graph.producers()
     quant = graph.type(name).quant
+    if quant is None or quant.zero != (-128,):
+        return False
+    makers = graph.producers()
     while name in makers and makers[name].op in MOVES and makers[name].inputs:
         name = makers[name].inputs[0]
-    return name in makers and quant is not None and quant.zero == (-128,)
+    return name in makers
 
 
 def _facts_of(graph: Graph, node: Node) -> Mapping[str, int]:

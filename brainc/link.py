@@ -18,6 +18,7 @@ from brainc.dtypes import F32
 from brainc.errors import ManifestError, UnsupportedError, at
 from brainc.frontends import builtin
 from brainc.ir import Attrs, Const, Entry, Graph, Node, Quant, Role, TensorType, Value, attrs, fresh_name, type_text
+from brainc.language import SIZES, Language
 from brainc.manifest import BUILTIN, Brain, End, Module, Wire
 from brainc.toml_lines import one_of
 
@@ -44,6 +45,18 @@ def load_brain(brain: Brain, target: str | None = None, shapes: Mapping[str, int
     return link(chosen, graphs)
 
 
+def language(
+    brain: Brain, target: str | None = None, shapes: Mapping[str, int] = frontends.NO_SHAPES
+) -> Language | None:
+    """What a brain that is one model of a language knows besides its graph."""
+    modules = [*brain.choose(target).modules.values()]
+    if len(modules) != 1 or modules[0].kind == BUILTIN:
+        return None
+    given = _shapes(modules[0], brain, shapes)
+    found = frontends.language(modules[0].file, shapes=given, kind=modules[0].kind)
+    return found and found.told(modules[0].language)
+
+
 def _builtin(module: Module, wires: Sequence[Wire], graphs: Graphs) -> Graph:
     """A builtin for the types of its wires: as the manifest says, else as the other end has them."""
     with at(file=module.where.file, line=module.where.line, module=module.name):
@@ -65,6 +78,7 @@ def _builtin(module: Module, wires: Sequence[Wire], graphs: Graphs) -> Graph:
 def _shapes(module: Module, brain: Brain, shapes: Mapping[str, int]) -> dict[str, int]:
     """What the manifest's ports and the user say of the module's axes; the user wins."""
     found = {f"{p.name}.{axis}": size for p in module.inputs for axis, size in enumerate(p.type.shape)}
+    found |= {key: size for key in SIZES if isinstance(size := module.language.get(key), int)}
     for name, size in shapes.items():
         owner, _, axis = name.partition(".")
         if owner in brain.modules and axis:
@@ -80,6 +94,12 @@ def _shapes(module: Module, brain: Brain, shapes: Mapping[str, int]) -> dict[str
 
 def link(brain: Brain, graphs: Graphs) -> Graph:
     """One graph of all modules' graphs (each with one entry); ManifestError where wires do not match them."""
+    several = next((name for name, graph in graphs.items() if len(graph.entries) > 1), None)
+    if several and (len(graphs) > 1 or brain.wires):
+        what, fix = f"{several} has entries of its own", "make it a brain by itself: one module, no wires"
+        raise UnsupportedError(what, fix=fix, where=brain.modules[several].where)
+    if several:
+        return replace(graphs[several], name=brain.name)
     for module in brain.modules.values():
         _check_specs(module, graphs[module.name])
     if brain.bare:

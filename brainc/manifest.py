@@ -17,14 +17,16 @@ from typing import Any
 from brainc.c_names import c_file_name, c_identifier
 from brainc.errors import ManifestError, UnsupportedError, Where, at
 from brainc.ir import NOWHERE, TensorType
+from brainc.language import Settings, settings_of
 from brainc.port_types import port_type
 from brainc.target import all_targets
 from brainc.toml_lines import Table, one_of, read
 
 FILE = "brain.toml"
-KINDS = ("onnx", "tflite")
+GGUF = "gguf"  # a language model
+KINDS = ("onnx", "tflite", GGUF)
 BUILTIN = "builtin"  # a module that comes with brainc
-LATER = ("gguf", "trees", "extern")
+LATER = ("trees", "extern")
 METRICS = ("top1", "auc_error", "mse")
 _WEIGHTS = {"i8": "int8", "i4": "int4", "f32": "none"}  # how `Quantise` calls them
 _QUANT = {"weights": _WEIGHTS, "per": ("channel",), "calibration": ("minmax", "percentile", "mse"), "group": ()}
@@ -69,6 +71,7 @@ class Module:
     variants: Mapping[str, Module] = field(default_factory=dict)
     builtin: str = ""  # which one
     settings: Mapping[str, int] = field(default_factory=dict)  # of a builtin: its own keys
+    language: Settings = field(default_factory=dict)  # of a language model: sizes, sampling, system prompt
     where: Where = NOWHERE
 
 
@@ -250,6 +253,8 @@ def _settings(table: Table, known: Collection[str]) -> dict[str, Any]:
     said = _said(table, _READERS)
     if kind is None and "file" in said:
         said["kind"] = _kind(said["file"].suffix[1:], table.where("file"))
+    if "language" in said and said.get("kind", GGUF) != GGUF:
+        raise table.error("the model is none of a language", fix="remove the line", key="language")
     return said
 
 
@@ -312,6 +317,7 @@ _READERS: Mapping[str, Callable[[Table, str], Any]] = {
     "calibrate": _path,
     "metric": _metric,
     "quant": _quant,
+    "language": settings_of,
 }
 
 

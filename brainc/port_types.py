@@ -9,12 +9,13 @@ import math
 import re
 from dataclasses import replace
 
-from brainc.dtypes import DTYPES, I4, integer_range
+from brainc.dtypes import BLOCKS, DTYPES, F16, I4, integer_range
 from brainc.errors import ManifestError
 from brainc.ir import Quant, TensorType
 from brainc.toml_lines import one_of
 
 _SIZE = r" *[1-9]\d{0,8} *"
+_KNOWN = [name for name, dtype in DTYPES.items() if dtype not in (F16, I4, *BLOCKS)]  # of what crosses a port
 _TYPE = re.compile(rf"(\w+)\[( *|{_SIZE}(?:,{_SIZE})*)\]((?: +\w+=\S+)*)", re.ASCII)
 
 
@@ -25,7 +26,7 @@ def port_type(text: str) -> TensorType:
         fix = 'write it like "i8[1,49,10] scale=0.10 zero=-3"'
         raise ManifestError(f'cannot read the port type "{text}"', fix=fix)
     name, sizes, words = match.groups()
-    dtype = DTYPES[one_of(name, [d for d in DTYPES if d != I4.name], f'unknown element type "{name}"')]
+    dtype = DTYPES[one_of(name, _KNOWN, f'unknown element type "{name}"')]
     plain = TensorType(dtype, tuple(map(int, re.findall(r"\d+", sizes))))
     return replace(plain, quant=_port_quant(plain, words)) if words else plain
 

@@ -9,8 +9,27 @@ from brainc import ops
 from brainc.expressions import evaluate
 from brainc.ir import Graph, Node, Role, Value
 from brainc.kernels import Choice, environment
+from brainc.language import Language
 from brainc.memory import Plan
-from brainc.target import Target
+from brainc.spmd import Layout
+from brainc.target import Accent, Target
+
+
+@dataclass(frozen=True, slots=True)
+class Voice:
+    """The kernels of one accent: for each node the one that fits best."""
+
+    accent: Accent
+    choices: Mapping[str, Choice]
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """What is decided for a brain that is a program on a desktop: the voices, the lowest first, and the memory."""
+
+    language: Language
+    voices: tuple[Voice, ...]
+    layout: Layout
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +43,7 @@ class Program:
     notes: tuple[str, ...] = ()  # what the passes saved or decided, for the user
     portable: bool = False  # plain C: without the target's own kernels and primitives
     optimize: str = "speed"  # "speed" | "ram" | "flash": what mattered most in the choices
+    host: Host | None = None  # of a brain that reads and writes text
 
     @property
     def name(self) -> str:
@@ -32,7 +52,8 @@ class Program:
     @property
     def steps(self) -> Iterator[Node]:
         """The nodes of every entry as they run."""
-        return (node for entry in self.plan.entries for node in entry.nodes)
+        entries = self.plan.entries or self.graph.entries  # a language model's run in the graph's order
+        return (node for entry in entries for node in entry.nodes)
 
     @property
     def chain_values(self) -> dict[str, Value]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -56,10 +56,11 @@ def library_folder(program: Program) -> str:
     return f"lib/{program.name}/src"
 
 
-def digest(library: Mapping[str, bytes]) -> str:
+def digest(library: Mapping[str, bytes | Iterable[bytes]]) -> str:
     """The hash of a brain's C: what the board tells of itself when it is asked with `?`."""
     whole = hashlib.sha256()
-    for name, content in sorted(library.items()):
+    for name, given in sorted(library.items()):
+        content = given if isinstance(given, bytes) else b"".join(given)
         whole.update(f"{name} {len(content)}\n".encode() + content)
     return whole.hexdigest()[:12]
 

@@ -15,8 +15,9 @@ from rich.table import Table
 from brainc.ir import Node
 from brainc.kernels import KernelTable, Verdict
 from brainc.memory import EntryPlan, Slot
-from brainc.program import Program
+from brainc.program import Host, Program
 from brainc.quality import Quality
+from brainc.views import Viewer
 
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 _ROWS, _SCRATCH = 24, "░"
@@ -26,6 +27,9 @@ POOR_DB = 10.0  # below this a layer has lost more than a third of its signal's 
 
 def plan_lines(program: Program) -> Iterator[str]:
     """The plan in a few lines: what `build` prints."""
+    if program.host is not None:
+        yield from _host_lines(program, program.host)
+        return
     plan = program.plan
     greedy = max(e.placement.greedy_bytes for e in plan.entries)
     yield f"{program.name} for {program.target.title}, optimized for {program.optimize}"
@@ -36,6 +40,43 @@ def plan_lines(program: Program) -> Iterator[str]:
         yield f"  state    {plan.state:,} bytes"
     for note in program.notes:
         yield f"  note     {note}"
+
+
+def _host_lines(program: Program, host: Host) -> Iterator[str]:
+    """The same for a host program."""
+    layout, language = host.layout, host.language
+    accents = ", ".join(f"{voice.accent.name} ({voice.accent.title})" for voice in host.voices)
+    meets = {entry.name: len(entry.meets) for entry in layout.entries}
+    yield f"{program.name} for {program.target.title}: a language model with a context of {language.context:,} tokens"
+    yield f"  work     {program.work:,} multiply-accumulates to read {language.block} tokens and then one"
+    yield f"  accents  {accents}: the best that the CPU has, when it starts"
+    yield f"  memory   {layout.nbytes(1):,} bytes and {layout.own:,} for each further thread, all taken at the start:"
+    yield f"           arena {layout.arena:,}, caches {layout.state:,}; the weights are mapped from their file"
+    yield f"  threads  meet {' times, '.join(f'{n} {k}' for n, k in meets.items())} times"
+    for note in program.notes:
+        yield f"  note     {note}"
+
+
+def host_data(program: Program) -> dict[str, Any]:
+    """What report.json says of a language model; nothing of other brains."""
+    if (host := program.host) is None:
+        return {}
+    accents, language = [voice.accent.name for voice in host.voices], host.language
+    sizes = {"context": language.context, "block": language.block, "bytes_per_thread": host.layout.own}
+    return {"language": {**sizes, "accents": accents}}
+
+
+def ports(program: Program) -> dict[str, Any]:
+    """The ports of the first entry, in the order of its C parameters: name, name in C, element type, shape, scale."""
+    viewer, entry = Viewer(program), program.graph.entries[0]
+
+    def told(port: str) -> dict[str, Any]:
+        type_ = program.graph.type(port)
+        quant = type_.quant if type_.dtype.is_integer else None
+        scale = {"scale": quant.scale[0], "zero": quant.zero[0]} if quant else {}
+        return {"name": port, "c": viewer.ports[port], "dtype": type_.dtype.name, "shape": [*type_.shape], **scale}
+
+    return {"inputs": [*map(told, entry.inputs)], "outputs": [*map(told, entry.outputs)]}
 
 
 def _overlap_line(program: Program) -> str:
@@ -213,6 +254,18 @@ def number(value: float | int | None, unit: str = "") -> str:
         return "-"
     text = f"{value:,.1f}" if isinstance(value, float) else f"{value:,}"
     return f"{text} {unit}".strip()
+
+
+def speech_lines(figures: Mapping[str, Any]) -> Iterator[str]:
+    """What was measured of a language model, for people."""
+    prefill, memory = figures["entries"]["prefill"], figures["memory_bytes"]
+    yield f"{figures['brain']}  {figures['threads']} threads, {figures['isa']} kernels, medians of five"
+    yield f"  reads    {prefill['tokens_per_second']:,.1f} tokens a second ({prefill['tokens']} at once)"
+    for at in figures["entries"]["decode"]:
+        yield f"  writes   {at['tokens_per_second']:,.1f} tokens a second behind {at['depth']:,} others"
+    room = memory["arena"] + memory["state"] + memory["thread"] * figures["threads"]
+    yield f"  memory   {room:,} bytes beyond the {memory['weights']:,} of its weights, which are mapped"
+    yield f"  start    {1000 * figures['start_seconds']:.0f} ms until one token behind one token was written"
 
 
 def bench_lines(figures: Mapping[str, Any]) -> Iterator[str]:

@@ -102,6 +102,22 @@ class Board:
     tools: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Accent:
+    """One of several ways in which a single program says its kernels, chosen when it starts.
+
+    `check`: C that says whether this CPU has what `features` ask for (the target's `accents.h` has the functions).
+    """
+
+    name: str
+    title: str
+    features: frozenset[str] = frozenset()
+    check: str = "1"
+
+
+PORTABLE = Accent("portable", "plain C, for every CPU")
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Target:
     """A machine to compile for. `chain` and `folders` run from the most specific target to the base.
@@ -122,6 +138,8 @@ class Target:
     word: int = 32
     board: Board | None = None
     timing: Timing | None = None
+    machines: tuple[str, ...] = ()  # of which this is the target, as `platform.machine` calls them
+    accents: tuple[Accent, ...] = ()  # beside the portable one, each better than those before it
 
     @property
     def sim(self) -> Sim | None:
@@ -167,6 +185,8 @@ def _load(name: str, roots: tuple[Path, ...]) -> Target:
         given["spaces"] = {k: _record(Space, v) for k, v in merged.get("spaces", {}).items()}
         given["toolchain"] = _record(Toolchain, merged.get("toolchain", {}))
         given["sims"] = [_record(Sim, table) for table in given.pop("sim", ())]
+        accents = (dict(table, features=frozenset(table.get("features", ()))) for table in given.pop("accents", ()))
+        given["accents"] = [_record(Accent, table) for table in accents]
         given["board"] = _record(Board, merged["board"]) if "board" in merged else None
         given["timing"] = _record(Timing, merged["timing"]) if "timing" in merged else None
         return _record(Target, given, name=name, chain=chain, folders=folders)
@@ -207,7 +227,7 @@ def _merge(base: _Table, over: _Table) -> dict[str, Any]:
     return out
 
 
-_R = TypeVar("_R", Space, Toolchain, Sim, Board, Timing, Target)
+_R = TypeVar("_R", Space, Toolchain, Sim, Board, Timing, Accent, Target)
 
 
 def _record(cls: type[_R], table: _Table, **ours: Any) -> _R:

@@ -30,6 +30,7 @@ _CHECKS = ("all", "extra", "shadow", "conversion", "strict-prototypes", "missing
 WARNINGS = tuple(f"-W{name}" for name in _CHECKS)
 _NO_ROOM = re.compile(r"is not within region|region .* overflowed|will not fit in region|section .* overlaps")
 _SANITIZE = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g")
+WEIGHTS = ".weights"  # a file that is read when the brain starts
 RP2040JS = "rp2040js@1.4.1"
 
 # What a kind of simulator runs on; the packages that bring it are in target.toml.
@@ -163,6 +164,14 @@ def _call(command: Sequence[str], timeout: float | None = None) -> tuple[int, st
     return done.returncode, done.stdout.decode("utf-8", "replace")
 
 
+def output(command: Sequence[str]) -> str:
+    """What a program of ours says; ToolFailed where it ends otherwise than well."""
+    status, said = _call(command)
+    if status:
+        raise ToolFailed(f"{Path(command[0]).name} ended with {status}:\n{said[-2000:]}", fix="see what it says")
+    return said
+
+
 def helper(source: Path, *flags: str, libraries: Sequence[str] = (), packages: Sequence[str] = ()) -> Path:
     """A program or plugin of ours for this machine, compiled once and kept in the user's cache."""
     cc = find_tool("gcc", packages=packages)
@@ -181,6 +190,50 @@ def helper(source: Path, *flags: str, libraries: Sequence[str] = (), packages: S
         what, fix = f"cannot keep {made.name}: {error}", "set XDG_CACHE_HOME to a folder that can be written"
         raise ToolFailed(what, fix=fix) from error
     return made
+
+
+def shared(target: Target, sources: Sequence[Path], name: str, *, plain: bool = False) -> Path:
+    """These sources (.c, .S) as a shared library for this machine, made once for what their folders hold.
+
+    `plain`: for every machine of the kind, without what the target's flags say of its instructions.
+    """
+    chain = target.toolchain
+    cc = find_tool(chain.cc, packages=chain.packages)
+    own = [flag for flag in chain.flags if not (plain and flag.startswith("-m"))]
+    flags = ["-O3", f"-std={chain.std}", *own, "-shared", "-fPIC", "-pthread"]
+    sha = hashlib.sha256("\0".join((cc, version(cc) or "", *flags)).encode())
+    beside = {found for source in sources for found in source.parent.glob(f"{name}*") if found.suffix != WEIGHTS}
+    for path in sorted({*sources, *beside}):
+        sha.update(path.name.encode() + b"\0" + path.read_bytes())
+    made = cache_dir() / "native" / f"{name}-{sha.hexdigest()[:16]}.so"
+    if not made.exists():
+        with tempfile.TemporaryDirectory() as work:
+            fresh = Path(work) / made.name
+            _compile([cc, *flags, *map(str, sources), "-o", str(fresh), *chain.link], f"{name} for this machine")
+            write(made.parent, {made.name: fresh.read_bytes()})
+    return made
+
+
+def link_here(target: Target, sources: Sequence[Path], made: Path) -> None:
+    """These sources as a program for this machine, whole or not at all."""
+    chain = target.toolchain
+    cc = find_tool(chain.cc, packages=chain.packages)
+    plain = [f for f in chain.flags if not f.startswith("-m")]  # kernels say themselves what they need
+    with tempfile.TemporaryDirectory(dir=made.parent, prefix=".brainc-") as work:
+        fresh = Path(work) / made.name
+        command = [
+            cc,
+            "-O3",
+            f"-std={chain.std}",
+            *plain,
+            *map(str, sources),
+            "-o",
+            str(fresh),
+            "-pthread",
+            *chain.link,
+        ]
+        _compile(command, f"the program {made.name}")
+        os.replace(fresh, made)
 
 
 def cache_dir() -> Path:

@@ -7,7 +7,7 @@ parameter list exists in one place; equal kernels with equal baked values become
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,12 +15,13 @@ from brainc import __version__, ops
 from brainc.c_names import Names, port_names
 from brainc.chain import OWN, Chain, Run
 from brainc.chain_views import ChainView, Spots, chain_view, told
-from brainc.dtypes import DTYPES, of_numpy
+from brainc.dtypes import DTYPES, Array, of_numpy
+from brainc.expressions import evaluate
 from brainc.ir import Entry, Graph, Node, Role, TensorType
 from brainc.kernels import Choice, Kernel, Part, load_part, shown
 from brainc.memory import EntryPlan
 from brainc.program import Program
-from brainc.weights import BLOB_BYTES, Packed, as_text, blob, c_float, folded, pack
+from brainc.weights import BLOB_BYTES, Packed, Watched, as_text, blob, c_float, folded, ingredients, pack
 
 # Where a machine of this feature keeps large constants. Far: "ax", or the linker takes far flash for data.
 _SECTIONS = {"far": '.section .brainc.far, "ax", @progbits', "progmem": '.section .progmem, "a"'}
@@ -96,6 +97,7 @@ class Viewer:
         self.ports = self._port_names()
         self.symbols = Names(self.ports.values())  # a port is a parameter where constants are named
         self.constants: dict[str, Packed] = {}
+        self._packings: dict[str, list[tuple[Mapping[str, Any], str]]] = {}
         self.functions: dict[tuple[object, ...], KernelView] = {}
         self.chains: list[ChainView] = []
         self._function_names = Names(self.ports.values())
@@ -111,7 +113,7 @@ class Viewer:
     def call(self, node: Node, choice: Choice, spots: Spots) -> str:
         """The C statement that runs a node, its operands in these places."""
         fn = self.function(node, choice)
-        return f"{fn}({_listed([a for _, a in self._arguments(node, choice, spots)], len(fn))});"
+        return f"{fn}({listed([a for _, a in self._arguments(node, choice, spots)], len(fn))});"
 
     def spots(self, node: Node, plan: EntryPlan) -> Spots:
         """Where a node of an entry finds what it works with."""
@@ -128,7 +130,7 @@ class Viewer:
         key = (kernel.name, repr(shown(kernel, choice.env)), parameters, *parts.values())
         if key not in self.functions:
             fn = self._function_names.of(f"{kernel.op}_{kernel.stem}_{len(self.functions)}")
-            params = _listed(parameters, len(f"static void {fn}")) or "void"
+            params = listed(parameters, len(f"static void {fn}")) or "void"
             self.functions[key] = KernelView(kernel, choice.env, fn, params, parts)
         return self.functions[key].fn
 
@@ -158,6 +160,8 @@ class Viewer:
             return [("uint8_t *scratch", f"m + {spots.scratch if spots else 0}")]
         if arg == "down":
             return [("int32_t down", "1" if spots and spots.down else "0")]
+        if arg in ("first", "end"):
+            return [(f"br_len {arg}", self.share(arg, int(evaluate(kernel.split, choice.env))))]
         for operand, kind, name in zip(op.outputs, kernel.outs, node.outputs, strict=True):
             if operand.name == arg:
                 return [(f"{_ctype(kind, self.graph.type(name))} *{arg}", self.place(name, spots, kind))]
@@ -187,26 +191,44 @@ class Viewer:
         symbol = self.constant(node, choice, arg, name).symbol
         return parameter, f"(const uint8_t *){symbol}" if kind == "any" else symbol
 
+    def share(self, end: str, shares: int) -> str:
+        """The first, or the end, of the shares that a call does: all of them."""
+        return "0" if end == "first" else str(shares)
+
     # -- constants ----------------------------------------------------------------------------------
 
     def constant(self, node: Node, choice: Choice, arg: str, name: str) -> Packed:
-        """The constant operand `arg` (value `name`) as this kernel wants it stored; each kept once."""
+        """The constant operand `arg` (value `name`) as this kernel wants it stored.
+
+        Each is kept once: a packing is shared by all kernels that ask for it and agree in what it looked at.
+        """
         recipe = choice.kernel.pack.get(arg, "")
-        known = {o.name: i for o, i in zip(ops.get(node.op).inputs, node.inputs, strict=False)}
-        merged = {o: i for o, i in known.items() if self.graph.is_const(i)}
-        sizes = sorted((k, v) for k, v in choice.env.items() if isinstance(v, int | str))
-        key = f"{name} {recipe} {merged} {sizes}" if recipe else name
-        if key not in self.constants:
-            array = self.graph.array(name)
-            if recipe:
-                operands = {o: self.graph.array(i) for o, i in merged.items()}
-                array = pack(self.program.target, recipe, operands, choice.env)
-            layer = f"{node.name}/{arg}"
-            symbol = self.symbols.of(f"{self.name}_{layer}" if self.blobbed else layer)
-            dtype = of_numpy(array.dtype) or self.graph.type(name).dtype
-            note = f"{layer} {dtype}{list(self.graph.type(name).shape)}" + (f", packed {recipe}" if recipe else "")
-            self.constants[key] = Packed(symbol, dtype, array, note)
-        return self.constants[key]
+        given = {o.name: i for o, i in zip(ops.get(node.op).inputs, node.inputs, strict=False)}
+        merged = {o: i for o, i in given.items() if o in ingredients(recipe) and self.graph.is_const(i)}
+        what = [merged.get(i, i) for i in ingredients(recipe)]  # not by the names that this kernel has for them
+        key = f"{name} {recipe.partition('(')[0]} {what}" if recipe else name
+        known = self._packings.setdefault(key, [])
+        for asked, at in known:
+            if all(choice.env.get(k) == v for k, v in asked.items()):
+                return self.constants[at]
+        env = Watched(choice.env)
+
+        def make() -> Array:
+            operands = {o: self.graph.array(i) for o, i in merged.items()}
+            return pack(self.program.target, recipe, operands, env) if recipe else self.graph.array(name)
+
+        at = f"{key} {len(known)}"
+        self.constants[at] = self.stored(f"{node.name}/{arg}", name, recipe, make)
+        known.append((env.asked, at))
+        return self.constants[at]
+
+    def stored(self, layer: str, name: str, recipe: str, make: Callable[[], Array]) -> Packed:
+        """A constant that is new: value `name` as `recipe` has it, first wanted by `layer`."""
+        array = make()
+        symbol = self.symbols.of(f"{self.name}_{layer}" if self.blobbed else layer)
+        dtype = of_numpy(array.dtype) or self.graph.type(name).dtype
+        note = f"{layer} {dtype}{list(self.graph.type(name).shape)}" + (f", packed {recipe}" if recipe else "")
+        return Packed(symbol, dtype, array, note)
 
     def constant_views(self) -> Iterator[ConstView]:
         for c in self.constants.values():
@@ -219,7 +241,7 @@ class Viewer:
         inputs, outputs = self.ports_of(entry, plan)
         ins = [f"const {p.ctype} {p.cname}[{p.macro}_LEN]" for p in inputs]
         outs = [f"{p.ctype} {p.cname}[{p.macro}_LEN]" for p in outputs]
-        params = _listed([f"{self.name}_t *brain", *ins, *outs], len(f"void {self.name}_{entry.name}"))
+        params = listed([f"{self.name}_t *brain", *ins, *outs], len(f"void {self.name}_{entry.name}"))
         steps = []
         for name, nodes in plan.step_nodes():
             index = plan.nodes.index(nodes[0])
@@ -306,7 +328,7 @@ class Viewer:
                 yield f"br_copy_flash(m + {slot.offset}, BR_CREF({symbol}), {slot.nbytes});"
 
 
-def _listed(words: Sequence[str], taken: int) -> str:
+def listed(words: Sequence[str], taken: int) -> str:
     """Parameters or arguments after `taken` characters of their line, which is broken where it grows long."""
     lines = folded([f"{word}," for word in words], " ", taken)
     return "\n        ".join(lines).removesuffix(",")

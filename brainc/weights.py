@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -63,11 +64,32 @@ def _load(path: Path) -> ModuleType:
     return module
 
 
+class Watched(Mapping[str, Any]):
+    """An environment that remembers what was asked of it."""
+
+    def __init__(self, env: Mapping[str, Any]) -> None:
+        self._env = env
+        self.asked: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        self.asked[name] = self._env[name]
+        return self.asked[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._env)
+
+    def __len__(self) -> int:
+        return len(self._env)
+
+
+def ingredients(recipe: str) -> list[str]:
+    """The operands that `rows16(w)` packs."""
+    return [a.strip() for a in recipe.partition("(")[2].rstrip(") ").split(",") if a.strip()]
+
+
 def pack(target: Target, recipe: str, operands: Mapping[str, Array], env: Env) -> Array:
     """`rows16(w)`: the named packing of the named operands; dims and attributes are in `env`."""
-    name, _, rest = recipe.partition("(")
-    function = _packs(target.folders).get(name.strip())
-    wanted = [a.strip() for a in rest.rstrip(") ").split(",") if a.strip()]
+    function, wanted = _packs(target.folders).get(recipe.partition("(")[0].strip()), ingredients(recipe)
     if function is None or not set(wanted) <= set(operands):
         raise KernelError(f"cannot pack constants by {recipe!r}", fix="see brainc/packs for what there is")
     packed = np.ascontiguousarray(function(*(operands[a] for a in wanted), env))

@@ -24,15 +24,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(scope="session")
 def cc(tmp_path_factory: pytest.TempPathFactory) -> Compile:
-    """`cc(source, *flags)` compiles C text with gcc, warnings being errors, and loads it."""
-    gcc = shutil.which("gcc")
-    if gcc is None:
-        pytest.skip("gcc is not installed")
+    """`cc(source, *flags)` compiles C text with gcc (or another), warnings being errors, and loads it."""
 
-    def build(source: str, *flags: str, std: str = "c99") -> ctypes.CDLL:
+    def build(source: str, *flags: str, std: str = "c99", compiler: str = "gcc") -> ctypes.CDLL:
+        found = shutil.which(compiler)
+        if found is None:
+            pytest.skip(f"{compiler} is not installed")
         folder = tmp_path_factory.mktemp("cc")
         (folder / "code.c").write_text(source)
-        command = [gcc, f"-std={std}", "-O2", "-ffp-contract=off", *WARNINGS, *flags, "-fPIC", "-shared"]
+        command = [found, f"-std={std}", "-O2", "-ffp-contract=off", *WARNINGS, *flags, "-fPIC", "-shared"]
         done = subprocess.run([*command, "-o", "code.so", "code.c", "-lm"], cwd=folder, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[:4000]
         return ctypes.CDLL(str(folder / "code.so"))

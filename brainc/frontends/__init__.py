@@ -1,8 +1,9 @@
 """The intake: model files of every kind become graphs.
 
 A frontend is a module (or folder) here with `KIND` (its name in `brain.toml`), `SUFFIXES` and
-`load(path, name, shapes) -> Graph`; it is found by looking into this folder. `link.py` and `cli.py` knock
-here; a graph at stage IMPORTED with one entry, `step`, leaves.
+`load(path, name, shapes) -> Graph`, and for models of a language `language(path, shapes) -> Language`; it is found by
+looking into this folder. One whose files may be large has a `MAX_FILE` of its own. `link.py` and `cli.py` knock here; a
+graph at stage IMPORTED with one entry, `step`, leaves (of a language: two).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Protocol, cast
 from brainc.errors import ModelError, at
 from brainc.frontends import names
 from brainc.ir import Graph
+from brainc.language import Language
 
 MAX_FILE = 2**31 - 1  # bytes; also what a protobuf message can hold
 NO_SHAPES: Mapping[str, int] = MappingProxyType({})
@@ -50,9 +52,16 @@ def load(path: Path, *, name: str, shapes: Mapping[str, int] = NO_SHAPES, kind: 
         frontend = _choose(path, kind)
         if not path.is_file():
             raise ModelError(f"there is no model file {path}", fix="check the path")
-        if path.stat().st_size > MAX_FILE:
-            raise ModelError(f"{path.name} is larger than 2 GiB", fix="keep its weights as external data")
+        if path.stat().st_size > getattr(frontend, "MAX_FILE", MAX_FILE):
+            raise ModelError(f"{path.name} is too large for its kind", fix="keep its weights as external data")
         return names.tidy(frontend.load(path, name, shapes))
+
+
+def language(path: Path, *, shapes: Mapping[str, int] = NO_SHAPES, kind: str | None = None) -> Language | None:
+    """What a model of a language knows besides its graph; None where it is of another sort."""
+    with at(file=str(path)):
+        told = getattr(_choose(path, kind), "language", None)
+        return cast(Language, told(path, shapes)) if told else None
 
 
 def _choose(path: Path, kind: str | None) -> Frontend:

@@ -8,7 +8,8 @@ Signature: `x[M,K] w[N,K]c b[N]c? -> y[M,N]:i32`. Dims are names bound across op
 shape (its number of elements is bound as `E`, that of `[...2]` as `E2`); `[]` a scalar. After the
 bracket: `c` constant, `?` optional, `!` mutated, `*` any number of these. `:dtype` fixes a type; else
 that of an output is the first operand's. A `result` rule says what a signature cannot; it takes types
-where the meaning takes arrays. Ops whose name starts with `q` are exact on integers.
+where the meaning takes arrays. Ops whose name starts with `q` are exact on integers. One marked `bits` computes with
+reals and is exact all the same: its meaning is float32 with a declared order of every sum (`lanes.py`).
 """
 
 from __future__ import annotations
@@ -84,11 +85,12 @@ class Op:
     macs: str = "0"  # multiply-accumulates, a formula over the dims
     rule: ResultRule | None = None
     make_cases: MakeCases | None = field(default=None, repr=False)
+    bits: bool = False
 
     @property
     def exact(self) -> bool:
-        """Integer ops agree to the bit on every machine; the others are float, compared with a tolerance."""
-        return self.name.startswith("q")
+        """Ops on integers, and those marked so, agree to the bit on every machine; others within a tolerance."""
+        return self.name.startswith("q") or self.bits
 
     def cases(self, make: MakeCases) -> None:
         """Decorator: odd sizes, extremes, saturation; every kernel of this op is tested on these."""
@@ -167,7 +169,7 @@ class Op:
         """
         read = self.full(given)
         floats = [a is not None and a.dtype == np.float32 for a in arrays]
-        if any(o.mutated for o in self.inputs) or not any(floats):
+        if self.bits or any(o.mutated for o in self.inputs) or not any(floats):
             result = self.meaning(*arrays, **read)
             return tuple(result) if isinstance(result, tuple) else (result,)
         wide = [a.astype(np.float64) if f and a is not None else a for f, a in zip(floats, arrays, strict=True)]
@@ -181,11 +183,11 @@ def _size(name: str, dims: Mapping[str, int]) -> int:
 
 
 def op(
-    signature: str, *, macs: str = "0", shared: Attrs = NONE, result: ResultRule | None = None
+    signature: str, *, macs: str = "0", shared: Attrs = NONE, result: ResultRule | None = None, bits: bool = False
 ) -> Callable[[Callable[..., Any]], Op]:
     """Decorator: makes an op of a numpy function; keyword-only parameters are its attributes.
 
-    shared: further attributes with their defaults, which the meaning takes as `**`.
+    shared: further attributes with their defaults, which the meaning takes as `**`. bits: exact in float32.
     """
 
     def make(meaning: Callable[..., Any]) -> Op:
@@ -193,7 +195,7 @@ def op(
         parameters = inspect.signature(meaning).parameters.values()
         own = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
         name = meaning.__name__.rstrip("_")
-        return Op(name, ins, outs, meaning, {**own, **shared}, macs, result)
+        return Op(name, ins, outs, meaning, {**own, **shared}, macs, result, bits=bits)
 
     return make
 

@@ -154,3 +154,16 @@ def int8_pairs(rng: Rng) -> Iterator[tuple[Array, Array]]:
     yield int8s(rng, (1, 3, 5, 4)), int8s(rng, (1, 3, 5, 4))
     yield int8s(rng, (1, 3, 5, 16)), int8s(rng, (16,))
     yield int8s(rng, (2, 3, 7)), int8s(rng, (3, 7))
+
+
+def ragged(arrays: list[Array | None], rows: int, **given: Attr) -> Cases:
+    """A case as it is and, where it has several rows, once more with the number of those that are there behind it.
+
+    What is left out at the end is left out; elsewhere a gap is None.
+    """
+    whole = arrays[:]
+    while whole and whole[-1] is None:
+        whole.pop()
+    yield whole, dict(given)
+    if rows > 1:
+        yield [*arrays, np.array([rows - 1], np.int32)], dict(given)

@@ -7,7 +7,9 @@
 #include <stdint.h>
 #include <string.h>
 
-#define BR_OWN static inline __attribute__((unused, always_inline))
+/* What follows may stand in a program for any x86-64: only these functions use what not every one has. Never FMA. */
+#define BR_AVX2 __attribute__((target("avx2,f16c")))
+#define BR_OWN static inline BR_AVX2 __attribute__((unused, always_inline))
 
 /* Sixteen bytes, widened to 16 bits. */
 BR_OWN __m256i br_wide_16(const int8_t *from)
@@ -24,7 +26,7 @@ BR_OWN __m128i br_sums(__m256i a, __m256i b, __m256i c, __m256i d)
 
 #define BR_HAS_DOT_I8
 /* See fixed.h. */
-static inline __attribute__((unused)) int32_t br_dot_i8(const int8_t *x, const int8_t *w, int32_t n)
+static inline BR_AVX2 __attribute__((unused)) int32_t br_dot_i8(const int8_t *x, const int8_t *w, int32_t n)
 {
     __m256i sums = _mm256_setzero_si256();
     for (; n >= 16; n -= 16, x += 16, w += 16) {
@@ -69,7 +71,7 @@ static __attribute__((noinline, unused)) int32_t br_scaled_1(int32_t acc, int32_
 }
 
 /* The same for four, when some shift is so small that a result may not fit 32 bits. */
-static __attribute__((noinline, unused)) __m128i br_scaled_wide(__m128i acc, __m128i mult, __m256i shift, br_round round)
+static BR_AVX2 __attribute__((noinline, unused)) __m128i br_scaled_wide(__m128i acc, __m128i mult, __m256i shift, br_round round)
 {
     int32_t a[4], m[4];
     int64_t s[4];
@@ -164,4 +166,65 @@ BR_OWN __m128i br_wide_4(const int8_t *from)
     int32_t four;
     memcpy(&four, from, 4);
     return _mm_cvtepi8_epi32(_mm_cvtsi32_si128(four));
+}
+
+/* --- Language models ------------------------------ */
+
+#ifndef BR_VNNI
+#define BR_VNNI __attribute__((target("avx2,f16c,avx512f,avx512bw,avx512vl,avx512vnni")))
+#endif
+#define BR_VNNI_OWN static inline __attribute__((always_inline, unused)) BR_VNNI
+#define BR_AHEAD 2048 /* bytes: how far before it is read a tile is asked for, where each is read once */
+#define BR_HERE(v) __asm__ volatile("" : "+x"(v)) /* computed here: gcc would put sums off, and keep what they add */
+
+/* The blocks that weights come in, see packs/tiles.py. */
+typedef enum br_blocks { br_of_w4, br_of_w4m, br_of_w8, br_of_w8m, br_of_w16 } br_blocks;
+
+BR_OWN int br_has_offsets(br_blocks kind)
+{
+    return kind == br_of_w4m || kind == br_of_w8m;
+}
+
+BR_OWN int br_has_nibbles(br_blocks kind)
+{
+    return kind == br_of_w4 || kind == br_of_w4m;
+}
+
+/* Bytes of what comes before a tile's numbers, and of the tiles of eight rows and 32 columns (two of w16). */
+BR_OWN int br_tile_head(br_blocks kind)
+{
+    return br_has_offsets(kind) ? 32 : 16;
+}
+
+BR_OWN int br_tile_bytes(br_blocks kind)
+{
+    return kind == br_of_w16 ? 288 : br_tile_head(kind) + (br_has_nibbles(kind) ? 128 : 256);
+}
+
+/* Where vector v of 0 .. 7 lies in a tile: four numbers of each row; nibbles: vectors v and v + 4 in one. */
+BR_OWN int br_tile_vector(br_blocks kind, int v)
+{
+    return br_tile_head(kind) + 32 * (br_has_nibbles(kind) ? v % 4 : v) + (kind == br_of_w16 && v > 3 ? 16 : 0);
+}
+
+/* Where a tile's second reals are: its offsets, or the scales of its upper half. */
+BR_OWN int br_tile_more(br_blocks kind)
+{
+    return kind == br_of_w16 ? 144 : 16;
+}
+
+/* Eight rows of a result: r + (sums + b), b and r where there are some; of the last rows only those left. */
+BR_OWN void br_put_8(__m256 sums, const float *b, const float *r, float *y, int32_t left)
+{
+    float last[8];
+    if (left >= 8) {
+        sums = b ? _mm256_add_ps(sums, _mm256_loadu_ps(b)) : sums;
+        _mm256_storeu_ps(y, r ? _mm256_add_ps(_mm256_loadu_ps(r), sums) : sums);
+        return;
+    }
+    _mm256_storeu_ps(last, sums);
+    for (int32_t i = 0; i < left; i++) {
+        const float sum = b ? last[i] + b[i] : last[i];
+        y[i] = r ? r[i] + sum : sum;
+    }
 }

@@ -10,6 +10,7 @@ import os
 import shutil
 from pathlib import Path
 
+import gguf_files
 import numpy as np
 import onnx
 import pytest
@@ -47,6 +48,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_dense(folder / "judge24.onnx", ("features", [1, 24]), ("scores", [1, 24]))
     write_dense(folder / "judge25.onnx", ("features", [1, 25]), ("scores", [1, 5]))
     write_dense(folder / "judge_rows.onnx", ("features", [1, 4, 6]), ("scores", [1, 5]))
+    gguf_files.write(folder / "tiny.gguf", "llama", "Q8_0")
     shutil.copy(folder / "eyes.onnx", folder.parent / "eyes.onnx")
     (folder / "outside.onnx").symlink_to(folder.parent / "eyes.onnx")
     return folder

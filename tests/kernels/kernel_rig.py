@@ -15,6 +15,7 @@ import numpy as np
 from brainc import memory, ops
 from brainc.dtypes import DTYPES, Array, of_numpy
 from brainc.emit import render_kernel
+from brainc.expressions import evaluate
 from brainc.ir import Attr, Attrs, Entry, Graph, Node, Role, TensorType, Value, attrs, const_value
 from brainc.kernels import Choice, Kernel, KernelTable
 from brainc.ops import Case
@@ -65,7 +66,22 @@ class Job:
 
     @property
     def exact(self) -> bool:
-        return self.expected.dtype.kind != "f"
+        return ops.get(self.node.op).exact or self.expected.dtype.kind != "f"
+
+    @property
+    def shares(self) -> int:
+        """Of how many shares a call is made."""
+        return int(evaluate(self.kernel.split, self.choice.env)) if self.kernel.split else 1
+
+    @property
+    def rows(self) -> int:
+        """How many rows of the result are computed: all, or the number that the op's operand n says."""
+        names = [o.name for o in ops.get(self.node.op).inputs]
+        index = (
+            names.index("n") if "n" in names and self.node.outputs and self.node.op != "last" else len(self.operands)
+        )
+        there = index < len(self.operands) and self.operands[index].size
+        return int(self.operands[index][0]) if there else len(self.expected)
 
 
 @dataclass(frozen=True)
@@ -117,32 +133,45 @@ def rig_of(table: KernelTable, nodes: list[Bound]) -> Rig:
 
 
 def wrappers(rig: Rig) -> str:
-    """`void JOB(void *const *at)` for each job: at[i] is operand i, then come the result and the scratch; JOB_down runs
-    its rows from the last to the first."""
+    """`void JOB(void *const *at)` for each job: at[i] is operand i, then come the result and the scratch.
+
+    JOB_down runs its rows from the last to the first. A call made in shares is two, the second half first, as threads
+    might do it; JOB_whole is the one call.
+    """
     texts = []
     for job in rig.jobs:
         places = [f"at[{i}]" for i in range(len(job.operands) + 2)]
-        for down in (False, True)[: 1 + ("down" in job.kernel.args)]:
-            head = f"void {job.name}{'_down' if down else ''}(void *const *at)"
-            texts.append(f"{head};\n{head}\n{{\n    {call(job, places, down)};\n}}\n")
+        half = job.shares // 2  # of one share: all of it comes second
+        halves = [call(job, places, shares=part) for part in ((half, job.shares), (0, half)) if job.kernel.split]
+        ways = {"": halves or [call(job, places)]}
+        ways |= {"_whole": [call(job, places)]} if job.kernel.split else {}
+        ways |= {"_down": [call(job, places, down=True)]} if "down" in job.kernel.args else {}
+        for way, calls in ways.items():
+            head = f"void {job.name}{way}(void *const *at)"
+            texts.append(f"{head};\n{head}\n{{\n    {'; '.join(calls)};\n}}\n")
     return "\n".join(texts)
 
 
-def call(job: Job, places: list[str], down: bool = False) -> str:
-    """The C call of a job with its operands, result and scratch at these places, rows running up or down."""
+def call(job: Job, places: list[str], down: bool = False, shares: tuple[int | str, int | str] | None = None) -> str:
+    """The C call of a job with its operands, result and scratch at these places, rows running up or down.
+
+    shares: the first and the end of those that it does; None: all.
+    """
     op, kernel = ops.get(job.node.op), job.choice.kernel
-    count = len(job.operands)
-    words = []
+    count, words = len(job.operands), list[str]()
+    shares = shares or (0, job.shares)
     for arg in (a for a in kernel.args if a not in kernel.bake):
         if arg == "down":
             words.append(str(int(down)))
+        elif arg in ("first", "end"):
+            words.append(str(shares[arg == "end"]))
         elif arg == "scratch":
             words.append(places[count + 1])
         elif arg in [o.name for o in op.outputs]:
             words.append(places[count])
         elif arg in [o.name for o in op.inputs]:
             first = [o.name for o in op.inputs].index(arg)
-            if first >= count:
+            if first >= count or not job.node.inputs[first]:
                 continue  # an optional operand that this case has not
             words += places[first : count if op.inputs[first].variadic else first + 1]
         else:
@@ -154,7 +183,7 @@ def call(job: Job, places: list[str], down: bool = False) -> str:
 def headers(target: Target) -> str:
     """What comes before the kernels in a brain's C."""
     own = [p for p in (target.find("port.h"), target.find("primitives.h")) if p is not None]
-    own += [templates_dir() / "fixed.h", templates_dir() / "float.h"]
+    own += [templates_dir() / name for name in ("fixed.h", "float.h", "lanes.h")]
     return "\n".join(p.read_text(encoding="utf-8") for p in own)
 
 
@@ -179,22 +208,25 @@ def one_node(op: ops.Op, arrays: list[Array | None], given: Attrs) -> tuple[Node
     """A case as a node and the values around it."""
     name, values = op.name, []
     for index, array in enumerate(arrays):
-        assert array is not None, "canonical graphs leave no operand out"
+        if array is None:
+            continue
         said = op.operand_at(index).dtype
         dtype = DTYPES[said] if said else of_numpy(array.dtype)
         assert dtype is not None
         value = const_value(f"{name}/{index}", array, dtype)
         role = Role.CONST if op.operand_at(index).constant else Role.INPUT
         values.append(replace(value, role=role))
-    ins: list[TensorType | None] = [v.type for v in values]
+    known = {v.name: v.type for v in values}
+    names = ["" if array is None else f"{name}/{index}" for index, array in enumerate(arrays)]
+    ins: list[TensorType | None] = [known.get(n) for n in names]
     outs = [Value(f"{name}/y{i}", t) for i, t in enumerate(op.infer(ins, given))]
-    node = Node(name, op.name, tuple(v.name for v in values), tuple(o.name for o in outs), given)
+    node = Node(name, op.name, tuple(names), tuple(o.name for o in outs), given)
     return node, [*values, *outs]
 
 
 def _renamed(prefix: str, node: Node, choice: Choice, values: list[Value]) -> Bound:
     """The same under names of its own, so that all jobs fit into one graph."""
-    fresh = {v.name: f"{prefix}/{v.name}" for v in values}
+    fresh = {"": "", **{v.name: f"{prefix}/{v.name}" for v in values}}
     ins, outs = (tuple(fresh[n] for n in names) for names in (node.inputs, node.outputs))
     renamed = replace(node, name=prefix, inputs=ins, outputs=outs)
     return renamed, choice, [replace(v, name=fresh[v.name]) for v in values]
@@ -202,13 +234,20 @@ def _renamed(prefix: str, node: Node, choice: Choice, values: list[Value]) -> Bo
 
 def _job(viewer: Viewer, node: Node, choice: Choice, overlaps: tuple[Lap, ...]) -> Job:
     op = ops.get(node.op)
-    given = [viewer.graph.array(i).copy() for i in node.inputs]
+    given = [viewer.graph.array(i).copy() if i else None for i in node.inputs]
     constant = tuple(op.operand_at(i).constant for i in range(len(node.inputs)))
-    operands = tuple(
-        viewer.constant(node, choice, op.operand_at(i).name, name).array if constant[i] else viewer.graph.array(name)
-        for i, name in enumerate(node.inputs)
-    )
-    results = op.run(given, node.attrs)
+
+    def held(index: int, name: str) -> Array:
+        """An operand as the kernel wants it; nothing, where it is left out."""
+        if not name:
+            return np.zeros(0, np.uint8)
+        if constant[index]:
+            return viewer.constant(node, choice, op.operand_at(index).name, name).array
+        return viewer.graph.array(name)
+
+    operands = tuple(held(i, name) for i, name in enumerate(node.inputs))
+    results = op.run([*given, *[None] * (len(op.inputs) - len(given))], node.attrs)
     expected = results[0] if results else given[0]
-    states = {i: array for i, array in enumerate(given) if op.operand_at(i).mutated}
+    assert expected is not None
+    states = {i: array for i, array in enumerate(given) if array is not None and op.operand_at(i).mutated}
     return Job(node.name, viewer.function(node, choice), node, choice, operands, constant, expected, overlaps, states)

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from kernel_rig import Job, Lap, Rig, jobs_of, wrappers
 
-from brainc.kernels import KernelTable
+from brainc import ops
+from brainc.kernels import Kernel, KernelTable
 from brainc.resources import templates_dir
 from brainc.target import load_target
 
@@ -22,9 +23,15 @@ TARGETS = {"c99": "", "x86-avx2": "avx2"}
 CANARY, ROOM = 0xA5, 64
 
 
-def _has(flag: str) -> bool:
+def has(flag: str) -> bool:
+    """Whether this processor has it, as the system calls it."""
     info = Path("/proc/cpuinfo")
     return not flag or (info.is_file() and flag in info.read_text().split())
+
+
+def own(kernel: Kernel, target: str) -> bool:
+    """Whether a target is the one to try it under: a portable kernel under c99 only."""
+    return target == "c99" or not kernel.name.startswith("c/")
 
 
 def _kernels() -> list[tuple[str, str]]:
@@ -32,9 +39,9 @@ def _kernels() -> list[tuple[str, str]]:
     found = []
     for name in TARGETS:
         table = KernelTable(load_target(name))
-        ops = {p.name for p in templates_dir().iterdir()} | {"load"}
-        kernels = {k.name for op in sorted(ops) for k in table.candidates(op)}
-        found += [(name, k) for k in sorted(kernels) if name == "c99" or not k.startswith("c/")]
+        folders = {p.name for p in templates_dir().iterdir()} | {"load"}
+        fitting = (k for op in folders for k in table.candidates(op) if k.needs <= table.target.features)
+        found += [(name, k) for k in sorted({k.name for k in fitting if own(k, name)})]
     return found
 
 
@@ -44,7 +51,7 @@ def rigs(cc):  # type: ignore[no-untyped-def]
     made: dict[str, tuple[Rig, ctypes.CDLL]] = {}
 
     def get(name: str) -> tuple[Rig, ctypes.CDLL]:
-        if not _has(TARGETS[name]):
+        if not has(TARGETS[name]):
             pytest.skip(f"this processor has no {TARGETS[name]}")
         if name not in made:
             rig = jobs_of(load_target(name))
@@ -94,10 +101,10 @@ class Memory:
         self.free = start + self._round(nbytes)
         return start
 
-    def run(self, job: Job, library: ctypes.CDLL) -> np.ndarray:
+    def run(self, job: Job, library: ctypes.CDLL, way: str = "") -> np.ndarray:
         before = self.block.copy()
         pointers = (ctypes.c_void_p * len(self.at))(*(self.block.ctypes.data + a for a in self.at))
-        getattr(library, job.name + ("_down" if self.down else ""))(pointers)
+        getattr(library, job.name + ("_down" if self.down else way))(pointers)
         for index, state in job.states.items():
             left = self.block[self.at[index] : self.at[index] + state.nbytes].view(state.dtype).reshape(state.shape)
             np.testing.assert_array_equal(left, state, err_msg=f"{job.name} left another state")
@@ -107,12 +114,21 @@ class Memory:
         return self.block[y : y + job.expected.nbytes].view(job.expected.dtype).reshape(job.expected.shape)
 
 
-def _compare(job: Job, y: np.ndarray, note: str) -> None:
+def compare(job: Job, y: np.ndarray, note: str) -> None:
+    """A result is what the op means."""
     told = f"{job.kernel.name} {dict(job.node.attrs)} {[o.shape for o in job.operands]} {note}"
     if job.exact:
-        np.testing.assert_array_equal(y, job.expected, err_msg=told)
+        lines = (np.ascontiguousarray(a[: job.rows]).view(np.uint8) for a in (y, job.expected))
+        np.testing.assert_array_equal(*lines, err_msg=told)
     else:
         np.testing.assert_allclose(y, job.expected, rtol=1e-4, atol=2e-6, err_msg=told)
+
+
+def apart(job: Job, library: ctypes.CDLL) -> None:
+    """A job whose result overlaps nothing, and once more as one call if it is made in shares."""
+    compare(job, Memory(job).run(job, library), "apart")
+    if job.kernel.split:
+        compare(job, Memory(job).run(job, library, "_whole"), "in one call")
 
 
 @pytest.mark.parametrize(("target", "kernel"), _kernels())
@@ -121,7 +137,7 @@ def test_kernel_means_what_its_op_means(target: str, kernel: str, rigs) -> None:
     jobs = [j for j in rig.jobs if j.kernel.name == kernel]
     assert jobs, f"no sample case of its op fits {kernel}"
     for job in jobs:
-        _compare(job, Memory(job).run(job, library), "apart")
+        apart(job, library)
 
 
 @pytest.mark.parametrize(("target", "kernel"), _kernels())
@@ -136,4 +152,18 @@ def test_memory_may_overlap_as_the_head_says(target: str, kernel: str, rigs) -> 
             least = lap.farther(lap.gap % step if lap.down else -lap.gap % step)
             for further in (0, 1, 2, 3, 4, 7, 16):
                 place = least.farther(further * step)
-                _compare(job, Memory(job, place).run(job, library), f"at {place}")
+                compare(job, Memory(job, place).run(job, library), f"at {place}")
+
+
+@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+@pytest.mark.parametrize("target", TARGETS)
+def test_reals_have_their_bits_whoever_compiles_them(target: str, compiler: str, cc) -> None:  # type: ignore[no-untyped-def]
+    """Of ops marked `bits`, with all that an optimiser may do to them."""
+    if not has(TARGETS[target]):
+        pytest.skip(f"this processor has no {TARGETS[target]}")
+    rig = jobs_of(load_target(target), only=lambda kernel: ops.get(kernel.op).bits and own(kernel, target))
+    assert rig.jobs
+    chain = rig.target.toolchain
+    library = cc(rig.source + wrappers(rig), *chain.flags, "-O3", std=chain.std, compiler=compiler)
+    for job in rig.jobs:
+        apart(job, library)

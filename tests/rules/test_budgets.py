@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "brainc"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-CODE_LINES = 14_500  # of the package, without blank lines, comments and docstrings
+CODE_LINES = 16_800  # of the package, without blank lines, comments and docstrings
 FILE_LINES = 400  # all lines of a file
 FUNCTION_LINES = 40
 

@@ -14,8 +14,10 @@ from brainc.kernels import parse
 
 ROOT = Path(__file__).parents[2]
 TEMPLATES = sorted(p for folder in ("templates", "targets") for p in (ROOT / folder).rglob("*.j2"))
-SHARED = [p for p in TEMPLATES if p.match("kernels/_*/*.c.j2")]
-KERNELS = [p for p in TEMPLATES if p not in SHARED and (p.match("templates/*/*.c.j2") or p.match("kernels/*/*.c.j2"))]
+INSIDE = {p: p.relative_to(ROOT) for p in TEMPLATES}  # whatever the folder around them is called
+SHARED = [p for p in TEMPLATES if INSIDE[p].match("kernels/_*/*.c.j2")]
+HOMES = ("templates/*/*.c.j2", "kernels/*/*.c.j2")
+KERNELS = [p for p in TEMPLATES if p not in SHARED and any(INSIDE[p].match(home) for home in HOMES)]
 
 LINES = 120
 DEPTH = 3

@@ -10,11 +10,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from graphs import Builder
 
-from brainc import emit
+from brainc import emit, memory
 from brainc.c_names import Names, c_identifier
 from brainc.compiler import Request, compile_job, prepare
+from brainc.kernels import KernelTable
+from brainc.program import Program
 from brainc.resources import examples_dir
+from brainc.target import load_target
 
 FLAGS = ["-Wall", "-Wextra", "-Wshadow", "-Wconversion", "-Wstrict-prototypes", "-Wmissing-prototypes", "-Werror"]
 DIGITS = examples_dir() / "digits"
@@ -118,3 +122,16 @@ def test_floats_read_back_to_the_same_bits() -> None:
     values = np.random.default_rng(0).integers(0, 1 << 32, 2000, dtype=np.uint32).view(np.float32)
     for value in values[np.isfinite(values)]:
         assert np.float32(c_float(value).rstrip("f")) == value
+
+
+def test_only_brains_with_declared_sums_hold_their_arithmetic() -> None:
+    """lanes.h is in the C of a brain that has an op marked `bits`, and in no other."""
+    for quantize in ("int8", "none"):
+        program = compile_job(prepare(Request(DIGITS, quantize=quantize), "c99"))  # type: ignore[arg-type]
+        assert b"br_lane" not in emit.emit(program)["digits.c"]
+    b = Builder()
+    y = b.add("rms", b.input("x", (1, 64)), b.normal(64), eps=1e-5)
+    graph, target = b.graph(y), load_target("c99")
+    choices = {node.name: KernelTable(target).choose(graph, node) for node in graph.nodes()}
+    program = Program(graph, target, choices, memory.Plan(0, 0, 0, True, 1, (), {}))
+    assert "br_lane_dot" in emit._arithmetic(program)

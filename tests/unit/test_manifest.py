@@ -112,9 +112,9 @@ def test_a_bare_model_file(folder: Path) -> None:
     file.touch()
     brain = manifest.load(file)
     assert brain.bare and brain.name == "n2_nets_v1" and list(brain.modules) == [brain.name]
-    (folder / "net.gguf").touch()
-    with pytest.raises(UnsupportedError, match='kind "gguf" yet'):
-        manifest.load(folder / "net.gguf")
+    (folder / "net.trees").touch()
+    with pytest.raises(UnsupportedError, match='kind "trees" yet'):
+        manifest.load(folder / "net.trees")
     with pytest.raises(ManifestError, match="there is no file"):
         manifest.load(folder / "none.onnx")
 

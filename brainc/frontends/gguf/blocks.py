@@ -1,0 +1,163 @@
+"""Tensors of a GGUF file as constants of the element types that brainc computes with.
+
+Knocks: the graph builder, with a tensor of a `Header`. Leaves: a constant that reads its numbers from the mapped file
+when they are wanted. What brainc has no type for is refused with the way out.
+
+Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, F32, F16 and BF16 keep every bit. Q4_K and Q5_K have scales of scales, which become one
+f16 scale and offset for each block of 32, Q6_K's one for each 16. (Layouts: ggml's block_q4_K and so on.)
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from brainc.dtypes import BF16, F16, F32, W4, W4M, W8, W8M, W16, Array, DType
+from brainc.errors import ModelError, UnsupportedError
+from brainc.frontends.gguf.reader import Header, Tensor
+from brainc.ir import Const, Role, TensorType, Value
+
+Unpack = Callable[[Array], Array]  # blocks [R,B,bytes] to records [R,B'] of the element type
+_STRIDE = 1 << 22  # bytes that are worked on at a time
+
+
+def constant(header: Header, name: str) -> Value:
+    """The tensor as a CONST, f32 where it is a vector. ModelError: there is none; UnsupportedError: its type."""
+    if name not in header.tensors:
+        raise ModelError(f"the file has no tensor {name}", fix="convert the model once more")
+    tensor = header.tensors[name]
+    if tensor.kind not in KINDS:
+        known = ", ".join(KINDS)
+        raise UnsupportedError(f"tensor {name} is of type {tensor.kind}", fix=f"quantise the model to one of {known}")
+    dtype, block, unpack = KINDS[tensor.kind]
+    vector = len(tensor.shape) == 1
+    if vector and dtype not in (F32, F16, BF16):
+        raise UnsupportedError(f"vector {name} is of type {tensor.kind}", fix="keep vectors as F32")
+    shape = (*tensor.shape[:-1], tensor.shape[-1] // dtype.block)
+    key = hashlib.sha256(f"{tensor.kind}{tensor.shape}".encode())
+    key.update(header.raw(tensor).data)
+    kept = F32 if vector else dtype
+
+    def load() -> Array:
+        found = _numbers(header, tensor, block, dtype, unpack).reshape(shape)
+        return _widened(found) if vector else found
+
+    return Value(name, TensorType(kept, shape), Role.CONST, Const(key.hexdigest(), load))
+
+
+def _numbers(header: Header, tensor: Tensor, block: int, dtype: DType, unpack: Unpack) -> Array:
+    """All of a tensor, some rows at a time."""
+    columns = tensor.shape[-1] // block
+    raw = header.raw(tensor).reshape(-1, columns, tensor.nbytes * block // int(np.prod(tensor.shape, dtype=np.int64)))
+    found: Array = np.empty((len(raw), tensor.shape[-1] // dtype.block), dtype.numpy)
+    step = max(1, _STRIDE // (columns * raw.shape[2]))
+    for row in range(0, len(raw), step):
+        with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is not finite
+            found[row : row + step] = unpack(raw[row : row + step])
+        if not _finite(found[row : row + step]):
+            what = f"tensor {tensor.name} has numbers or scales that are not finite"
+            raise ModelError(what, fix="convert the model once more")
+    return found
+
+
+def _finite(x: Array) -> bool:
+    """Whether all numbers are, or the scales and offsets of all blocks."""
+    if x.dtype == BF16.numpy:
+        return bool((x["bits"] & 0x7F80 != 0x7F80).all())
+    return all(bool(np.isfinite(x[n] if n else x).all()) for n in x.dtype.names or ("",) if n != "q")
+
+
+def _widened(x: Array) -> Array:
+    """A vector of f32, f16 or bf16 as f32."""
+    return np.asarray(
+        x.astype(np.float32) if x.dtype != BF16.numpy else (x["bits"].astype(np.uint32) << 16).view("<f4")
+    )
+
+
+def _halves(raw: Array, at: int) -> Array:
+    """The f16 at byte `at` of each block."""
+    return np.ascontiguousarray(raw[..., at : at + 2]).view(np.float16)[..., 0]
+
+
+def _plain(dtype: DType) -> Unpack:
+    """Numbers, or records, that lie in the file as brainc has them."""
+    return lambda raw: np.asarray(np.ascontiguousarray(raw).view(dtype.numpy)).reshape(len(raw), -1)
+
+
+def _records(dtype: DType, d: Array, m: Array | None, q: Array) -> Array:
+    found: Array = np.empty(d.shape, dtype.numpy)
+    found["d"], found["q"] = d, q
+    if m is not None:
+        found["m"] = m
+    return found
+
+
+def _fives(raw: Array, at: int) -> Array:
+    """The numbers of 5 bits of Q5_0 and Q5_1: the high bits at byte `at`, the low ones behind them."""
+    high = np.unpackbits(raw[..., at : at + 4], axis=-1, bitorder="little")
+    low = raw[..., at + 4 : at + 20]
+    return np.asarray(np.concatenate([low & 15, low >> 4], axis=-1) | high << 4, np.int8)
+
+
+def _q5_0(raw: Array) -> Array:
+    return _records(W8, _halves(raw, 0), None, _fives(raw, 2) - 16)
+
+
+def _q5_1(raw: Array) -> Array:
+    return _records(W8M, _halves(raw, 0), _halves(raw, 2), _fives(raw, 4))
+
+
+def _scales_k(raw: Array) -> tuple[Array, Array]:
+    """Scale and offset of the 8 parts of Q4_K and Q5_K, in 6 bits each over two f16: as f16 [R,B,8]."""
+    packed = raw[..., 4:16]
+    low, middle, high = packed[..., 0:4], packed[..., 4:8], packed[..., 8:12]
+    scale = np.concatenate([low & 63, high & 15 | low >> 6 << 4], axis=-1).astype(np.float32)
+    offset = np.concatenate([middle & 63, high >> 4 | middle >> 6 << 4], axis=-1).astype(np.float32)
+    d, m = _halves(raw, 0).astype(np.float32), _halves(raw, 2).astype(np.float32)
+    return (d[..., None] * scale).astype(np.float16), (-m[..., None] * offset).astype(np.float16)
+
+
+def _nibbles_k(raw: Array, at: int) -> Array:
+    """The low 4 bits of the 8 parts of Q4_K and Q5_K: uint8 [R,B,8,32]."""
+    pairs = raw[..., at : at + 128].reshape(*raw.shape[:2], 4, 32)
+    return np.stack([pairs & 15, pairs >> 4], axis=-2).reshape(*raw.shape[:2], 8, 32)
+
+
+def _q4_k(raw: Array) -> Array:
+    d, m = _scales_k(raw)
+    q = _nibbles_k(raw, 16)
+    return _records(W4M, d, m, q[..., :16] | q[..., 16:] << 4).reshape(len(raw), -1)
+
+
+def _q5_k(raw: Array) -> Array:
+    d, m = _scales_k(raw)
+    bits = np.unpackbits(raw[..., 16:48, None], axis=-1, bitorder="little")  # [R,B,32,8]: bit i is of part i
+    q = _nibbles_k(raw, 48) | bits.swapaxes(-1, -2) << 4
+    return _records(W8M, d, m, q.astype(np.int8)).reshape(len(raw), -1)
+
+
+def _q6_k(raw: Array) -> Array:
+    low, high = raw[..., :128].reshape(*raw.shape[:2], 2, 2, 32), raw[..., 128:192].reshape(*raw.shape[:2], 2, 1, 32)
+    fours = np.stack([low[..., 0, :] & 15, low[..., 1, :] & 15, low[..., 0, :] >> 4, low[..., 1, :] >> 4], axis=-2)
+    twos = high >> np.array([0, 2, 4, 6], np.uint8)[:, None] & 3
+    q = ((fours | twos << 4).astype(np.int8) - 32).reshape(*raw.shape[:2], 16, 16)
+    scale = raw[..., 192:208].view(np.int8).astype(np.float32)
+    d = (_halves(raw, 208).astype(np.float32)[..., None] * scale).astype(np.float16)
+    return _records(W16, d, None, q).reshape(len(raw), -1)
+
+
+KINDS: Mapping[str, tuple[DType, int, Unpack]] = {  # element type, numbers of a block in the file, how it opens
+    "F32": (F32, 1, _plain(F32)),
+    "F16": (F16, 1, _plain(F16)),
+    "BF16": (BF16, 1, _plain(BF16)),
+    "Q4_0": (W4, 32, _plain(W4)),
+    "Q4_1": (W4M, 32, _plain(W4M)),
+    "Q5_0": (W8, 32, _q5_0),
+    "Q5_1": (W8M, 32, _q5_1),
+    "Q8_0": (W8, 32, _plain(W8)),
+    "Q4_K": (W4M, 256, _q4_k),
+    "Q5_K": (W8M, 256, _q5_k),
+    "Q6_K": (W16, 256, _q6_k),
+}

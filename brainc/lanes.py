@@ -1,0 +1,113 @@
+"""Real numbers with the same bits on every machine: what language models compute.
+
+The ops marked `bits` are made of these functions; `templates/lanes.h` says the same in C. The rules: float32; every
+multiplication, addition and division is rounded by itself (no fused multiply-add); a sum along an axis has 16 lanes,
+lane i adding the numbers i, i + 16, i + 32 … in that order, and the lanes are then added as a tree (8 apart, 4, 2, 1);
+sqrt and division are IEEE's; exp, sin and cos are these polynomials and no library's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal, localcontext
+
+import numpy as np
+
+from brainc.dtypes import A8, Array
+
+LANES = 16
+BLOCK = 32
+LEAST = np.float32(1e-30)  # a block of smaller numbers is a block of zeros
+_F = np.float32
+EXP_LOW, EXP_HIGH = _F(-87.0), _F(88.0)  # beyond these an answer is held: exp stays a normal number
+LOG2_E, LN2_HIGH, LN2_LOW = _F(1.44269504), _F(0.693359375), _F(-2.12194440e-4)
+EXP = tuple(map(_F, (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 0.5)))
+
+
+def lane_sum(x: Array) -> Array:
+    """The sum along the last axis, float32 [..., K] -> [...]."""
+    wide = np.zeros((*x.shape[:-1], -(-x.shape[-1] // LANES) * LANES), np.float32)
+    wide[..., : x.shape[-1]] = x
+    lanes = np.zeros((*x.shape[:-1], LANES), np.float32)
+    for start in range(0, wide.shape[-1], LANES):
+        lanes = lanes + wide[..., start : start + LANES]
+    for half in (8, 4, 2, 1):
+        lanes = lanes[..., :half] + lanes[..., half : 2 * half]
+    return np.asarray(lanes[..., 0])
+
+
+def exp(x: Array) -> Array:
+    """e^x, float32; x is held in EXP_LOW .. EXP_HIGH first. Two last places (Cephes' expf, by its coefficients)."""
+    x = np.minimum(np.maximum(x.astype(np.float32), EXP_LOW), EXP_HIGH)
+    whole = np.rint(x * LOG2_E)
+    rest = (x - whole * LN2_HIGH) - whole * LN2_LOW
+    y = np.full_like(rest, EXP[0])
+    for coefficient in EXP[1:]:
+        y = y * rest + coefficient
+    y = (y * (rest * rest) + rest) + _F(1)
+    power = ((whole.astype(np.int32) + 127) << 23).astype(np.int32).view(np.float32)
+    return np.asarray(y * power)
+
+
+def sigmoid(x: Array) -> Array:
+    """1 / (1 + exp(-x)), float32."""
+    return np.asarray(_F(1) / (_F(1) + exp(-x)))
+
+
+def silu(x: Array) -> Array:
+    """x * sigmoid(x), float32, as x / (1 + exp(-x))."""
+    return np.asarray(x / (_F(1) + exp(-x)))
+
+
+def gelu(x: Array) -> Array:
+    """The tanh form, x / (1 + exp(-2u)), u = sqrt(2/pi) (x + 0.044715 x^3): with c = -2 sqrt(2/pi) in float32,
+    x / (1 + exp((c x) (1 + 0.044715 (x x))))."""
+    return np.asarray(x / (_F(1) + exp((_F(-1.5957691216) * x) * (_F(1) + _F(0.044715) * (x * x)))))
+
+
+def quantised(x: Array) -> Array:
+    """float32 [..., K] in blocks of 32 (K a multiple) as a8 [..., K/32].
+
+    d = max|x| / 127; q = round_half_even(x * (127 / max|x|)); all 0 where the maximum is below 1e-30; n, s: see
+    `dtypes.py`.
+    """
+    blocks = x.reshape(*x.shape[:-1], x.shape[-1] // BLOCK, BLOCK)
+    most = np.abs(blocks).max(axis=-1)
+    most = np.where(most < LEAST, _F(0), most)
+    with np.errstate(divide="ignore"):
+        inverse = np.where(most > 0, _F(127) / most, _F(0)).astype(np.float32)
+        q = np.clip(np.rint(blocks * inverse[..., None]), -127, 127).astype(np.int8)
+    found = np.zeros(most.shape, A8.numpy)
+    found["d"], found["q"] = most / _F(127), q
+    found["n"] = q.reshape(*most.shape, 2, BLOCK // 2).sum(axis=-1, dtype=np.int16)
+    found["s"] = found["d"] * found["n"].sum(axis=-1, dtype=np.int32).astype(np.float32)
+    return found
+
+
+def turns(length: int, width: int, base: float, slower: float | Sequence[float] = 1.0) -> Array:
+    """cos and sin of rotary positions, float32 [length, width / 2, 2]: of t * base^(-2i / width) / slower.
+
+    slower: one number, or one for each i. Worked out in float64 from frequencies of 30 digits, so that no machine's
+    library has a say.
+    """
+    divisors = [slower] * (width // 2) if isinstance(slower, float) else slower
+    with localcontext() as context:
+        context.prec = 40
+        logarithm = Decimal(repr(base)).ln()
+        steps = [(-logarithm * 2 * i / width).exp() / Decimal(repr(by)) for i, by in enumerate(divisors)]
+    angles = np.arange(length, dtype=np.float64)[:, None] * np.array([float(step) for step in steps])
+    return np.stack(_cos_sin(angles), axis=-1).astype(np.float32)
+
+
+def _cos_sin(x: Array) -> tuple[Array, Array]:
+    """(cos x, sin x) in float64 for |x| < 2^20, by reduction to -pi/4 .. pi/4 and Taylor's series."""
+    quarter = np.rint(x * 0.6366197723675814)
+    rest = ((x - quarter * 1.5707963267341256) - quarter * 6.077100506303966e-11) - quarter * 2.0222662487959506e-21
+    square, sine, cosine = rest * rest, np.ones_like(rest), np.ones_like(rest)
+    for k in range(16, 0, -2):
+        sine = 1.0 - sine * square * (1.0 / (k * (k + 1)))
+        cosine = 1.0 - cosine * square * (1.0 / (k * (k - 1)))
+    sine, turn = sine * rest, quarter.astype(np.int64) & 3
+    swapped = turn & 1 == 1
+    c, s = np.where(swapped, sine, cosine), np.where(swapped, cosine, sine)
+    return np.where((turn == 1) | (turn == 2), -c, c), np.where(turn >= 2, -s, s)

@@ -1,0 +1,237 @@
+"""A built brain in this process: `brainc.load("DIR")` compiles the C in a folder for this machine and calls it.
+
+Knocks: Python programs, with a folder that `brainc build` wrote for a desktop target. Leaves: a `Brain`, whose inputs
+and outputs are numpy arrays, or a `Speaker` where it is a language model. The library is made once and kept in the
+user's cache.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cffi
+import numpy as np
+
+from brainc import toolchain
+from brainc.dtypes import DTYPES, Array
+from brainc.errors import ModelError, UserError, at
+from brainc.target import Target, load_target
+
+DESKTOP = 64  # bits of a machine that may be this one
+REPORT = "report.json"
+PROGRAM = ("main.c", "program.c", "report.c", "options.c", "talk.c", "typing.c")  # of a language model, not its library
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """An input or output: its name, the one it has in C, element type and shape."""
+
+    name: str
+    cname: str
+    dtype: str
+    shape: tuple[int, ...]
+
+    def taken(self, given: Any) -> Array:
+        """An array for this port as C wants it; UserError where it is another type or shape."""
+        array = np.asarray(given)
+        wanted = DTYPES[self.dtype].numpy
+        if array.dtype != wanted or array.shape != self.shape:
+            have, want = f"{array.dtype}{list(array.shape)}", f"{wanted}{list(self.shape)}"
+            raise UserError(f"{self.name} takes {want}, not {have}", fix="convert the array first")
+        return np.ascontiguousarray(array)
+
+
+class Brain:
+    """An instance of a brain, with a memory of its own."""
+
+    def __init__(self, name: str, ram: int, library: Path, inputs: tuple[Port, ...], outputs: tuple[Port, ...]) -> None:
+        self.name, self.inputs, self.outputs = name, inputs, outputs
+        types = ", ".join([*["void *"] * (1 + len(inputs) + len(outputs))])
+        self._ffi = cffi.FFI()
+        self._ffi.cdef(f"void {name}_init(void *); void {name}_step({types});")
+        self._code = self._ffi.dlopen(str(library))
+        self._memory = self._ffi.new("uint64_t[]", -(-ram // 8))
+        self.forget()
+
+    def forget(self) -> None:
+        """State to its start."""
+        getattr(self._code, f"{self.name}_init")(self._memory)
+
+    def step(self, **inputs: Any) -> dict[str, Array]:
+        """One call: an array per input port, by its name or the one it has in C; an array per output port leaves."""
+        known = {p.cname: p for p in self.inputs}
+        given = {name: value for name, value in inputs.items()}
+        missing = [p.name for p in self.inputs if not {p.name, p.cname} & given.keys()]
+        surplus = given.keys() - known.keys() - {p.name for p in self.inputs}
+        if missing or surplus:
+            ports = ", ".join(p.cname for p in self.inputs)
+            raise UserError(f"{self.name} takes {ports}, not {', '.join(given) or 'nothing'}", fix="name its ports")
+        arrays = [p.taken(given[p.cname] if p.cname in given else given[p.name]) for p in self.inputs]
+        results = [np.empty(p.shape, DTYPES[p.dtype].numpy) for p in self.outputs]
+        places = [self._ffi.from_buffer(a) for a in arrays]
+        places += [self._ffi.from_buffer(a, require_writable=True) for a in results]
+        getattr(self._code, f"{self.name}_step")(self._memory, *places)
+        return {p.name: a for p, a in zip(self.outputs, results, strict=True)}
+
+
+class Speaker:
+    """An instance of a language model, with threads and a memory of its own."""
+
+    def __init__(self, folder: Path, name: str, library: Path, threads: int, isa: str | None) -> None:
+        self.name, self._ffi, weights = name, cffi.FFI(), folder / f"{name}.weights"
+        self.tokens = _number(folder / f"{name}.h", f"{name.upper()}_TOKENS")  # in its vocabulary
+        self._ffi.cdef(_SPEAKER.replace("NAME", name))
+        self._library = self._ffi.dlopen(str(library))
+        path, word = (self._ffi.new("char[]", text.encode()) for text in (str(weights), isa or ""))
+        options = self._ffi.new(f"{name}_options *", (path, threads, 0, word if isa else self._ffi.NULL))
+        place = self._ffi.new("void **")
+        self._brain: Any = self._ffi.NULL
+        self._checked(self._call("open", place, options))
+        self._brain = place[0]
+        self._vocabulary = self._ffi.new("uint64_t[32]")
+        count = self._ffi.new("size_t *")
+        section = self._call("vocabulary", self._brain, count)
+        self._library.br_vocabulary_open(self._vocabulary, section, count[0])
+
+    def _call(self, function: str, *given: Any) -> Any:
+        return getattr(self._library, f"{self.name}_{function}")(*given)
+
+    def _checked(self, error: int) -> None:
+        if error:
+            what = self._ffi.string(self._call("error", error)).decode()
+            raise UserError(f"{self.name}: {what}", fix="see NAME.h in the folder for what this means")
+
+    def _logits(self) -> Array:
+        place = self._call("logits", self._brain)
+        return np.frombuffer(self._ffi.buffer(place, 4 * self.tokens), np.float32).copy()
+
+    def read(self, tokens: Sequence[int]) -> Array:
+        """Reads tokens behind those before; the logits of what follows, float32 [tokens of the vocabulary]."""
+        if len(tokens) == 0:
+            raise UserError("there are no tokens to read", fix="give at least one")
+        given = self._ffi.new("int32_t[]", [int(token) for token in tokens])
+        self._checked(self._call("prefill", self._brain, given, len(tokens)))
+        return self._logits()
+
+    def step(self, token: int) -> Array:
+        """Reads one token; the logits of what follows."""
+        self._checked(self._call("decode", self._brain, int(token), self._ffi.NULL))
+        return self._logits()
+
+    def forget(self) -> None:
+        """Back to the first position."""
+        self._call("forget", self._brain)
+
+    def tokenize(self, text: str, special: bool = False, ends: bool = True) -> list[int]:
+        """The tokens of a text. special: what looks like a control token is one; ends: begins as the model wants."""
+        data = text.encode()
+        room = int(self._library.br_tokenize_work(len(data)))
+        work, tokens = self._ffi.new("uint64_t[]", room // 8 + 1), self._ffi.new("int32_t[]", 3 * len(data) + 8)
+        flags = (1 if special else 0) | (2 if ends else 0)
+        count = self._library.br_tokenize(self._vocabulary, data, len(data), flags, work, room, tokens, len(tokens))
+        return list(tokens[0:count])
+
+    def text(self, tokens: Sequence[int], special: bool = False) -> str:
+        """The text that tokens stand for; control tokens are left out unless `special`."""
+        room, parts = self._ffi.new("char[4096]"), []
+        for token in tokens:
+            count = self._library.br_token_text(self._vocabulary, int(token), int(special), room, 4096)
+            parts.append(self._ffi.buffer(room, min(count, 4096))[:])
+        return b"".join(parts).decode("utf-8", "replace")
+
+    def close(self) -> None:
+        """Gives back its memory and threads; nothing can be called afterwards."""
+        brain, self._brain = self._brain, self._ffi.NULL
+        self._call("close", brain)
+
+    def __enter__(self) -> Speaker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+_SPEAKER = """
+typedef struct { const char *weights; int32_t threads, context; const char *isa; } NAME_options;
+int NAME_open(void **brain, const NAME_options *options);
+int NAME_prefill(void *brain, const int32_t *tokens, size_t n);
+int NAME_decode(void *brain, int32_t token, const float **logits);
+const float *NAME_logits(const void *brain);
+void NAME_forget(void *brain);
+void NAME_close(void *brain);
+const char *NAME_error(int code);
+const void *NAME_vocabulary(const void *brain, size_t *bytes);
+int br_vocabulary_open(void *vocabulary, const void *section, size_t bytes);
+size_t br_tokenize_work(size_t bytes);
+int32_t br_tokenize(const void *vocabulary, const char *text, size_t bytes, int flags, void *work, size_t room,
+    int32_t *tokens, size_t capacity);
+size_t br_token_text(const void *vocabulary, int32_t token, int special, char *text, size_t capacity);
+"""
+
+
+def load(folder: str | Path, *, threads: int = 0, isa: str | None = None) -> Brain | Speaker:
+    """The brain in a folder that `brainc build -o` wrote for a desktop target, compiled for this machine.
+
+    threads (0: one for each processor) and isa (None: the best there is) are for language models.
+    UserError: there is none, or it is for another machine; ToolMissing, ToolFailed: no C compiler, or it failed.
+    """
+    place = Path(folder)
+    with at(file=str(place)):
+        report = _report(place)
+        name, target = str(report["brain"]), load_target(str(report["target"]))
+        if target.word != DESKTOP or target.abstract:
+            fix = f"build it once more with -t c99: brainc build … -t c99 -o {place}"
+            raise UserError(f"{name} was built for {target.title}, not for this machine", fix=fix)
+        if "language" in report:
+            library = toolchain.shared(target, sources(place), name, plain=True)
+            return Speaker(place, name, library, threads, isa)
+        library = _library(place, name, target)
+        ports = report["ports"]
+        ins, outs = (tuple(map(_port, ports[side])) for side in ("inputs", "outputs"))
+        return Brain(name, _number(place / f"{name}.h", f"{name.upper()}_RAM_BYTES"), library, ins, outs)
+
+
+def sources(place: Path) -> list[Path]:
+    """The C of a language model's folder, without its program."""
+    return sorted(p for p in place.glob("*.c") if p.name not in PROGRAM)
+
+
+def program(place: Path, name: str, target: Target) -> Path:
+    """The program in a folder, compiled there."""
+    made = place / name
+    if not made.exists():
+        toolchain.link_here(target, sorted(place.glob("*.c")), made)
+    return made
+
+
+def _report(place: Path) -> Mapping[str, Any]:
+    try:
+        report = json.loads((place / REPORT).read_text(encoding="utf-8"))
+        if {"brain", "target", "ports"} <= report.keys():
+            return dict(report)
+    except (OSError, ValueError, AttributeError):
+        pass
+    raise UserError(f"{place} holds no built brain", fix=f"write one: brainc build SOURCE -t c99 -o {place}")
+
+
+def _port(entry: Mapping[str, Any]) -> Port:
+    return Port(entry["name"], entry["c"], entry["dtype"], tuple(entry["shape"]))
+
+
+def _number(header: Path, macro: str) -> int:
+    """What a header defines."""
+    found = re.search(rf"#define {macro} (\d+)", header.read_text(encoding="utf-8"))
+    if found is None:
+        raise ModelError(f"{header.name} does not say what {macro} is", fix="build it once more")
+    return int(found[1])
+
+
+def _library(place: Path, name: str, target: Target) -> Path:
+    """The C of the folder as a shared library."""
+    sources = [p for p in (place / f"{name}.c", place / f"{name}_weights.S") if p.is_file()]
+    return toolchain.shared(target, sources, name)

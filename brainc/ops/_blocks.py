@@ -1,0 +1,83 @@
+"""What the ops of language models share: blocks opened, rows that are there, sample blocks.
+
+Called by the files beside this one.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from brainc.dtypes import BF16, F16, F32, W4, W4M, W8, W8M, W16, Array, DType, of_numpy
+from brainc.ir import TensorType
+from brainc.lanes import BLOCK, quantised
+from brainc.ops import Rng
+
+WEIGHTS = (W4, W4M, W8, W8M, W16)
+REALS = (F32, F16, BF16)
+
+
+def numbers(type_: TensorType) -> int:
+    """How many numbers a row (the last axis) holds."""
+    return type_.shape[-1] * type_.dtype.block
+
+
+def fields(w: Array) -> tuple[Array, Array, Array | None]:
+    """Blocks [..., B] as (q int32 [..., B, block], d float32 [..., B], m or None); a w4's q with its 8 taken off."""
+    kind, q = of_numpy(w.dtype), w["q"]
+    if kind in (W4, W4M):
+        q = np.concatenate([q & 15, q >> 4], axis=-1)
+    whole = q.astype(np.int32) - (8 if kind is W4 else 0)
+    return whole, w["d"].astype(np.float32), w["m"].astype(np.float32) if kind in (W4M, W8M) else None
+
+
+def reals(w: Array) -> Array:
+    """What blocks, or numbers of 16 bits, stand for: float32 [..., K]; d * q and + m each rounded."""
+    kind = of_numpy(w.dtype)
+    if kind is BF16:
+        return (w["bits"].astype(np.uint32) << 16).view(np.float32)
+    if kind not in WEIGHTS:
+        return w.astype(np.float32)
+    q, d, m = fields(w)
+    found = d[..., None] * q.astype(np.float32)
+    found = found if m is None else found + m[..., None]
+    return found.reshape(*w.shape[:-1], -1)
+
+
+def counted(y: Array, n: Array | None) -> Array:
+    """y with the rows behind the first n[0] as zeros: they are not computed, and nobody reads them."""
+    if n is not None:
+        y = y.copy()
+        y[int(n[0]) :] = np.zeros((), y.dtype)
+    return y
+
+
+def blocks(rng: Rng, shape: tuple[int, int], kind: DType, spread: float = 0.1) -> Array:
+    """Weights [N,K] of that kind, as a model file may have them: extremes, a block of zeros, tiny scales."""
+    rows, columns = shape
+    if kind in REALS:
+        real = (rng.standard_normal(shape) * spread).astype(np.float32)
+        return to_bf16(real) if kind is BF16 else real.astype(kind.numpy)
+    w: Array = np.zeros((rows, columns // kind.block), kind.numpy)
+    lo, hi = {W4: (0, 256), W4M: (0, 256), W16: (-32, 32)}.get(kind, (-128, 128))
+    w["q"] = rng.integers(lo, hi, w["q"].shape)
+    w["d"] = rng.uniform(-spread, spread, w.shape) / 8
+    if "m" in (kind.numpy.names or ()):
+        w["m"] = rng.uniform(-spread, spread, w.shape)
+    w["d"].reshape(-1)[:1] = 0.0
+    w["d"].reshape(-1)[-1:] = 3e-6  # no normal number of 16 bits
+    return w
+
+
+def to_bf16(w: Array) -> Array:
+    """float32 to bf16, cut off."""
+    found = np.zeros(w.shape, BF16.numpy)
+    found["bits"] = w.view(np.uint32) >> 16
+    return found
+
+
+def activations(rng: Rng, shape: tuple[int, int]) -> Array:
+    """a8 blocks of a float array [M,K]; the first is all zeros, in the second one number dwarfs the others."""
+    x = rng.standard_normal(shape).astype(np.float32)
+    x.reshape(-1)[:BLOCK] = 0.0
+    x.reshape(-1)[BLOCK : BLOCK + 1] = -900.0
+    return quantised(x)

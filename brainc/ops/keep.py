@@ -1,0 +1,44 @@
+"""What attention will look back at: new rows go into a cache."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from brainc.dtypes import F16, W8
+from brainc.lanes import quantised
+from brainc.ops import Array, Cases, Rng, TensorType, op
+from brainc.ops._blocks import blocks
+from brainc.ops._samples import floats, ragged
+
+
+def kept(x: Array, like: Array) -> Array:
+    """float32 rows as a cache holds them: f16 (half to even, too large: infinite), or w8 with the d of a8 as f16."""
+    if like.dtype == np.float16:
+        with np.errstate(over="ignore"):
+            return x.astype(np.float16)
+    wide = quantised(x)
+    found = np.zeros(wide.shape, W8.numpy)
+    with np.errstate(over="ignore"):
+        found["d"], found["q"] = wide["d"].astype(np.float16), wide["q"]
+    return found
+
+
+@op("cache[T,E]! x[M,K]:f32 pos[1]:i32 n[1]?:i32 -> ", bits=True)
+def keep(cache: Array, x: Array, pos: Array, n: Array | None) -> tuple[Array, ...]:
+    """cache[pos + i] = x[i] for the first n rows of x, as the cache's type has it (f16, w8); none beyond T."""
+    count = max(0, min(len(x) if n is None else int(n[0]), len(cache) - int(pos[0])))
+    cache[int(pos[0]) : int(pos[0]) + count] = kept(x[:count], cache)
+    return ()
+
+
+@keep.result
+def _result(cache: TensorType, x: TensorType, pos: TensorType, n: TensorType | None = None) -> None:
+    return None
+
+
+@keep.cases
+def _cases(rng: Rng) -> Cases:
+    for m, k, at in ((1, 64, 0), (5, 96, 3), (4, 32, 7)):
+        for kind in (F16, W8):
+            yield from ragged([blocks(rng, (10, k), kind), floats(rng, (m, k), 5.0), np.array([at], np.int32)], m)
+    yield [blocks(rng, (4, 50), F16), floats(rng, (1, 50), 1e5), np.array([3], np.int32)], {}

@@ -1,0 +1,26 @@
+"""Weights in blocks as tiles of eight rows: what a matrix product of a language model walks through."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from brainc.dtypes import Array
+from brainc.expressions import Env
+
+ROWS = 8
+
+
+def tiles(w: Array, env: Env) -> Array:
+    """Blocks [N,B] to bytes: eight rows after eight rows (filled up with zeros), in each block after block.
+
+    A tile is d f16[8], m f16[8] if there are any, and the numbers, four of a row beside four of the next: byte
+    32 v + 4 r + j is the one that row r has at k = 4 v + j. Two numbers in a byte: k = 4 v + j below, k + 16 above.
+    """
+    rows = -(-len(w) // ROWS) * ROWS
+    whole = np.zeros((rows, w.shape[1]), w.dtype)
+    whole[: len(w)] = w
+    groups = whole.reshape(-1, ROWS, w.shape[1]).swapaxes(1, 2)  # [G,B,8]
+    q = groups["q"].reshape(*groups.shape, -1, 4).swapaxes(2, 3)  # [G,B,v,8,4]
+    scales = [groups[name] for name in ("d", "m") if name in (w.dtype.names or ())]
+    parts = [np.ascontiguousarray(part).view(np.uint8).reshape(*groups.shape[:2], -1) for part in (*scales, q)]
+    return np.concatenate(parts, axis=-1).reshape(-1)

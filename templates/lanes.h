@@ -1,0 +1,231 @@
+/* Real numbers with the same bits on every machine, and the blocks that weights and activations come in: the C twin of
+ * lanes.py and of the records in dtypes.py; only in brains that have some. Every operation is rounded by itself:
+ * compile with -ffp-contract=off. */
+#include <math.h>
+
+typedef struct { uint16_t d; uint8_t q[16]; } br_w4_t;
+typedef struct { uint16_t d, m; uint8_t q[16]; } br_w4m_t;
+typedef struct { uint16_t d; int8_t q[32]; } br_w8_t;
+typedef struct { uint16_t d, m; int8_t q[32]; } br_w8m_t;
+typedef struct { uint16_t d; int8_t q[16]; } br_w16_t;
+typedef struct { float d, s; int16_t n[2]; int8_t q[32]; } br_a8_t;
+typedef struct { uint16_t bits; } br_bf16_t;
+
+#define BR_LANES 16
+
+/* A real by its bits, and the other way round. */
+BR_INLINE float br_real_of(uint32_t bits)
+{
+    float real;
+    memcpy(&real, &bits, sizeof real);
+    return real;
+}
+
+BR_INLINE uint32_t br_bits_of(float real)
+{
+    uint32_t bits;
+    memcpy(&bits, &real, sizeof bits);
+    return bits;
+}
+
+/* A number of 16 bits (IEEE binary16) as a real. Small ones: 2^-24 apart, so an integer times that. */
+BR_INLINE float br_from_f16(uint16_t half)
+{
+    const uint32_t sign = (uint32_t)(half & 0x8000u) << 16, rest = half & 0x7FFFu;
+    if (rest < 0x0400u) {
+        return br_real_of(sign | br_bits_of((float)rest * 5.9604644775390625e-8f));
+    }
+    return br_real_of(sign | (rest < 0x7C00u ? (rest << 13) + 0x38000000u : (rest << 13) | 0x7F800000u));
+}
+
+/* The other way, half to even; too large: infinite. */
+BR_INLINE uint16_t br_to_f16(float real)
+{
+    const uint32_t bits = br_bits_of(real), sign = bits >> 16 & 0x8000u, rest = bits & 0x7FFFFFFFu;
+    if (rest > 0x7F800000u) {
+        return (uint16_t)(sign | 0x7E00u);
+    }
+    if (rest >= 0x477FF000u) {
+        return (uint16_t)(sign | 0x7C00u);
+    }
+    if (rest < 0x38800000u) { /* adding 0.5 leaves steps of 2^-24, and rounds to them */
+        return (uint16_t)(sign | (br_bits_of(br_real_of(rest) + 0.5f) - 0x3F000000u));
+    }
+    return (uint16_t)(sign | (rest - 0x38000000u + 0x0FFFu + (rest >> 13 & 1u)) >> 13);
+}
+
+/* The sum of 16 lanes as a tree. */
+BR_INLINE float br_lane_tree(const float lanes[BR_LANES])
+{
+    float sums[BR_LANES];
+    memcpy(sums, lanes, sizeof sums);
+    for (int half = 8; half > 0; half /= 2) {
+        for (int i = 0; i < half; i++) {
+            sums[i] += sums[i + half];
+        }
+    }
+    return sums[0];
+}
+
+/* The sum of x[i] * y[i], i < n: lane i % 16 adds them in order. */
+BR_INLINE float br_lane_dot(const float *x, const float *y, int32_t n)
+{
+    float lanes[BR_LANES] = {0};
+    for (int32_t i = 0; i < n; i++) {
+        lanes[i % BR_LANES] += x[i] * y[i];
+    }
+    return br_lane_tree(lanes);
+}
+
+/* x to the nearest whole number, half to even; |x| <= 2^22. */
+BR_INLINE float br_lane_rint(float x)
+{
+    return (x + 12582912.0f) - 12582912.0f;
+}
+
+/* e^x within two last places; x is held in -87 .. 88. */
+BR_INLINE float br_lane_exp(float x)
+{
+    const float held = x < -87.0f ? -87.0f : x > 88.0f ? 88.0f : x;
+    const float whole = br_lane_rint(held * 1.44269504f);
+    const float rest = (held - whole * 0.693359375f) - whole * -2.12194440e-4f;
+    float y = 1.9875691500e-4f;
+    y = y * rest + 1.3981999507e-3f;
+    y = y * rest + 8.3334519073e-3f;
+    y = y * rest + 4.1665795894e-2f;
+    y = y * rest + 1.6666665459e-1f;
+    y = y * rest + 0.5f;
+    y = (y * (rest * rest) + rest) + 1.0f;
+    return y * br_real_of((uint32_t)((int32_t)whole + 127) << 23);
+}
+
+BR_INLINE float br_lane_silu(float x)
+{
+    return x / (1.0f + br_lane_exp(-x));
+}
+
+BR_INLINE float br_lane_gelu(float x)
+{
+    return x / (1.0f + br_lane_exp((-1.5957691216f * x) * (1.0f + 0.044715f * (x * x))));
+}
+
+/* 32 reals as a block of 8 bits: d = max / 127, q to the nearest, half to even; smaller than 1e-30: zeros. */
+BR_INLINE void br_quantise(const float *x, br_a8_t *y)
+{
+    float most = 0.0f, inverse;
+    for (int i = 0; i < 32; i++) {
+        const float size = x[i] < 0.0f ? -x[i] : x[i];
+        most = size > most ? size : most;
+    }
+    most = most < 1e-30f ? 0.0f : most;
+    inverse = most > 0.0f ? 127.0f / most : 0.0f;
+    y->d = most / 127.0f;
+    y->n[0] = y->n[1] = 0;
+    for (int i = 0; i < 32; i++) {
+        const float v = br_lane_rint(x[i] * inverse);
+        y->q[i] = (int8_t)(v < -127.0f ? -127.0f : v > 127.0f ? 127.0f : v);
+        y->n[i / 16] = (int16_t)(y->n[i / 16] + y->q[i]);
+    }
+    y->s = y->d * (float)(y->n[0] + y->n[1]);
+}
+
+/* --- Tiles of eight rows of weights, as brainc/packs/tiles.py lays them --- */
+
+typedef enum { br_plain_w4, br_plain_w4m, br_plain_w8, br_plain_w8m, br_plain_w16 } br_plain_kind;
+
+BR_INLINE int32_t br_plain_block(br_plain_kind kind)
+{
+    return kind == br_plain_w16 ? 16 : 32;
+}
+
+/* Bytes of a tile before its numbers. */
+BR_INLINE int32_t br_plain_head(br_plain_kind kind)
+{
+    return kind == br_plain_w4m || kind == br_plain_w8m ? 32 : 16;
+}
+
+BR_INLINE int32_t br_plain_bytes(br_plain_kind kind)
+{
+    return br_plain_head(kind) + (kind == br_plain_w8 || kind == br_plain_w8m ? 256 : 128);
+}
+
+/* Scale (or, 8 further on, offset) number `i` of a tile. */
+BR_INLINE float br_plain_scale(const uint8_t *tile, int32_t i)
+{
+    return br_from_f16((uint16_t)(tile[2 * i] | tile[2 * i + 1] << 8));
+}
+
+/* The number of row r at place k of a tile, an offset of 8 taken off. */
+BR_INLINE int32_t br_plain_number(br_plain_kind kind, const uint8_t *tile, int32_t r, int32_t k)
+{
+    const uint8_t *const q = tile + br_plain_head(kind);
+    if (kind == br_plain_w4 || kind == br_plain_w4m) {
+        const uint8_t two = q[32 * (k % 16 / 4) + 4 * r + k % 4];
+        return (k < 16 ? two & 15 : two >> 4) - (kind == br_plain_w4 ? 8 : 0);
+    }
+    return (int8_t)q[32 * (k / 4) + 4 * r + k % 4];
+}
+
+/* A tile times the part of a block of x that it meets, from `from` on: added to the sums of the eight rows. Products
+ * lie beside each other as the numbers do, four of each row, so that a compiler takes many at once. */
+BR_INLINE void br_plain_add(br_plain_kind kind, const uint8_t *tile, const br_a8_t *x, int32_t from, float sums[8])
+{
+    const int32_t nibbles = kind == br_plain_w4 || kind == br_plain_w4m;
+    int32_t products[32] = {0};
+    for (int32_t k = 0; k < br_plain_block(kind); k += 4) {
+        const uint8_t *const q = tile + br_plain_head(kind) + 8 * (nibbles ? k % 16 : k);
+        int8_t four[32];
+        for (int32_t r = 0; r < 8; r++) {
+            memcpy(four + 4 * r, x->q + from + k, 4);
+        }
+        for (int32_t i = 0; i < 32; i++) {
+            const int16_t number = (int16_t)(!nibbles ? (int8_t)q[i] : k < 16 ? q[i] & 15 : q[i] >> 4);
+            products[i] += (int16_t)(number - (kind == br_plain_w4 ? 8 : 0)) * (int16_t)four[i];
+        }
+    }
+    for (int32_t r = 0; r < 8; r++) {
+        const int32_t *const of = products + 4 * r;
+        sums[r] += (br_plain_scale(tile, r) * x->d) * (float)(of[0] + of[1] + of[2] + of[3]);
+        if (br_plain_head(kind) == 32) {
+            sums[r] += br_plain_scale(tile, 8 + r) * x->s;
+        }
+    }
+}
+
+/* x [rows,B] times w [N,B], plus b [N] and r [rows,N] where they are given -> y [rows,N]; eight rows of w are a
+ * share. */
+BR_INLINE void br_plain_dense(br_plain_kind kind, const br_a8_t *x, const uint8_t *w, const float *b, const float *r,
+                              float *y, int32_t rows, int32_t N, int32_t B, int32_t first, int32_t end)
+{
+    const int32_t parts = 32 / br_plain_block(kind);
+    const size_t bytes = (size_t)br_plain_bytes(kind), row = (size_t)B * (size_t)parts * bytes;
+    for (int32_t share = first; share < end; share++) {
+        for (int32_t m = 0; m < rows; m++) {
+            const br_a8_t *const blocks = x + (size_t)m * (size_t)B;
+            float sums[8] = {0};
+            for (int32_t i = 0; i < B * parts; i++) {
+                const uint8_t *const tile = w + (size_t)share * row + (size_t)i * bytes;
+                br_plain_add(kind, tile, blocks + i / parts, i % parts * 16, sums);
+            }
+            for (int32_t i = 0; i < 8 && 8 * share + i < N; i++) {
+                const size_t at = (size_t)m * (size_t)N + (size_t)(8 * share + i);
+                const float sum = b == NULL ? sums[i] : sums[i] + b[8 * share + i];
+                y[at] = r == NULL ? sum : r[at] + sum;
+            }
+        }
+    }
+}
+
+/* Row `row` of the tiles at w, B blocks to a row, as reals. */
+BR_INLINE void br_plain_reals(br_plain_kind kind, const uint8_t *w, int32_t row, int32_t B, float scale, float *y)
+{
+    const int32_t block = br_plain_block(kind), r = row % 8;
+    const uint8_t *tile = w + (size_t)(row / 8) * (size_t)B * (size_t)br_plain_bytes(kind);
+    for (int32_t i = 0; i < B; i++, tile += br_plain_bytes(kind), y += block) {
+        const float d = br_plain_scale(tile, r);
+        for (int32_t k = 0; k < block; k++) {
+            const float real = d * (float)br_plain_number(kind, tile, r, k);
+            y[k] = scale * (br_plain_head(kind) == 32 ? real + br_plain_scale(tile, 8 + r) : real);
+        }
+    }
+}

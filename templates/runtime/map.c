@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: 0BSD */
+#define _DEFAULT_SOURCE
+#include "map.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#if !defined(MAP_ANONYMOUS)
+#define MAP_ANONYMOUS MAP_ANON
+#endif
+
+int br_map_open(br_map *map, const char *path)
+{
+    struct stat about;
+    const int file = open(path, O_RDONLY);
+    if (file < 0) {
+        return -1;
+    }
+    if (fstat(file, &about) != 0 || !S_ISREG(about.st_mode) || about.st_size <= 0) {
+        close(file);
+        errno = EINVAL;
+        return -1;
+    }
+    map->count = (size_t)about.st_size;
+    void *const at = mmap(NULL, map->count, PROT_READ, MAP_SHARED, file, 0);
+    close(file);
+    map->bytes = at == MAP_FAILED ? NULL : at;
+    return at == MAP_FAILED ? -1 : 0;
+}
+
+void br_map_close(br_map *map)
+{
+    if (map->bytes != NULL) {
+        munmap((void *)(uintptr_t)map->bytes, map->count);
+    }
+    map->bytes = NULL;
+}
+
+void *br_room(size_t bytes)
+{
+    void *const at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return at == MAP_FAILED ? NULL : at;
+}
+
+void br_room_back(void *room, size_t bytes)
+{
+    munmap(room, bytes);
+}

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: 0BSD
+ * The program around a language model: main.c gives it the model and what it is to do by itself.
+ */
+#ifndef BR_PROGRAM_H
+#define BR_PROGRAM_H
+
+#include "options.h"
+#include "talk.h"
+
+typedef struct {
+    const char *name;           /* of the brain; its weights are NAME.weights beside the program */
+    const br_chat *chat;        /* NULL: it cannot chat */
+    br_options defaults;
+    int (*open)(void **brain, const br_options *options, const char *weights);
+    void (*close)(void *brain);
+    const char *(*error)(int code);
+    const void *(*vocabulary)(const void *brain, size_t *bytes);
+    const char *(*isa)(const void *brain);
+    int32_t (*threads)(const void *brain);
+    int32_t (*context)(const void *brain);
+    const char *best;           /* the isa that this was made for; another is told once */
+    br_model model;             /* its brain is what open gives */
+} br_program;
+
+/* Runs; the result is the exit status: 0, 2 a wrong command line or text, 3 what the machine has not, 130 interrupted. */
+int br_program_run(br_program program, int argc, char **argv);
+
+#endif

@@ -1,0 +1,209 @@
+"""What looking back costs a language model: attention alone, on this machine, one thread.
+
+    python tests/bench/attention.py [SHAPE ...] [--cache f16] [--target x86-avx2] [--cc gcc]
+
+For the shapes of known models and both caches: milliseconds a token, all layers together (each has caches of its own),
+when the token stands at a depth, and when it is one of 64 of a prompt that begin there. Beside it what the bytes alone
+would take at the bandwidth measured in the same run. Every layer's quickest time counts; compare figures
+of one run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "kernels"))
+from kernel_rig import one_node
+
+from brainc import memory, ops
+from brainc.dtypes import F16, F32, I32, W8, DType
+from brainc.emit import render_kernel
+from brainc.expressions import evaluate
+from brainc.ir import Entry, Graph, attrs
+from brainc.kernels import KernelTable
+from brainc.ops import Array
+from brainc.program import Program
+from brainc.resources import templates_dir
+from brainc.target import Target, load_target
+from brainc.views import Viewer
+from brainc.weights import c_float
+
+DEPTHS = (0, 512, 2048)
+LENGTH = DEPTHS[-1] + 64
+PROMPT = 64
+FLAGS = ("-std=gnu99", "-O2", "-ffp-contract=off", "-shared", "-fPIC")
+HELP = r"""
+#include <time.h>
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
+}
+
+uint64_t stream(const uint64_t *x, int64_t n)
+{
+    uint64_t a = 0, b = 0, c = 0, d = 0;
+    for (int64_t i = 0; i < n; i += 8) {
+        a += x[i] ^ x[i + 4];
+        b += x[i + 1] ^ x[i + 5];
+        c += x[i + 2] ^ x[i + 6];
+        d += x[i + 3] ^ x[i + 7];
+    }
+    return a + b + c + d;
+}
+"""
+LOOK = """
+void look_%(rows)s(const float *q, const %(kind)s *k, const %(kind)s *v, const int32_t *pos, float *y, uint8_t *scratch,
+             double *least)
+{
+    for (int64_t layer = 0; layer < %(layers)s; layer++) {
+        const double start = now();
+        %(call)s;
+        const double spent = now() - start;
+        least[layer] = spent < least[layer] ? spent : least[layer];
+    }
+}
+"""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The attention of a model: `size` numbers a head."""
+
+    layers: int
+    heads: int
+    groups: int
+    size: int
+    window: int = 0
+
+    def row(self, kind: DType) -> int:
+        """Bytes that a layer keeps of a token in one of its two caches."""
+        return self.groups * self.size // kind.block * kind.nbytes
+
+    def seen(self, depth: int) -> int:
+        return min(depth + 1, self.window) if self.window else depth + 1
+
+
+SHAPES = {"smollm2-135m": Shape(30, 9, 3, 64), "gemma3-270m": Shape(18, 4, 1, 256, 512)}
+
+
+def function(target: Target, shape: Shape, kind: DType, rows: int) -> tuple[str, int]:
+    """C of `look_ROWS`, which does all layers and keeps the quickest time of each, and the bytes of its scratch."""
+    row = shape.groups * shape.size // kind.block
+    q, cache = np.zeros((rows, shape.heads * shape.size), F32.numpy), np.zeros((LENGTH, row), kind.numpy)
+    given = attrs(heads=shape.heads, groups=shape.groups, scale=shape.size**-0.5, window=shape.window)
+    node, values = one_node(ops.get("attend"), [q, cache, cache, np.zeros(1, I32.numpy)], given)
+    graph = Graph("bench", {v.name: v for v in values}, (Entry("step", (), (), (node,)),))
+    choice = KernelTable(target).choose(graph, node)
+    viewer = Viewer(Program(graph, target, {node.name: choice}, memory.Plan(0, 0, 0, True, 1, (), {})))
+    name, views = viewer.function(node, choice), list(viewer.functions.values())
+    said = {"first": 0, "end": evaluate(choice.kernel.split or "1", choice.env), **choice.env}
+    said |= {operand: f"{operand} + layer * {LENGTH * row}" for operand in "kv"}
+    words = []
+    for parameter in views[-1].params.split(","):
+        value = said.get(arg := re.split(r"\W+", parameter)[-1], arg)
+        words.append(c_float(value) if isinstance(value, float) else str(value))
+    facts = {"rows": rows, "kind": kind.c, "layers": shape.layers, "call": f"{name}({', '.join(words)})"}
+    text = "\n".join(map(render_kernel, views)) + LOOK % facts
+    return re.sub(rf"\b({'|'.join(v.fn for v in views)})", rf"of_{rows}_\1", text), choice.scratch
+
+
+def best(call: Callable[[], object], seconds: float = 0.4) -> float:
+    """Milliseconds of the quickest of many calls."""
+    call()
+    found, end = float("inf"), time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        start = time.perf_counter()
+        call()
+        found = min(found, time.perf_counter() - start)
+    return found * 1e3
+
+
+def least(call: Callable[..., object], places: list[ctypes.c_void_p], layers: int, seconds: float = 0.6) -> float:
+    """Milliseconds of all layers, each at its quickest."""
+    spent, end = np.full(layers, np.inf), time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        call(*places, pointer(spent))
+    return float(spent.sum())
+
+
+def compiled(target: Target, text: str, cc: str, folder: str) -> ctypes.CDLL:
+    """The text, behind what every brain begins with, as a library."""
+    heads = [target.find("port.h"), target.find("primitives.h")]
+    heads += [templates_dir() / name for name in ("fixed.h", "float.h", "lanes.h")]
+    source, library = Path(folder) / "bench.c", Path(folder) / "bench.so"
+    source.write_text("\n".join(h.read_text(encoding="utf-8") for h in heads if h) + text)
+    subprocess.run([cc, *FLAGS, source, "-o", library, "-lm"], check=True)
+    return ctypes.CDLL(str(library))
+
+
+def filled(nbytes: int, kind: DType) -> Array:
+    """A cache of plausible numbers."""
+    rng = np.random.default_rng(0)
+    some = np.zeros(4096, kind.numpy)
+    if kind is F16:
+        some[:] = rng.standard_normal(4096)
+    else:
+        some["d"], some["q"] = rng.uniform(0.005, 0.03, 4096), rng.integers(-127, 128, (4096, kind.block))
+    return np.resize(some.view(np.uint8), nbytes)
+
+
+def pointer(x: Array) -> ctypes.c_void_p:
+    return ctypes.c_void_p(x.ctypes.data)
+
+
+def bandwidth(library: ctypes.CDLL) -> float:
+    """Bytes a millisecond that one thread reads of 256 MiB."""
+    big = np.ones(1 << 25, np.uint64)
+    return big.nbytes / best(lambda: library.stream(pointer(big), ctypes.c_int64(big.size)))
+
+
+def measure(target: Target, cc: str, name: str, kind: DType) -> None:
+    """Prints the table of one shape and one cache."""
+    shape = SHAPES[name]
+    texts = [function(target, shape, kind, rows) for rows in (1, PROMPT)]
+    with tempfile.TemporaryDirectory() as folder:
+        library = compiled(target, HELP + "".join(t for t, _ in texts), cc, folder)
+    q = np.random.default_rng(1).standard_normal((PROMPT, shape.heads * shape.size)).astype(np.float32)
+    y, scratch = np.zeros_like(q), np.zeros(max(s for _, s in texts) + 64, np.uint8)
+    caches = [filled(shape.layers * LENGTH * shape.row(kind), kind) for _ in "kv"]
+    speed, first = bandwidth(library), 0.0
+    print(f"{name}, {kind} cache, {target.name}; one thread reads {speed / 1e6:.1f} GB/s")
+    print("  depth   decode   over depth 0   its bytes alone   a token of 64")
+    for depth in DEPTHS:
+        pos = np.array([depth], np.int32)
+        places = [pointer(x) for x in (q, *caches, pos, y, scratch)]
+        one = least(library.look_1, places, shape.layers)
+        many = least(library.look_64, places, shape.layers) / PROMPT
+        first = first or one
+        alone = 2 * shape.layers * shape.seen(depth) * shape.row(kind) / speed
+        print(f"  {depth:5}  {one:7.3f}  {one - first:13.3f}  {alone:16.3f}  {many:14.3f}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Milliseconds a token that attention takes.")
+    parser.add_argument("shapes", nargs="*", metavar="SHAPE", help=", ".join(SHAPES))
+    parser.add_argument("--target", default="x86-avx2")
+    parser.add_argument("--cc", default="gcc")
+    parser.add_argument("--cache", choices=["f16", "w8"], nargs="*", default=["f16", "w8"])
+    given = parser.parse_args()
+    for name in given.shapes or SHAPES:
+        for kind in (F16, W8):
+            if kind.name in given.cache:
+                measure(load_target(given.target), given.cc, name, kind)
+
+
+if __name__ == "__main__":
+    main()

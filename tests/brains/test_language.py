@@ -1,0 +1,262 @@
+"""Language models as programs: the same bits in every accent, on any number of threads, read at once or token by token;
+what they print, and what they do with a text that is too long, a context that ends, an interrupt."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gguf_files
+import numpy as np
+import pytest
+from runtime import WARNINGS
+
+import brainc
+from brainc import interp
+from brainc.dtypes import Array
+from brainc.errors import UserError
+from brainc.frontends import gguf
+from brainc.native import Speaker
+
+TOKENS = [72, 101, 108, 108, 111, 32, 119, 5, 200, 17]
+CPU = Path("/proc/cpuinfo").read_text().split() if Path("/proc/cpuinfo").is_file() else []
+ISAS = ["portable", *(["avx2"] if "avx2" in CPU else []), *(["vnni"] if "avx512_vnni" in CPU else [])]
+
+
+def brainc_(*words: str, **given: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "brainc.cli", *words], capture_output=True, text=True, **given)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], tuple[Path, Path]]:
+    """(architecture, tensor type) to the file and the folder that `brainc build` wrote of it."""
+    made: dict[tuple[str, str], tuple[Path, Path]] = {}
+
+    def get(architecture: str, kind: str) -> tuple[Path, Path]:
+        if (architecture, kind) not in made:
+            folder = tmp_path_factory.mktemp("language")
+            file = gguf_files.write(folder / "small.gguf", architecture, kind)
+            done = brainc_("build", str(file), "-t", "x86-avx2", "-o", str(folder / "c"))
+            assert done.returncode == 0, done.stderr
+            made[architecture, kind] = file, folder / "c"
+        return made[architecture, kind]
+
+    return get
+
+
+@pytest.fixture(scope="module")
+def program(built: Callable[[str, str], tuple[Path, Path]]) -> Path:
+    """The program of a small llama, compiled with every warning an error."""
+    folder = built("llama", "Q4_1")[1]
+    sources = sorted(map(str, folder.glob("*.c")))
+    for compiler in ("clang", "gcc"):
+        if shutil.which(compiler):
+            flags = ["-std=c99", "-O2", "-ffp-contract=off", "-pthread", *WARNINGS]
+            command = [compiler, *flags, *sources, "-o", str(folder / "small"), "-lm"]
+            done = subprocess.run(command, capture_output=True, text=True)
+            assert done.returncode == 0, done.stderr[:3000]
+    return folder / "small"
+
+
+def run(program: Path, *words: str, **given: Any) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run([str(program), *words], capture_output=True, timeout=60, **given)
+
+
+def told(program: Path, *words: str) -> dict[str, Any]:
+    done = run(program, *words, "--json")
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout))
+
+
+def by_token(speaker: Speaker) -> Array:
+    return np.array([speaker.step(token) for token in TOKENS])
+
+
+CASES = [("gemma3", "Q6_K"), ("qwen2", "BF16"), ("qwen3", "Q4_K"), ("llama", "Q4_1"), ("llama", "Q8_0")]
+MORE = [(a, k) for a in gguf_files.ARCHITECTURES for k in gguf_files.KINDS if (a, k) not in CASES]
+EVERY = [*CASES, *(pytest.param(*case, marks=pytest.mark.slow) for case in MORE)]
+
+
+@pytest.mark.parametrize(("architecture", "kind"), EVERY)
+def test_every_way_to_run_gives_the_reference_s_bits(architecture: str, kind: str, built) -> None:  # type: ignore[no-untyped-def]
+    file, folder = built(architecture, kind)
+    graph = gguf.load(file, "small", {})
+    state, wanted = interp.fresh_state(graph), []
+    for at, token in enumerate(TOKENS):
+        inputs = {"token": np.array([token], np.int32), "pos": np.array([at], np.int32)}
+        wanted.append(interp.run(graph, "decode", inputs, state)["decode/logits"][0])
+    for isa in ISAS:
+        for threads in (1, 2, 4):
+            speaker = brainc.load(folder, threads=threads, isa=isa)
+            assert isinstance(speaker, Speaker)
+            with speaker:
+                np.testing.assert_array_equal(by_token(speaker).view(np.uint32), np.array(wanted).view(np.uint32))
+                speaker.forget()
+                speaker.read(TOKENS[:4])
+                np.testing.assert_array_equal(speaker.read(TOKENS[4:]).view(np.uint32), wanted[-1].view(np.uint32))
+
+
+def test_a_speaker_reads_text_and_refuses_what_it_has_not(built) -> None:  # type: ignore[no-untyped-def]
+    speaker = brainc.load(built("llama", "Q4_1")[1], threads=1)
+    assert isinstance(speaker, Speaker)
+    with speaker:
+        tokens = speaker.tokenize("hello, wörld")
+        assert speaker.text(tokens) == "hello, wörld"
+        with pytest.raises(UserError, match="not in the vocabulary"):
+            speaker.step(speaker.tokens)
+        with pytest.raises(UserError, match="context"):
+            speaker.read([1] * (gguf_files.CONTEXT + 1))
+        speaker.read([1] * gguf_files.CONTEXT)
+        with pytest.raises(UserError, match="context"):
+            speaker.step(1)
+    with pytest.raises(UserError, match="instructions"):
+        brainc.load(built("llama", "Q4_1")[1], isa="none")
+
+
+def test_the_same_seed_the_same_text_and_hash(program: Path) -> None:
+    runs = [
+        told(program, "--prompt", "hello", "--seed", "3", "--tokens", "12", "--isa", isa, "--threads", threads)
+        for isa in ISAS
+        for threads in ("1", "2", "4")
+    ]
+    assert len({(r["hash"], r["text"], tuple(r["tokens"])) for r in runs}) == 1
+    assert len(runs[0]["tokens"]) == 12 and runs[0]["end"] == "limit"
+    other = told(program, "--prompt", "hello", "--seed", "4", "--tokens", "12")
+    assert other["tokens"] != runs[0]["tokens"]
+
+
+def test_a_text_that_does_not_fit_ends_with_2(program: Path) -> None:
+    done = run(program, "--prompt", "hello " * 100)
+    assert done.returncode == 2 and b"does not fit into the context" in done.stderr and not done.stdout
+
+
+def test_the_context_s_end_is_an_end(program: Path) -> None:
+    assert told(program, "--prompt", "hello", "--temperature", "0", "--top-k", "1")["end"] in ("context", "done")
+    many = told(program, "--prompt", "hello", "--context", "8", "--seed", "1")
+    assert many["end"] in ("context", "done") and many["prompt_tokens"] + len(many["tokens"]) <= 9
+
+
+def test_any_bytes_are_a_text(program: Path) -> None:
+    done = run(program, "--prompt", b"a\xff\xc3(\xe2\x82", "--tokens", "2", "--json")
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["prompt"].startswith("a\ufffd")
+
+
+def test_a_stop_string_is_not_printed(program: Path) -> None:
+    whole = told(program, "--prompt", "hello", "--seed", "3", "--tokens", "12")["text"]
+    stop = next(c for c in whole if c.isascii() and c.isprintable() and c not in "\ufffd")
+    cut = told(program, "--prompt", "hello", "--seed", "3", "--tokens", "12", "--stop", stop)
+    assert cut["end"] == "stop" and cut["text"] == whole[: whole.index(stop)]
+
+
+@pytest.mark.parametrize("words", [["--nope"], ["--prompt"], ["--top-p", "2", "--prompt", "a"], ["--seed", "x"]])
+def test_a_wrong_command_line_ends_with_2(program: Path, words: list[str]) -> None:
+    done = run(program, *words)
+    assert done.returncode == 2 and b"command line" in done.stderr
+
+
+def test_weights_that_are_missing_or_wrong_end_with_3(program: Path, tmp_path: Path) -> None:
+    good = program.with_name("small.weights").read_bytes()
+    (tmp_path / "cut").write_bytes(good[:-64])
+    (tmp_path / "other").write_bytes(good[:40] + b"x" + good[41:])
+    (tmp_path / "empty").touch()
+    for name in ("none", "cut", "other", "empty"):
+        done = run(program, "--prompt", "a", "--weights", str(tmp_path / name))
+        assert done.returncode == 3 and b"weights" in done.stderr
+
+
+def test_an_interrupt_ends_the_stream_whole(built, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    folder = built("llama", "Q4_1")[1]
+    process = subprocess.Popen(
+        [str(folder / "small"), "--measure"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )  # no stream: an interrupt is noted, and the measurement still ends
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode in (0, -signal.SIGINT) and (process.returncode < 0 or json.loads(out))
+
+
+_COUNTING = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stddef.h>
+#include <unistd.h>
+static int begun; /* the first byte has been printed */
+static void tell(void) { if (begun) { (void)!write(2, "ALLOCATED\\n", 10); } }
+extern void *__libc_malloc(size_t), *__libc_calloc(size_t, size_t), *__libc_realloc(void *, size_t);
+void *malloc(size_t n) { tell(); return __libc_malloc(n); }
+void *calloc(size_t n, size_t m) { tell(); return __libc_calloc(n, m); }
+void *realloc(void *p, size_t n) { tell(); return __libc_realloc(p, n); }
+ssize_t write(int to, const void *from, size_t count)
+{
+    ssize_t (*const real)(int, const void *, size_t) = (ssize_t(*)(int, const void *, size_t))dlsym(RTLD_NEXT, "write");
+    begun |= to == 1;
+    return real(to, from, count);
+}
+"""
+
+
+def test_nothing_is_allocated_once_it_speaks(program: Path, tmp_path: Path) -> None:
+    (tmp_path / "counting.c").write_text(_COUNTING)
+    library = tmp_path / "counting.so"
+    subprocess.run(
+        ["gcc", "-w", "-shared", "-fPIC", str(tmp_path / "counting.c"), "-o", str(library), "-ldl"], check=True
+    )
+    done = run(program, "--prompt", "hello", "--tokens", "20", env={**os.environ, "LD_PRELOAD": str(library)})
+    assert done.returncode == 0 and b"ALLOCATED" not in done.stderr and done.stdout
+
+
+def test_chat_takes_turns(program: Path, tmp_path: Path) -> None:
+    done = run(program, "--tokens", "3", "--seed", "1", input=b"abc\n")
+    assert done.returncode == 0  # it has no chat template: what comes in is continued
+
+
+def test_generate_builds_once(built, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    file, _ = built("llama", "Q4_1")
+    env = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
+    words = ["generate", str(file), "--prompt", "hello", "--tokens", "4", "--seed", "2", "--json"]
+    first = brainc_(*words, env=env)
+    assert first.returncode == 0 and "building" in first.stderr, first.stderr
+    began = time.time()
+    second = brainc_(*words, env=env)
+    assert "building" not in second.stderr and time.time() - began < 30
+    one, two = json.loads(first.stdout), json.loads(second.stdout)
+    assert one["hash"] == two["hash"] and one["tokens"] == two["tokens"]
+
+
+def test_bench_tells_rates_and_memory(built, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    file, _ = built("llama", "Q4_1")
+    env = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
+    done = brainc_("bench", str(file), "-t", "x86-avx2", "--threads", "1", "--depth", "20", "--json", env=env)
+    assert done.returncode == 0, done.stderr
+    data = json.loads(done.stdout)
+    assert data["entries"]["prefill"]["tokens_per_second"] > 0
+    assert [d["depth"] for d in data["entries"]["decode"]] == [0, 20]
+    assert data["threads"] == 1 and data["memory_bytes"]["weights"] > 0
+
+
+def test_a_small_machine_is_no_place_for_it(built) -> None:  # type: ignore[no-untyped-def]
+    done = brainc_("build", str(built("llama", "Q4_1")[0]), "-t", "uno", "-o", "nowhere")
+    assert done.returncode == 2 and "desktop" in done.stderr
+
+
+def test_a_manifest_says_how_it_is_spoken_with(built, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    shutil.copy(built("llama", "Q4_1")[0], tmp_path / "m.gguf")
+    text = '[brain]\nname = "desk"\n[modules.m]\nfile = "m.gguf"\n'
+    text += 'language = { context = 32, kv = "q8", temperature = 0, seed = 9 }\n'
+    (tmp_path / "brain.toml").write_text(text)
+    done = brainc_("build", str(tmp_path), "-t", "c99", "-o", str(tmp_path / "c"))
+    assert done.returncode == 0, done.stderr
+    assert "#define DESK_CONTEXT 32" in (tmp_path / "c" / "desk.h").read_text()
+    assert ".temperature = 0.0f" in (tmp_path / "c" / "main.c").read_text()
+    for wrong, what in (("temperature = -1", "temperature"), ("context = 0", "positions"), ("colour = 1", "colour")):
+        (tmp_path / "brain.toml").write_text(text.replace("temperature = 0", wrong).replace("context = 32, ", ""))
+        done = brainc_("build", str(tmp_path), "-t", "c99", "-o", str(tmp_path / "d"))
+        assert done.returncode == 2 and what in done.stderr

@@ -1,0 +1,65 @@
+"""Tiles hold what their docstring says: each number, scale and offset is found again by the words alone."""
+
+from __future__ import annotations
+
+import struct
+
+import numpy as np
+import pytest
+
+from brainc.dtypes import W4, W4M, W8, W8M, W16, Array, DType
+from brainc.ops._blocks import blocks
+from brainc.packs.tiles import tiles
+
+KINDS = (W4, W4M, W8, W8M, W16)
+
+
+def plain(block: Array, k: int, kind: DType) -> int:
+    """Number k of a block as its record holds it."""
+    if kind not in (W4, W4M):
+        return int(block["q"][k])
+    return int(block["q"][k % 16] >> (4 if k >= 16 else 0) & 15)
+
+
+def unpacked(tile: bytes, r: int, kind: DType) -> tuple[bytes, list[int]]:
+    """The scale (and the offset) of row r of a tile, as bytes, and its numbers."""
+    heads = 2 if "m" in (kind.numpy.names or ()) else 1
+    scales = b"".join(tile[16 * i + 2 * r : 16 * i + 2 * r + 2] for i in range(heads))
+    quarter, numbers = tile[16 * heads :], []
+    for k in range(kind.block):
+        v, j = divmod(k % 16 if kind in (W4, W4M) else k, 4)
+        byte = quarter[32 * v + 4 * r + j]
+        if kind in (W4, W4M):
+            numbers.append(byte & 15 if k < 16 else byte >> 4)
+        else:
+            numbers.append(struct.unpack("b", bytes([byte]))[0])
+    return scales, numbers
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+@pytest.mark.parametrize("rows", [1, 8, 13, 24])
+def test_every_number_is_where_the_words_say(kind: DType, rows: int) -> None:
+    w = blocks(np.random.default_rng(rows), (rows, 96), kind)
+    packed, count = tiles(w, {}), w.shape[1]
+    assert packed.dtype == np.uint8 and packed.ndim == 1
+    groups, size = -(-rows // 8), 8 * kind.nbytes
+    assert packed.size == groups * count * size
+    data = packed.tobytes()
+    for row in range(8 * groups):
+        for b in range(count):
+            start = (row // 8 * count + b) * size
+            scales, numbers = unpacked(data[start : start + size], row % 8, kind)
+            if row >= rows:
+                assert not any(scales) and not any(numbers), "rows that are not there are zeros"
+                continue
+            block = w[row, b]
+            assert scales == b"".join(block[name].tobytes() for name in ("d", "m") if name in (kind.numpy.names or ()))
+            assert numbers == [plain(block, k, kind) for k in range(kind.block)]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_tiles_leave_the_weights_alone(kind: DType) -> None:
+    w = blocks(np.random.default_rng(0), (9, 64), kind)
+    before = w.tobytes()
+    tiles(w, {})
+    assert w.tobytes() == before
