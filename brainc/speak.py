@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from brainc import __version__, formats, manifest, native, toolchain
+from brainc import __version__, formats, manifest, native, report, toolchain
 from brainc.compiler import Request, compile_job, prepare
 from brainc.errors import UserError
 from brainc.formats import Delivery
@@ -39,7 +39,9 @@ def program(request: Request, target: str, note: Note) -> Path:
             raise UserError(what, fix="`brainc run` and `brainc bench` are for other brains")
         for remark in (*job.remarks, *job.language.remarks):
             note(remark)
-        toolchain.write(folder, formats.make("project", Delivery(compile_job(job)), {"brain": brain.name}))
+        made = compile_job(job)
+        told = {"brain": brain.name, "target": target, "ports": report.ports(made), **report.host_data(made)}
+        toolchain.write(folder, formats.make("project", Delivery(made), told))
     return native.program(folder, brain.name, load_target(target))
 
 
