@@ -71,9 +71,9 @@ def _here() -> str:
     return next((t.name for t in all_targets() if platform.machine() in t.machines), BASE)
 
 
-def _run(source: Path, target: str | None, options: Mapping[str, Any]) -> None:
+def _run(source: Path, target: str | None, options: Mapping[str, Any], chats: bool = False) -> None:
     request = Request(source, shapes=sizes(options["context"], options["kv"]))
-    program = speak.program(request, target or _here(), lambda line: click.echo(line, err=True))
+    program = speak.program(request, target or _here(), lambda line: click.echo(line, err=True), chats=chats)
     speak.run(program, [*arguments(options)])
 
 
@@ -82,7 +82,7 @@ def _run(source: Path, target: str | None, options: Mapping[str, Any]) -> None:
 @click.option("--system", help="Who the model is to be.")
 def chat(source: Path, target: str | None, **options: Any) -> None:
     """Talk with a language model; builds it on first use. Ctrl-D ends."""
-    _run(source, target, options)
+    _run(source, target, options, chats=True)
 
 
 @click.command()

@@ -63,7 +63,7 @@ def host_data(program: Program) -> dict[str, Any]:
         return {}
     accents, language = [voice.accent.name for voice in host.voices], host.language
     sizes = {"context": language.context, "block": language.block, "bytes_per_thread": host.layout.own}
-    return {"language": {**sizes, "accents": accents}}
+    return {"language": {**sizes, "accents": accents, "chats": language.chat is not None}}
 
 
 def ports(program: Program) -> dict[str, Any]:

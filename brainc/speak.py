@@ -24,24 +24,28 @@ from brainc.target import load_target
 Note = Callable[[str], None]
 
 
-def program(request: Request, target: str, note: Note) -> Path:
+def program(request: Request, target: str, note: Note, *, chats: bool = False) -> Path:
     """The program of a language model, as it was built before from the same content, or new.
 
-    UserError: the brain is none.
+    UserError: the brain is none, or is to chat and cannot.
     """
     brain = manifest.load(request.source)
     folder = toolchain.cache_dir() / "languages" / f"{brain.name}-{_digest(brain, request, target)}"
     if not (folder / native.REPORT).is_file():
-        note(f"building {brain.name} (once; it is kept in {folder})")
         job = prepare(request, target)
         if job.language is None:
             what = f"{brain.name} is no language model"
             raise UserError(what, fix="`brainc run` and `brainc bench` are for other brains")
         for remark in (*job.remarks, *job.language.remarks):
-            note(remark)
+            note(f"{brain.name} {remark}")
+        note(f"building {brain.name} (once; it is kept in {folder})")
         made = compile_job(job)
         told = {"brain": brain.name, "target": target, "ports": report.ports(made), **report.host_data(made)}
         toolchain.write(folder, formats.make("project", Delivery(made), told))
+    found = json.loads((folder / native.REPORT).read_text(encoding="utf-8"))["language"]
+    if chats and not found["chats"]:
+        what = f"{brain.name} cannot chat: its file has no chat template that brainc can follow"
+        raise UserError(what, fix=f"let it continue a text: brainc generate {request.source} --prompt TEXT")
     return native.program(folder, brain.name, load_target(target))
 
 

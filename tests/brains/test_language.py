@@ -218,6 +218,12 @@ def test_chat_takes_turns(program: Path, tmp_path: Path) -> None:
     assert done.returncode == 0  # it has no chat template: what comes in is continued
 
 
+def test_who_has_no_template_does_not_chat(built, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    file, _ = built("llama", "Q4_1")
+    done = brainc_("chat", str(file), env={**os.environ, "XDG_CACHE_HOME": str(tmp_path)})
+    assert done.returncode == 2 and "cannot chat" in done.stderr and "brainc generate" in done.stderr
+
+
 def test_generate_builds_once(built, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     file, _ = built("llama", "Q4_1")
     env = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
