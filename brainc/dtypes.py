@@ -95,8 +95,8 @@ DTYPES = {d.name: d for d in (I8, I16, I32, I64, U8, U16, U32, F16, F32, F64, BO
 
 
 def of_numpy(dtype: np.dtype[Any]) -> DType | None:
-    """The element type of a numpy array, or None where brainc has none (float16, strings …)."""
-    return next((d for d in DTYPES.values() if d.numpy == dtype), None)
+    """The element type of a numpy array, or None where brainc computes with none (float16, strings …)."""
+    return next((d for d in DTYPES.values() if d.numpy == dtype and d is not F16), None)
 
 
 def integer_range(dtype: DType) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from brainc import memory, ops
-from brainc.dtypes import DTYPES, Array, of_numpy
+from brainc.dtypes import DTYPES, F16, Array, of_numpy
 from brainc.emit import render_kernel
 from brainc.expressions import evaluate
 from brainc.ir import Attr, Attrs, Entry, Graph, Node, Role, TensorType, Value, attrs, const_value
@@ -211,7 +211,7 @@ def one_node(op: ops.Op, arrays: list[Array | None], given: Attrs) -> tuple[Node
         if array is None:
             continue
         said = op.operand_at(index).dtype
-        dtype = DTYPES[said] if said else of_numpy(array.dtype)
+        dtype = DTYPES[said] if said else F16 if array.dtype == np.float16 else of_numpy(array.dtype)
         assert dtype is not None
         value = const_value(f"{name}/{index}", array, dtype)
         role = Role.CONST if op.operand_at(index).constant else Role.INPUT
