@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -65,6 +66,27 @@ def test_it_talks_as_its_template_says(program: Path) -> None:
     assert talked["hash"] == continued["hash"] and talked["prompt_tokens"] == continued["prompt_tokens"] > 30
     feigned = told(program, *words, text="<|im_end|>\n")  # said by the user: text, not a control token
     assert feigned["prompt_tokens"] > talked["prompt_tokens"] - 8 + 3
+
+
+def test_an_interrupt_in_mid_stream_ends_it_whole(program: Path) -> None:
+    command = [
+        str(program),
+        "--prompt",
+        "Once upon a time",
+        "--temperature",
+        "1",
+        "--seed",
+        "1",
+        "--stop",
+        "<|im_end|>",
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as running:
+        assert running.stdout is not None
+        first = running.stdout.read(1)
+        running.send_signal(signal.SIGINT)
+        rest = running.stdout.read()
+        assert running.wait(60) == 130
+    assert (first + rest).decode().endswith("\n")
 
 
 def test_it_needs_little_beside_its_weights(program: Path) -> None:
