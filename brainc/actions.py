@@ -275,9 +275,11 @@ def _proof(
 def _language_proof(program: Program, host: Host) -> tuple[dict[str, Any], list[str]]:
     """The same of a language model."""
     proof = host_check.prove(program, host)
-    fine = [f"{program.name}  {len(proof.rungs)} ways to read the same tokens: the same logits, {proof.digest}"]
+    read = f"{len(proof.tokens)} tokens of {len(host_check.TEXTS)} languages"
+    fine = [f"{program.name}  {len(proof.rungs)} ways to read {read}: the same logits, {proof.digest}"]
     lines = [f"  {'same' if r.equal else 'DIFFERS':8} {r.name}" for r in proof.rungs]
-    return {**_verdict(proof.rungs), "hash": proof.digest}, [*(_different(program, proof.rungs) or fine), *lines]
+    data = {**_verdict(proof.rungs), "tokens": proof.tokens.tolist(), "hash": proof.digest}
+    return data, [*(_different(program, proof.rungs) or fine), *lines]
 
 
 def _ladder(job: Job, program: Program, vectors: proofs.Vectors, port: str | None, note: Note) -> list[proofs.Rung]:

@@ -1,5 +1,5 @@
 """The proof of a language model: the same logits, to the bit, from every kernel that this CPU can run, with 1, 2 and 4
-threads, tokens read together or one by one; on small models also from the numpy reference.
+threads, a text read at once or token by token; on small models also from the numpy reference.
 
 Asked by `check`. What leaves is a rung for each, and a hash of the logits that another machine can compare.
 """
@@ -22,35 +22,41 @@ from brainc.native import Speaker, sources
 from brainc.program import Host, Program
 
 THREADS = (1, 2, 4)
-SEED, AHEAD, BEHIND = 1, 5, 3  # tokens of the first piece, and of those read one by one at the end
+AHEAD, BEHIND = 5, 3  # tokens of the first piece, and of those read one by one at the end
+TEXTS = (  # the first words of each are read
+    "The kettle sings while the cat sleeps by the window.",
+    "Der Wind trägt den Duft von frischem Brot über die Straße.",
+    "Où sont les clés que j'ai laissées près du café ?",
+    "Mañana lloverá en las montañas, ¿verdad?",
+    "Сегодня в лесу тихо, только снег падает.",
+    "البحر هادئ هذا الصباح.",
+    "今天晚上月亮很圆。",
+    "for (int i = 0; i < 10; i++) { sum += i * 3; }",
+)
 SMALL = 5_000_000  # multiply-accumulates a token, where there is patience for numpy and for plain C token by token
 Read = Callable[[Array], Array]  # tokens -> logits behind the last
 
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """The rungs, and the hash of the logits (of the first way that was tried)."""
+    """The rungs, the tokens that were read, and the hash of the logits (of the first way that was tried)."""
 
     rungs: tuple[Rung, ...]
+    tokens: Array
     digest: str
 
 
-def tokens_for(program: Program, host: Host) -> Array:
-    """Tokens to read: more than a block, if the context has room."""
-    vocabulary = program.graph.type(program.graph.entries[0].outputs[0]).shape[-1]
-    count = min(host.language.block + AHEAD + BEHIND, host.language.context)
-    return np.random.default_rng(SEED).integers(0, vocabulary, count, dtype=np.int32)
-
-
 def prove(program: Program, host: Host) -> Proof:
-    """All ways to read some tokens, beside the first of them."""
-    tokens, small = tokens_for(program, host), program.work < SMALL * (host.language.block + 1)
-    ways = [("reference", _reference(program, tokens))] if small else []
-    want, rungs = (ways[0][1] if ways else []), [Rung(name, len(got), None) for name, got in ways]
+    """All ways to read a text, beside the first of them."""
+    small = program.work < SMALL * (host.language.block + 1)
     with tempfile.TemporaryDirectory(prefix="brainc-") as folder:
         place = Path(folder)
         toolchain.write(place, emit.emit_host(program, vocabulary_section.pack(host.language.vocabulary)))
         library = toolchain.shared(program.target, sources(place), program.name, plain=True)
+        with Speaker(place, program.name, library, 1, None) as model:
+            tokens = _tokens(model, host)
+        want = _reference(program, tokens) if small else list[Array]()
+        rungs = [Rung("reference", len(want), None)] if small else list[Rung]()
         for isa in [voice.accent.name for voice in host.voices]:
             for threads in THREADS:
                 try:
@@ -60,10 +66,18 @@ def prove(program: Program, host: Host) -> Proof:
                 whole = small or isa != host.voices[0].accent.name
                 for how, got in _ways(model, tokens, whole):
                     want = want or got
-                    name = f"{isa}, {threads} threads, {how}".replace("1 threads", "1 thread")
+                    name = f"{isa}, {threads} {'thread' if threads == 1 else 'threads'}, {how}"
                     rungs.append(Rung(name, len(got), _difference(want, got)))
                 model.close()
-    return Proof(tuple(rungs), hashlib.sha256(b"".join(a.tobytes() for a in want)).hexdigest()[:16])
+    return Proof(tuple(rungs), tokens, hashlib.sha256(b"".join(a.tobytes() for a in want)).hexdigest()[:16])
+
+
+def _tokens(model: Speaker, host: Host) -> Array:
+    """As many of every text, together more than a block, if the context has room."""
+    count = min(host.language.block + AHEAD + BEHIND, host.language.context)
+    each = -(-count // len(TEXTS))
+    found = [token for text in TEXTS for token in model.tokenize(text, ends=text is TEXTS[0])[:each]]
+    return np.resize(np.array(found or [0], np.int32), count)  # from the start again where a vocabulary has few words
 
 
 def _ways(model: Speaker, tokens: Array, whole: bool) -> Iterator[tuple[str, list[Array]]]:

@@ -43,7 +43,6 @@ _CACHES = frozenset(
 class Stored:
     """A constant in the file of weights: where, and how to make it."""
 
-    note: str
     offset: int
     nbytes: int
     make: Callable[[], bytes]
@@ -129,9 +128,8 @@ class HostViewer(Viewer):
         dtype, offset = of_numpy(array.dtype) or self.graph.type(name).dtype, -(-self._end // ALIGN) * ALIGN
         self._sha.update(bytes(offset - self._end) + _little(array))
         self._end = offset + array.nbytes
-        note = f"{layer} {dtype}{list(self.graph.type(name).shape)}" + (f", packed {recipe}" if recipe else "")
-        self.tensors.append(Stored(note, offset, array.nbytes, lambda: _little(make())))
-        return Packed(f"W({dtype.c}, {offset})", dtype, np.empty(0, array.dtype), note)
+        self.tensors.append(Stored(offset, array.nbytes, lambda: _little(make())))
+        return Packed(f"W({dtype.c}, {offset})", dtype, np.empty(0, array.dtype), name)
 
     def weights(self, vocabulary: bytes) -> Weights:
         """The file, when every constant has its place."""
@@ -220,8 +218,8 @@ class HostViewer(Viewer):
 
     def told(self, node: Node, layout: EntryLayout) -> str:
         """What a step does, for the reader."""
-        shown = (i for i in node.operands if not self.graph.is_const(i) or self.graph.type(i).dtype.kind == "block")
-        shapes = ", ".join(str(self.graph.type(i)) for i in shown)
+        known = (f"{i} " if self.graph.is_const(i) else "" for i in node.operands)  # weights by their names
+        shapes = ", ".join(f"{name}{self.graph.type(i)}" for name, i in zip(known, node.operands, strict=True))
         outs = ", ".join(str(self.graph.type(o)) for o in node.outputs)
         work = f"  {macs:,} MACs" if (macs := self.program.macs(node)) else ""
         return comment(

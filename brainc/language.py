@@ -58,8 +58,8 @@ class Vocabulary:
     kind: "bpe" merges bytes pair by pair, in the order of `merges` ("left right"); "spm" merges characters into the
     piece of the highest score. pre: how GGUF files call the way "bpe" cuts a text before. pieces: the token's text as
     the file has it ("bpe": a character for each byte; "spm": U+2581 for a space). types: 1 normal, 2 unknown, 3
-    control, 4 user defined, 5 unused, 6 a byte. bos, eos, eot, unk: tokens that begin, end, end a turn, stand for what
-    is unknown.
+    control, 4 user defined, 5 unused, 6 a byte; any other is read like a normal one and writes nothing. bos, eos, eot,
+    unk: tokens that begin, end, end a turn, stand for what is unknown.
     """
 
     kind: str

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import math
+import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import combinations, cycle
 from typing import Any
@@ -91,12 +93,43 @@ def _overlap_line(program: Program) -> str:
 
 def picture(program: Program) -> Iterator[str]:
     """Who lives where, when: bytes upwards, steps to the right, a letter a value."""
+    if program.host is not None:
+        yield from _host_picture(program, program.host)
+        return
     for entry in program.plan.entries:
         yield from _entry_picture(entry)
     if program.plan.states:
         yield f"state: {program.plan.state:,} bytes, always taken"
     for name, slot in program.plan.states.items():
         yield f"     {_span(slot)} {name}"
+
+
+def _host_picture(program: Program, host: Host) -> Iterator[str]:
+    """The same of a host program, whose layers are alike: places, and whose they are in turn."""
+    layout = host.layout
+    states = Counter(str(program.graph.type(name)) for name in layout.states)
+    yield f"{program.name}: {layout.nbytes(1):,} bytes and {layout.own:,} for each further thread, taken at the start"
+    yield f"  weights  {program.constant_bytes:,} bytes and the vocabulary, mapped from {program.name}.weights: no copy"
+    yield f"  arena    {layout.arena:,} bytes that all threads share and both entries use"
+    yield f"  caches   {layout.state:,} bytes: {', '.join(f'{count} of {kind}' for kind, count in states.items())}"
+    yield f"  thread   {layout.own:,} bytes for each: what it works out for itself, and scratch"
+    for entry in layout.entries:
+        inner = {name: home for name, home in entry.homes.items() if name not in layout.states}
+        scratch = {node.name: max(voice.choices[node.name].scratch for voice in host.voices) for node in entry.nodes}
+        yield f"entry {entry.name}, the arena (# stands for the number of any layer)"
+        yield from _places((n, home.offset, home.nbytes) for n, home in inner.items() if not home.own)
+        yield f"entry {entry.name}, each thread"
+        yield from _places((n, home.offset, home.nbytes) for n, home in inner.items() if home.own)
+        yield from _places(((n, at, scratch[n]) for n, at in entry.scratch.items()), "scratch of ")
+
+
+def _places(homes: Iterable[tuple[str, int, int]], word: str = "") -> Iterator[str]:
+    """A line for each place (name, offset, bytes), names that differ in numbers told once."""
+    found: dict[tuple[int, int], dict[str, None]] = {}
+    for name, offset, nbytes in homes:
+        found.setdefault((offset, nbytes), {})[re.sub(r"\d+", "#", name.partition("/")[2] or name)] = None
+    for (offset, nbytes), names in sorted(found.items()):
+        yield f"  {offset:>9,} .. {offset + nbytes:<9,} {word}{', '.join(names)}"
 
 
 def _entry_picture(entry: EntryPlan) -> Iterator[str]:

@@ -2,8 +2,9 @@
 
 A frontend is a module (or folder) here with `KIND` (its name in `brain.toml`), `SUFFIXES` and
 `load(path, name, shapes) -> Graph`, and for models of a language `language(path, shapes) -> Language`; it is found by
-looking into this folder. One whose files may be large has a `MAX_FILE` of its own. `link.py` and `cli.py` knock here; a
-graph at stage IMPORTED with one entry, `step`, leaves (of a language: two).
+looking into this folder. One whose files may be large has a `MAX_FILE` of its own; one that gives names which people
+know from the file says so, `NAMED = True`, and they stay. `link.py` and `cli.py` knock here; a graph at stage IMPORTED
+with one entry, `step`, leaves (of a language: two).
 """
 
 from __future__ import annotations
@@ -54,7 +55,8 @@ def load(path: Path, *, name: str, shapes: Mapping[str, int] = NO_SHAPES, kind: 
             raise ModelError(f"there is no model file {path}", fix="check the path")
         if path.stat().st_size > getattr(frontend, "MAX_FILE", MAX_FILE):
             raise ModelError(f"{path.name} is too large for its kind", fix="keep its weights as external data")
-        return names.tidy(frontend.load(path, name, shapes))
+        graph = frontend.load(path, name, shapes)
+        return graph if getattr(frontend, "NAMED", False) else names.tidy(graph)
 
 
 def language(path: Path, *, shapes: Mapping[str, int] = NO_SHAPES, kind: str | None = None) -> Language | None:

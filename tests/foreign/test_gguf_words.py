@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import struct
 import subprocess
 from pathlib import Path
 
 import gguf_files
 import llama
 import pytest
+from tokenizing import Tokenizer, runtime_library
 
 from brainc.frontends.gguf import language
 
@@ -41,3 +43,18 @@ def test_a_vocabulary_is_llama_cpps(words: str, pre: str, tmp_path: Path) -> Non
     assert found.scores.tolist() == wanted["scores"]
     for fact in ("bos", "eos", "add_bos", "add_eos"):
         assert getattr(found, fact) == wanted[fact], fact
+
+
+def test_a_token_of_no_known_type_is_read_and_writes_nothing(tmp_path: Path) -> None:
+    """As in llama.cpp: the tokens of a text, and what each token stands for."""
+    path = gguf_files.write(tmp_path / "m.gguf", "llama", "F16", words="gpt2")
+    types = struct.pack("<4i", 1, 1, 3, 3)  # of the last tokens: ll, hell and two that control
+    data = path.read_bytes()
+    assert data.count(types) == 1
+    path.write_bytes(data.replace(types, struct.pack("<4i", 9, 0, 3, 3)))
+    command = [llama.python(), str(Path(__file__).with_name("llama_tokens.py")), str(path)]
+    asked = json.dumps([[b"hello, hell".hex(), False, False]])
+    done = subprocess.run(command, input=asked, capture_output=True, text=True, check=True)
+    wanted, ours = json.loads(done.stdout), Tokenizer(runtime_library(tmp_path), language(path, {}).vocabulary)
+    assert ours.ids("hello, hell") == wanted["ids"][0] and wanted["hidden"][258] == "" != wanted["hidden"][256]
+    assert [ours.piece(token).hex() for token in range(261)] == wanted["hidden"]

@@ -78,7 +78,6 @@ def test_what_the_file_says_goes_before_what_is_usual() -> None:
         (PAIRS, {"merges": (1, 2)}, "merges is"),
         (PAIRS, {"token_type": np.ones(3, np.int32)}, "token_type is not one number for each of 4 tokens"),
         (PAIRS, {"token_type": np.ones(4, np.float32)}, "token_type is not"),
-        (PAIRS, {"token_type": np.array([1, 1, 1, 9], np.int32)}, "type 9"),
         (PAIRS, {"bos_token_id": 4}, "bos_token_id is 4"),
         (PAIRS, {"eos_token_id": True}, "eos_token_id is True"),
         (PAIRS, {"eot_token_id": -2}, "eot_token_id is -2"),

@@ -23,6 +23,7 @@ from brainc.language import Language
 KIND = "gguf"
 SUFFIXES = (".gguf",)
 MAX_FILE = 1 << 40  # files are mapped
+NAMED = True  # weights as in the file, values after them
 CONTEXT, BLOCK, BITS = 2048, 64, {16: "f16", 8: "q8"}
 KNOWN = ("context", "block", "kv")
 

@@ -19,7 +19,6 @@ from brainc.vocabulary_section import splitter
 
 KINDS = {b"gpt2": "bpe", b"llama": "spm"}
 _FIX = "convert the model once more"
-_TYPES = range(1, 7)
 NONE = (-1, 0xFFFFFFFF)  # in the place of a token
 
 
@@ -37,8 +36,6 @@ def vocabulary_of(header: Header) -> Vocabulary:
         raise ModelError("the vocabulary is empty", fix=_FIX)
     scores = meta.numbers("scores", count, np.float32, 0.0 if kind == "bpe" else None)
     types = meta.numbers("token_type", count, np.int32, 1)
-    if not np.isin(types, _TYPES).all():
-        raise ModelError(f"a token has type {int(types[~np.isin(types, _TYPES)][0])}", fix=_FIX)
     if not np.isfinite(scores).all():
         raise ModelError("a token has a score that is no number", fix=_FIX)
     return Vocabulary(
