@@ -96,7 +96,8 @@ class Speaker:
         self._vocabulary = self._ffi.new("uint64_t[32]")
         count = self._ffi.new("size_t *")
         section = self._call("vocabulary", self._brain, count)
-        self._library.br_vocabulary_open(self._vocabulary, section, count[0])
+        if self._library.br_vocabulary_open(self._vocabulary, section, count[0]) != 0:
+            raise UserError(f"{weights} has no good vocabulary", fix="build it once more")
 
     def _call(self, function: str, *given: Any) -> Any:
         return getattr(self._library, f"{self.name}_{function}")(*given)

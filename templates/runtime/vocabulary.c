@@ -27,6 +27,45 @@ static int head_is_sound(const br_vocabulary_head *head)
         && inside(head, head->at_lengths, head->lengths, 4) && inside(head, head->at_firsts, 256, 1);
 }
 
+/* All of these numbers, `plus` added, are at most `most`; plus 1 lets -1 pass, plus UINT32_MAX does not let 0. */
+static int within(const void *numbers, size_t count, uint32_t plus, uint32_t most)
+{
+    const uint32_t *const number = numbers;
+    size_t i = 0;
+    while (i < count && number[i] + plus <= most) {
+        i++;
+    }
+    return i == count;
+}
+
+/* A table: of things that there are, with an empty place where a search ends. */
+static int table_is_sound(const uint32_t *table, uint32_t bits, uint32_t things)
+{
+    const size_t size = (size_t)1 << bits;
+    return within(table, size, 0, things) && !within(table, size, UINT32_MAX, things);
+}
+
+/* Nothing in the parts leads out of them. */
+static int parts_are_sound(const br_vocabulary *v)
+{
+    const br_vocabulary_head *const head = v->head;
+    const int32_t named[] = {head->bos, head->eos, head->eot, head->unk};
+    const int pairs = head->kind == 1;
+    for (uint32_t i = 0; i < head->symbols; i++) {
+        if (v->starts[i] > v->starts[i + 1]) {
+            return 0;
+        }
+    }
+    return v->starts[head->symbols] <= head->piece_bytes && within(named, 4, 1, head->tokens)
+        && within(v->others, head->symbols - head->tokens, 1, head->tokens)
+        && within(v->bytes, 256, pairs ? 0 : 1, pairs ? head->symbols - 1 : head->tokens)
+        && within(v->merges, 3 * (size_t)head->merges, 0, head->symbols - 1)
+        && within(v->lengths, head->lengths, UINT32_MAX, head->bytes)
+        && table_is_sound(v->texts, head->text_bits, head->symbols)
+        && table_is_sound(v->pairs, head->pair_bits, head->merges)
+        && table_is_sound(v->specials, head->special_bits, head->tokens);
+}
+
 int br_vocabulary_open(br_vocabulary *vocabulary, const void *section, size_t bytes)
 {
     const br_vocabulary_head *head = section;
@@ -48,7 +87,7 @@ int br_vocabulary_open(br_vocabulary *vocabulary, const void *section, size_t by
     vocabulary->lengths = (const void *)(base + head->at_lengths);
     vocabulary->others = (const void *)(base + head->at_others);
     vocabulary->bytes = (const void *)(base + head->at_bytes);
-    return 0;
+    return parts_are_sound(vocabulary) ? 0 : -1;
 }
 
 /* CRC-32 as zlib has it, four bits at a time. */

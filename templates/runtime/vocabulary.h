@@ -59,7 +59,8 @@ typedef struct {
     const int32_t *others, *bytes;
 } br_vocabulary;
 
-/* Finds the parts of a section (at a multiple of 4 bytes; it stays there). 0, or -1: not one, or cut short. */
+/* Finds the parts of a section (at a multiple of 4 bytes; it stays there), and sees that nothing in it leads out of it.
+ * 0, or -1: not one, cut short, or damaged. */
 int br_vocabulary_open(br_vocabulary *vocabulary, const void *section, size_t bytes);
 
 enum {

@@ -355,6 +355,24 @@ def test_a_damaged_section_is_refused(code: ctypes.CDLL) -> None:
         assert not opens(section[:place] + b"\xfb\xff\xff\xff" + section[place + 4 :]), place
 
 
+@pytest.mark.parametrize("kind", ["bpe", "spm"])
+def test_damage_anywhere_in_a_section_hurts_nobody(kind: str, harness: Path, tmp_path: Path) -> None:
+    """It is refused, or it is another vocabulary: nobody reads out of bounds, no search goes on for ever."""
+    special = {"more": [b"<s>", b"\n\n"], "types": [3, 4]}
+    made = pairs(["a a", "a b"], **special) if kind == "bpe" else scored({"a": -1.0, "ab": -2.0}, **special)  # type: ignore[arg-type]
+    good, rng, refused = pack(made), random.Random(7), 0
+    for _ in range(40):
+        data = bytearray(good)
+        for _ in range(rng.choice((1, 1, 3, 30))):
+            at = rng.randrange(124, len(data) // 4 * 4) // 4 * 4
+            data[at : at + 4] = rng.choice((b"\xff\xff\xff\xff", b"\0\0\1\0", rng.randbytes(4)))
+        (tmp_path / "section").write_bytes(data)
+        done = subprocess.run([harness, tmp_path / "section"], capture_output=True, text=True, timeout=60)
+        assert done.returncode in (0, 1), done.stderr[-2000:]
+        refused += done.returncode
+    assert 0 < refused < 40
+
+
 def test_what_is_unknown_or_hostile_is_told() -> None:
     with pytest.raises(UnsupportedError, match="'elvish'") as told:
         pack(pairs([], pre="elvish"))
