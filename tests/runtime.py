@@ -18,7 +18,7 @@ def library(folder: Path, *sources: Path, compiler: str = "gcc") -> ctypes.CDLL:
         "-ffp-contract=off",
         "-shared",
         "-fPIC",
-        "-fsanitize=undefined",
+        "-fsanitize=undefined,float-cast-overflow",
         "-fno-sanitize-recover",
     ]
     subprocess.run([compiler, *flags, *WARNINGS, *map(str, sources), "-o", str(made)], check=True)

@@ -3,12 +3,12 @@
 
 #include <string.h>
 
-/* e^x for x <= 0; far below it is 0. Cephes' polynomial, every operation rounded by itself. */
+/* e^x for x <= 0, held above 1e-38. Cephes' polynomial, every operation rounded by itself. */
 static float exp_below(float x)
 {
-    const float held = x < -87.0f ? -87.0f : x;
-    const float whole = (held * 1.44269504f + 12582912.0f) - 12582912.0f;
-    const float rest = (held - whole * 0.693359375f) - whole * -2.12194440e-4f;
+    const float above = x < -87.0f ? -87.0f : x;
+    const float whole = (above * 1.44269504f + 12582912.0f) - 12582912.0f;
+    const float rest = (above - whole * 0.693359375f) - whole * -2.12194440e-4f;
     const uint32_t bits = (uint32_t)((int32_t)whole + 127) << 23;
     float y = 1.9875691500e-4f, power;
     y = y * rest + 1.3981999507e-3f;
@@ -19,6 +19,13 @@ static float exp_below(float x)
     y = (y * (rest * rest) + rest) + 1.0f;
     memcpy(&power, &bits, sizeof power);
     return y * power;
+}
+
+/* A logit that can be reckoned with; what is no number is the least likely. */
+static float held(float logit)
+{
+    const float most = 1e30f;
+    return logit > most ? most : logit > -most ? logit : -most;
 }
 
 /* 24 random bits as a number in 0 .. 1 (splitmix64, Steele et al. 2014). */
@@ -150,7 +157,7 @@ int32_t br_sample(br_sampler *sampler, const float *logits, size_t count, br_can
     const br_sample_settings *s = &sampler->settings;
     size_t best = 0, kept = count;
     for (size_t i = 0; i < count; i++) {
-        work[i].logit = logits[i];
+        work[i].logit = held(logits[i]);
         work[i].token = (int32_t)i;
     }
     if (s->repeat_penalty != 1.0f) {

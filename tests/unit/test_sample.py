@@ -143,3 +143,12 @@ def test_many_candidates_and_one(draw: Draw) -> None:
     assert set(draw(settings, logits, [], 300)) <= set(allowed(settings, logits))
     assert draw(setting(top_k=1), logits, [], 2) == [int(logits.argmax())] * 2
     assert draw(settings, np.array([7.0], np.float32), [], 2) == [0, 0]
+
+
+@pytest.mark.parametrize("given", [{}, {"temperature": 0.0}, {"top_k": 2}, {"top_p": 0.5}, {"repeat_penalty": 0.01}])
+def test_what_is_no_number_is_never_drawn_where_one_is(draw: Draw, given: dict[str, float]) -> None:
+    """Under the sanitizer: a model's numbers may be any."""
+    logits = np.array([np.nan, 1.0, -np.inf, np.nan, 1.0], np.float32)
+    assert set(draw(setting(**given), logits, [1, 4], 50)) <= {1, 4}
+    assert set(draw(setting(**given), np.array([np.inf, 3e38, 1.0], np.float32), [0, 1], 50)) <= {0, 1}
+    assert set(draw(setting(**given), np.full(4, np.nan, np.float32), [2], 50)) <= set(range(4))
