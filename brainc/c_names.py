@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import cache
+
+from brainc.resources import templates_dir
 
 # fmt: off
 _KEYWORDS = frozenset({
@@ -43,10 +46,17 @@ def c_identifier(text: str) -> str:
     return name + "_" if name.lower() in _KEYWORDS else name
 
 
+@cache
+def _runtime() -> frozenset[str]:
+    """Files that lie beside NAME.c and NAME.h in the folder of a language model."""
+    return frozenset(path.stem for path in (templates_dir() / "runtime").iterdir())
+
+
 def c_file_name(text: str) -> str:
-    """`text` as an identifier that also names a header file: `math` becomes `math_`."""
+    """`text` as an identifier that also names files, and begins others' names: `math` becomes `math_`."""
     name = c_identifier(text)
-    return name + "_" if name.lower() in _HEADERS else name
+    small = name.lower()
+    return name + "_" if small in _HEADERS | _runtime() or small == "br" or small.startswith("br_") else name
 
 
 class Names:
