@@ -34,9 +34,7 @@ MAGIC, HEAD = b"BRAINCW1", struct.Struct("<8sQ32s16x")  # of NAME.weights: its s
 LIBRARY = ("map", "pool", "vocabulary", "tokenize", "merge", "words", "unicode", "unicode_table", "sample")
 PROGRAM = ("talk", "typing", "options", "report", "program")
 WITHOUT_HEADER = ("tokenize", "unicode_table")  # which another one's header declares
-_CACHES = frozenset(
-    {"keep", "attend"}
-)  # read only rows of a state that were written since the brain was told to forget
+_CACHES = frozenset({"keep", "attend"})  # of a state they read only rows written since the brain was told to forget
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,15 +295,13 @@ def _speaking(host: Host) -> dict[str, Any]:
     reals = ("temperature", "top_p", "min_p", "repeat_penalty")
     sampling = {key: c_float(getattr(s, key)) for key in reals} | {"top_k": s.top_k, "seed": s.seed}
     system = "NULL" if language.system is None else c_text(language.system)
-    accents = [voice.accent.name for voice in host.voices]
-    best = accents[1] if len(accents) > 1 else ""  # the least of those that this is worth it for
-    return {"chat": chats, "sampling": sampling, "system": system, "best": best}
+    return {"chat": chats, "sampling": sampling, "system": system}
 
 
 def c_text(text: str) -> str:
-    """A text as a C string: what is not a plain letter in octal, which ends after three digits."""
+    """A text as a C string: line ends as such, else what is no plain letter in octal, which ends after three digits."""
     plain = (chr(b) if 0x20 <= b < 0x7F and chr(b) not in '"\\?' else f"\\{b:03o}" for b in text.encode())
-    return f'"{"".join(plain)}"'
+    return '"' + "".join(plain).replace("\\012", "\\n") + '"'
 
 
 def _sizes(host: Host, weights: Weights) -> dict[str, Any]:

@@ -69,10 +69,12 @@ def write(
     rope_factor: float = 0.0,
     words: str = "",
     pre: str = "gpt-2",
+    template: str = "",
 ) -> Path:
     """A model of that architecture whose matrices have that type; vectors are F32.
 
     words: the kind of vocabulary, "gpt2" (with `pre`) or "llama"; "": what models of that architecture have.
+    template: how it chats, if it does.
     """
     rng, sizes = np.random.default_rng(seed), sizes_for(kind)
     out = gguf.GGUFWriter(path, architecture)
@@ -92,6 +94,8 @@ def write(
         out.add_rope_scaling_factor(rope_factor)
     if architecture == "gemma3":
         out.add_sliding_window(5)
+    if template:
+        out.add_chat_template(template)
     pieces = vocabulary(out, words or ("llama" if architecture == "gemma3" else "gpt2"), pre)
     tensors(out, rng, architecture, kind, sizes, pieces, tied)
     out.write_header_to_file()

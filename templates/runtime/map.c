@@ -15,17 +15,18 @@
 int br_map_open(br_map *map, const char *path)
 {
     struct stat about;
-    const int file = open(path, O_RDONLY);
+    const int file = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC); /* a pipe of this name is not waited for */
+    *map = (br_map){NULL, 0};
     if (file < 0) {
         return -1;
     }
-    if (fstat(file, &about) != 0 || !S_ISREG(about.st_mode) || about.st_size <= 0) {
+    if (fstat(file, &about) != 0 || !S_ISREG(about.st_mode)) {
         close(file);
-        errno = EINVAL;
+        errno = S_ISDIR(about.st_mode) ? EISDIR : EINVAL;
         return -1;
     }
     map->count = (size_t)about.st_size;
-    void *const at = mmap(NULL, map->count, PROT_READ, MAP_SHARED, file, 0);
+    void *const at = map->count == 0 ? NULL : mmap(NULL, map->count, PROT_READ, MAP_SHARED, file, 0);
     close(file);
     map->bytes = at == MAP_FAILED ? NULL : at;
     return at == MAP_FAILED ? -1 : 0;
@@ -36,7 +37,7 @@ void br_map_close(br_map *map)
     if (map->bytes != NULL) {
         munmap((void *)(uintptr_t)map->bytes, map->count);
     }
-    map->bytes = NULL;
+    *map = (br_map){NULL, 0};
 }
 
 void *br_room(size_t bytes)

@@ -12,7 +12,7 @@ typedef struct {
     size_t count;
 } br_map;
 
-/* Maps a file; 0, or -1 (errno says why). An empty file cannot be mapped. */
+/* Maps a file; 0, or -1 (errno says why). An empty file has no bytes: NULL. */
 int br_map_open(br_map *map, const char *path);
 void br_map_close(br_map *map);
 

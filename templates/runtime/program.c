@@ -10,7 +10,8 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { LINE = 1 << 15, TEXT = 1 << 20, GOOD = 0, WRONG = 2, MACHINE = 3, INTERRUPTED = 130 };
+enum { LINE = 1 << 15, TEXT = 1 << 20, PATH = 1 << 12 }; /* bytes at most */
+enum { GOOD = 0, WRONG = 2, MACHINE = 3, INTERRUPTED = 130 };
 
 static volatile sig_atomic_t interrupted;
 
@@ -20,80 +21,77 @@ static void interrupt(int number)
     interrupted = 1;
 }
 
+/* Pages of the file of weights are gone: somebody made it shorter while it is read. */
+static void cut_off(int number)
+{
+    static const char told[] = "the file of weights was cut off while it was read\n";
+    (void)number;
+    (void)!write(STDERR_FILENO, told, sizeof told - 1);
+    _exit(MACHINE);
+}
+
 static int complain(const br_program *program, int status, const char *what, const char *more)
 {
     fprintf(stderr, "%s: %s%s%s\n", program->name, what, more[0] == '\0' ? "" : ": ", more);
     return status;
 }
 
-/* The weights beside the program. */
-static const char *weights_of(const br_program *program, const char *self, char *path, size_t room)
-{
-    const char *const slash = strrchr(self, '/');
-    const int folder = slash == NULL ? 0 : (int)(slash - self) + 1;
-    snprintf(path, room, "%.*s%s.weights", folder, self, program->name);
-    return path;
-}
-
-/* All memory that talking needs; the prompt's bytes decide how much. 0, or -1: there is not so much. */
-static int equip(br_talk *talk, const br_program *program, size_t longest)
-{
-    talk->model = program->model;
-    talk->capacity = (size_t)program->context(talk->model.brain) + 1;
-    talk->room = br_tokenize_work(longest);
-    talk->tokens = malloc(talk->capacity * sizeof *talk->tokens);
-    talk->candidates = malloc((size_t)talk->model.tokens * sizeof *talk->candidates);
-    talk->work = malloc(talk->room);
-    talk->interrupted = &interrupted;
-    talk->hash = 0xCBF29CE484222325u;
-    return talk->tokens == NULL || talk->candidates == NULL || talk->work == NULL ? -1 : 0;
-}
-
-static int unread(const br_program *program, const br_talk *talk, int error)
+/* Why a text was not read. */
+static int unread(const br_program *program, const br_talk *talk, br_reading why)
 {
     char numbers[96];
-    if (error == BR_NO_WORK) {
-        return complain(program, WRONG, "the text is too long", "");
+    if (why != BR_TOO_LONG) {
+        return complain(program, WRONG, why == BR_EMPTY ? "there is no text to continue" : "the text is too long", "");
     }
     snprintf(numbers, sizeof numbers, "%zu tokens, and %d positions are free", talk->count,
              (int)talk->model.left(talk->model.brain));
     return complain(program, WRONG, "the text does not fit into the context", numbers);
 }
 
-/* Continues a text. */
-static int generate(const br_program *program, br_talk *talk, const br_options *options, const char *text)
+/* Writes what follows a text that was read. */
+static br_end answer(br_talk *talk, const br_options *options, const char *text, size_t bytes, double began)
 {
-    br_report report = br_report_start(options->json, text);
-    int error = br_talk_read(talk, text, strlen(text), BR_ADD_ENDS | BR_PARSE_SPECIAL);
-    if (error != BR_READ) {
-        return unread(program, talk, error);
-    }
-    if (talk->count == 0) {
-        return complain(program, WRONG, "there is no text to continue", "");
-    }
-    br_report_read(&report, talk);
-    report.end = br_talk_write(talk, options->tokens > 0 ? (size_t)options->tokens : talk->capacity);
+    const br_report report = br_report_read(options->json, text, bytes, began, talk);
+    const br_end end = br_talk_write(talk, options->tokens > 0 ? (size_t)options->tokens : talk->capacity);
     br_typing_end(&talk->typing);
-    br_report_written(&report, talk, program->isa(talk->model.brain), program->threads(talk->model.brain));
-    return report.end == BR_INTERRUPTED ? INTERRUPTED : GOOD;
+    br_report_written(&report, talk, end);
+    return end;
 }
 
-/* One line without its end; -1: there is none any more. */
-static int line_of(char *line, size_t room)
+/* Continues a text. */
+static int generate(const br_program *program, br_talk *talk, const br_options *options, const char *text, size_t bytes)
+{
+    const double began = br_report_now();
+    const br_reading found = br_talk_read(talk, text, bytes, BR_ADD_ENDS | BR_PARSE_SPECIAL);
+    if (found != BR_READ) {
+        return unread(program, talk, found);
+    }
+    return answer(talk, options, text, bytes, began) == BR_INTERRUPTED ? INTERRUPTED : GOOD;
+}
+
+/* One line without its end, and without zeros: its bytes, or `room` if it has as many or more; -1: there is none. */
+static int line_of(char *line, int room)
 {
     const int shown = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
+    int count = 0, c = 0;
     if (shown) {
-        fputs("> ", stdout), fflush(stdout);
+        fputs("> ", stdout);
+        fflush(stdout);
     }
-    errno = 0;
-    if (fgets(line, (int)room, stdin) == NULL) {
+    while ((c = getchar()) != EOF && c != '\n') {
+        if (count < room && c != '\0') {
+            line[count++] = (char)c;
+        }
+    }
+    if (c == EOF && (count == 0 || interrupted)) {
         if (shown) {
             putchar('\n');
         }
         return -1;
     }
-    line[strcspn(line, "\r\n")] = '\0';
-    return 0;
+    count -= count > 0 && count < room && line[count - 1] == '\r';
+    line[count < room ? count : 0] = '\0';
+    return count;
 }
 
 static char *trimmed(char *text, int trims)
@@ -108,104 +106,164 @@ static char *trimmed(char *text, int trims)
     return text;
 }
 
-/* Line after line from the user, answer after answer. */
+/* What stands before the first line of a conversation: 0, or -1: it is too long. */
+static int open_chat(const br_program *program, const br_options *options, char *before, size_t room)
+{
+    const br_chat *const chat = program->chat;
+    const int told = options->system != NULL && chat->system_before != NULL;
+    if (options->system != NULL && !told) {
+        complain(program, GOOD, "this model knows no system prompt; it is left out", "");
+    }
+    const int length = snprintf(before, room, "%s%s%s", told ? chat->system_before : chat->opening,
+                                told ? options->system : "", told ? chat->system_after : "");
+    return length >= 0 && (size_t)length < room ? 0 : -1;
+}
+
+/* Line after line from the user, answer after answer; a line that cannot be read is told, and left out. */
 static int converse(const br_program *program, br_talk *talk, const br_options *options)
 {
     static char line[LINE], before[LINE], space[3 * LINE];
     const br_chat *const chat = program->chat;
-    const int told = options->system != NULL && chat->system_before != NULL;
-    snprintf(before, sizeof before, "%s%s%s", told ? chat->system_before : chat->opening, told ? options->system : "",
-             told ? chat->system_after : "");
-    if (options->system != NULL && !told) {
-        complain(program, GOOD, "this model knows no system prompt; it is left out", "");
+    int count, status = GOOD;
+    if (open_chat(program, options, before, sizeof before) != 0) {
+        return complain(program, WRONG, "the system prompt is too long", "");
     }
-    while (line_of(line, sizeof line) == 0) {
-        if (line[0] == '\0') {
+    while ((count = line_of(line, LINE)) >= 0) {
+        const char *const said = trimmed(line, chat->trims);
+        const double began = br_report_now();
+        if (count == LINE) {
+            status = complain(program, WRONG, "a line is too long, and left out", "");
+        }
+        if (said[0] == '\0') {
             continue;
         }
-        interrupted = 0;
-        talk->typing.stopped = 0;
-        br_report report = br_report_start(options->json, line);
-        const int error = br_talk_turn(talk, before, trimmed(line, chat->trims), chat->after_user, space, sizeof space);
-        if (error != BR_READ) {
-            return unread(program, talk, error);
+        const br_reading found = br_talk_turn(talk, before, said, chat->after_user, space, sizeof space);
+        if (found != BR_READ) {
+            status = unread(program, talk, found);
+            continue;
         }
-        br_report_read(&report, talk);
-        report.end = br_talk_write(talk, options->tokens > 0 ? (size_t)options->tokens : talk->capacity);
-        br_typing_end(&talk->typing);
-        br_report_written(&report, talk, program->isa(talk->model.brain), program->threads(talk->model.brain));
-        if (report.end == BR_CONTEXT) {
+        if (answer(talk, options, said, strlen(said), began) == BR_CONTEXT) {
             return complain(program, GOOD, "the context is full, and the conversation ends", "");
         }
+        if (ferror(stdout)) {
+            return GOOD;
+        }
         snprintf(before, sizeof before, "%s", chat->after_answer);
+        interrupted = 0; /* that was the answer's end alone */
+        talk->typing.stopped = 0;
     }
-    return interrupted ? INTERRUPTED : GOOD;
+    return interrupted ? INTERRUPTED : status;
 }
 
-/* All of the standard input as a text. */
-static char *text_of_input(void)
+/* All memory that talking needs; the text's bytes decide how much. 0, or -1: there is not so much. */
+static int equip(br_talk *talk, const br_model *model, const br_options *options, size_t longest)
 {
-    char *const text = malloc(TEXT + 1);
-    if (text != NULL) {
-        text[fread(text, 1, TEXT, stdin)] = '\0';
-    }
-    return text;
-}
-
-static int run(const br_program *program, br_talk *talk, const br_options *options)
-{
-    const int talks = options->prompt == NULL && program->chat != NULL;
-    const char *const text = talks || options->measure ? "" : options->prompt ? options->prompt : text_of_input();
-    const size_t longest = talks ? 3 * LINE : text == NULL ? 0 : strlen(text);
-    size_t bytes;
-    const void *const section = program->vocabulary(program->model.brain, &bytes);
-    if (text == NULL || equip(talk, program, longest) != 0) {
-        return complain(program, MACHINE, "there is not enough memory", "");
-    }
-    if (section == NULL || br_vocabulary_open(&talk->vocabulary, section, bytes) != 0) {
-        return complain(program, WRONG, "the file of weights has no vocabulary", "");
-    }
-    if (options->measure) {
-        return br_report_measured(talk, options->depth, program->isa(talk->model.brain), program->threads(talk->model.brain));
-    }
-    for (size_t i = 0; i < options->stop_count; i++) {
-        (void)br_typing_stop(&talk->typing, options->stops[i]);
-    }
-    talk->hashing = options->json;
+    talk->model = *model;
+    talk->typing = options->typing;
     talk->typing.out = br_report_out;
     talk->typing.to = (void *)(uintptr_t)&options->json;
+    talk->hashing = options->json;
+    talk->hash = 0xCBF29CE484222325u;
+    talk->interrupted = &interrupted;
+    talk->capacity = (size_t)model->context + 1;
+    talk->room = br_tokenize_work(longest);
+    talk->tokens = malloc(talk->capacity * sizeof *talk->tokens);
+    talk->candidates = malloc((size_t)model->tokens * sizeof *talk->candidates);
+    talk->work = malloc(talk->room);
     br_sampler_start(&talk->sampler, &options->sampling);
-    return talks ? converse(program, talk, options) : generate(program, talk, options, text);
+    return talk->tokens == NULL || talk->candidates == NULL || talk->work == NULL ? -1 : 0;
 }
 
-int br_program_run(br_program program, int argc, char **argv)
+/* Talks, continues `text` (NULL: what comes in, which is read into `input`), or measures. */
+static int run(const br_program *program, br_talk *talk, const br_model *model, const br_options *options, char *input)
+{
+    const int talks = options->prompt == NULL && !options->measure && program->chat != NULL;
+    const char *const text = options->prompt != NULL ? options->prompt : input;
+    size_t bytes = options->prompt != NULL ? strlen(text) : 0;
+    if (options->prompt == NULL && !options->measure && !talks) {
+        bytes = fread(input, 1, TEXT, stdin);
+        if (interrupted || bytes == TEXT) {
+            return interrupted ? INTERRUPTED : complain(program, WRONG, "the text is too long", "");
+        }
+    }
+    if (equip(talk, model, options, talks ? 3 * LINE : bytes) != 0) {
+        return complain(program, MACHINE, "there is not enough memory", "");
+    }
+    if (options->measure) {
+        return br_report_measured(talk, options->depth) == 0 ? GOOD : INTERRUPTED;
+    }
+    if (br_vocabulary_open(&talk->vocabulary, model->vocabulary, model->vocabulary_bytes) != 0) {
+        return complain(program, MACHINE, "the file of weights has no good vocabulary", "");
+    }
+    return talks ? converse(program, talk, options) : generate(program, talk, options, text, bytes);
+}
+
+/* The weights beside the program. */
+static const char *weights_of(const br_program *program, const char *self, char *path, size_t room)
+{
+    char real[PATH];
+    const ssize_t length = readlink("/proc/self/exe", real, sizeof real - 1); /* found by PATH, or by a link */
+    if (length > 0) {
+        real[length] = '\0';
+        self = real;
+    }
+    const char *const slash = self == NULL ? NULL : strrchr(self, '/');
+    const int folder = slash == NULL ? 0 : (int)(slash - self) + 1;
+    snprintf(path, room, "%.*s%s.weights", folder, folder == 0 ? "" : self, program->name);
+    return path;
+}
+
+/* The brain, or an exit status that is not 0. */
+static int open_brain(const br_program *program, br_model *model, const br_options *options, const char *weights)
+{
+    *model = program->model;
+    errno = 0;
+    const int error = program->open(model, options, weights);
+    if (error != 0) {
+        const char *const why = errno != 0 ? strerror(errno) : "";
+        fprintf(stderr, "%s: %s%s%s (weights: %s)\n", program->name, program->error(error), why[0] == '\0' ? "" : ": ",
+                why, weights);
+        return MACHINE;
+    }
+    if (options->isa == NULL && options->isas[1] != NULL && strcmp(model->isa, options->isas[0]) == 0) {
+        fprintf(stderr, "%s: this CPU has not all that %s needs: running the %s kernels\n", program->name,
+                options->isas[1], model->isa);
+    }
+    return GOOD;
+}
+
+int br_program_run(const br_program *program, int argc, char **argv)
 {
     static br_talk talk;
     static char out[BUFSIZ], in[BUFSIZ]; /* else the C library takes them from the heap, later */
-    br_options options = program.defaults;
-    const char *wrong = "";
-    char path[4096];
-    if (br_options_read(&options, argc, argv, &wrong) != 0) {
-        return complain(&program, WRONG, "cannot read the command line at", wrong);
+    static char input[TEXT];
+    const struct sigaction stops = {.sa_handler = interrupt}, cut = {.sa_handler = cut_off};
+    br_options options = program->defaults;
+    br_model model;
+    char wrong[256], path[PATH];
+    if (br_options_read(&options, argc, argv, wrong, sizeof wrong) != 0) {
+        return complain(program, WRONG, wrong, "");
     }
     if (options.help) {
-        printf("%s: a language model\n\n%s", program.name, br_options_help);
+        br_options_help(&program->defaults, program->name);
         return GOOD;
     }
-    setvbuf(stdout, out, _IOFBF, sizeof out), setvbuf(stdin, in, _IOFBF, sizeof in);
-    const struct sigaction action = {.sa_handler = interrupt};
-    sigaction(SIGINT, &action, NULL);
-    const char *const weights = options.weights != NULL ? options.weights : weights_of(&program, argv[0], path, sizeof path);
-    const int error = program.open(&program.model.brain, &options, weights);
-    if (error != 0) {
-        return complain(&program, MACHINE, program.error(error), weights);
+    setvbuf(stdout, out, _IOFBF, sizeof out);
+    setvbuf(stdin, in, _IOFBF, sizeof in);
+    sigaction(SIGINT, &stops, NULL);
+    sigaction(SIGBUS, &cut, NULL);
+    const char *const weights = options.weights != NULL ? options.weights : weights_of(program, argv[0], path, sizeof path);
+    int status = open_brain(program, &model, &options, weights);
+    if (status != GOOD) {
+        return status;
     }
-    if (options.isa == NULL && program.best != NULL && strcmp(program.isa(program.model.brain), program.best) != 0) {
-        fprintf(stderr, "%s: this CPU has not all that %s needs: running the %s kernels\n", program.name, program.best,
-                program.isa(program.model.brain));
+    status = run(program, &talk, &model, &options, input);
+    program->close(model.brain);
+    free(talk.tokens);
+    free(talk.candidates);
+    free(talk.work);
+    if (fflush(stdout) != 0 || ferror(stdout)) {
+        return complain(program, MACHINE, "the text cannot be written", "");
     }
-    const int status = run(&program, &talk, &options);
-    program.close(program.model.brain);
-    free(talk.tokens), free(talk.candidates), free(talk.work);
-    return fflush(stdout) == 0 ? status : MACHINE;
+    return status;
 }

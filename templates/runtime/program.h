@@ -8,21 +8,16 @@
 #include "talk.h"
 
 typedef struct {
-    const char *name;           /* of the brain; its weights are NAME.weights beside the program */
-    const br_chat *chat;        /* NULL: it cannot chat */
+    const char *name;     /* of the brain; its weights are NAME.weights beside the program */
+    const br_chat *chat;  /* NULL: it cannot chat */
     br_options defaults;
-    int (*open)(void **brain, const br_options *options, const char *weights);
+    br_model model;       /* open fills in what is known of the brain that it opens */
+    int (*open)(br_model *model, const br_options *options, const char *weights);
     void (*close)(void *brain);
     const char *(*error)(int code);
-    const void *(*vocabulary)(const void *brain, size_t *bytes);
-    const char *(*isa)(const void *brain);
-    int32_t (*threads)(const void *brain);
-    int32_t (*context)(const void *brain);
-    const char *best;           /* the isa that this was made for; another is told once */
-    br_model model;             /* its brain is what open gives */
 } br_program;
 
 /* Runs; the result is the exit status: 0, 2 a wrong command line or text, 3 what the machine has not, 130 interrupted. */
-int br_program_run(br_program program, int argc, char **argv);
+int br_program_run(const br_program *program, int argc, char **argv);
 
 #endif

@@ -3,8 +3,10 @@
 
 #include <string.h>
 
-/* The tokens of a text at the end of those there are. */
-static int add(br_talk *talk, const char *text, size_t bytes, int flags)
+enum { BLOCKS = 4 };
+
+/* The tokens of a text behind those there are. */
+static br_reading add(br_talk *talk, const char *text, size_t bytes, int flags)
 {
     const size_t free = talk->capacity - talk->count;
     const int32_t count = br_tokenize(&talk->vocabulary, text, bytes, flags, talk->work, talk->room,
@@ -16,23 +18,31 @@ static int add(br_talk *talk, const char *text, size_t bytes, int flags)
     return (size_t)count <= free ? BR_READ : BR_TOO_LONG;
 }
 
-/* The model reads what is there. */
-static int take(br_talk *talk)
+/* The model reads what is there, a few blocks between two looks at the interrupt. */
+static br_reading take(br_talk *talk)
 {
-    if (talk->count > (size_t)talk->model.left(talk->model.brain)) {
-        return BR_TOO_LONG;
+    const br_model *const model = &talk->model;
+    const size_t most = BLOCKS * (size_t)model->block;
+    if (talk->count == 0 || talk->count > (size_t)model->left(model->brain)) {
+        return talk->count == 0 ? BR_EMPTY : BR_TOO_LONG;
     }
-    for (size_t i = 0; i < talk->count; i++) {
-        br_sampler_note(&talk->sampler, talk->tokens[i]);
+    size_t done = 0;
+    while (done < talk->count && !*talk->interrupted) {
+        const size_t count = talk->count - done < most ? talk->count - done : most;
+        (void)model->prefill(model->brain, talk->tokens + done, count); /* good tokens, and there is room */
+        for (const size_t end = done + count; done < end; done++) {
+            br_sampler_note(&talk->sampler, talk->tokens[done]);
+        }
     }
-    return talk->model.prefill(talk->model.brain, talk->tokens, talk->count);
+    talk->count = done;
+    return BR_READ;
 }
 
-int br_talk_read(br_talk *talk, const char *text, size_t bytes, int flags)
+br_reading br_talk_read(br_talk *talk, const char *text, size_t bytes, int flags)
 {
     talk->count = 0;
-    const int error = add(talk, text, bytes, flags);
-    return error != BR_READ ? error : take(talk);
+    const br_reading found = add(talk, text, bytes, flags);
+    return found != BR_READ ? found : take(talk);
 }
 
 /* Whether a text has something in it that looks like a control token. */
@@ -46,28 +56,29 @@ static int controls(br_talk *talk, const char *text)
     return count[0] != count[1];
 }
 
-int br_talk_turn(br_talk *talk, const char *before, const char *said, const char *behind, char *space, size_t room)
+br_reading br_talk_turn(br_talk *talk, const char *before, const char *said, const char *behind, char *space,
+                        size_t room)
 {
     const char *const parts[3] = {before, said, behind};
     const int apart = controls(talk, said);
-    int error = BR_READ;
+    br_reading found = BR_READ;
     size_t bytes = 0;
     talk->count = 0;
-    for (int i = 0; i < 3 && error == BR_READ; i++) {
+    for (int i = 0; i < 3 && found == BR_READ; i++) {
         const size_t size = strlen(parts[i]);
         if (apart) {
-            error = add(talk, parts[i], size, i == 1 ? 0 : BR_PARSE_SPECIAL);
+            found = add(talk, parts[i], size, i == 1 ? 0 : BR_PARSE_SPECIAL);
         } else if (size <= room - bytes) {
             memcpy(space + bytes, parts[i], size);
             bytes += size;
         } else {
-            error = BR_NO_WORK;
+            found = BR_NO_WORK;
         }
     }
-    if (!apart && error == BR_READ) {
-        error = add(talk, space, bytes, BR_PARSE_SPECIAL);
+    if (!apart && found == BR_READ) {
+        found = add(talk, space, bytes, BR_PARSE_SPECIAL);
     }
-    return error != BR_READ ? error : take(talk);
+    return found != BR_READ ? found : take(talk);
 }
 
 /* FNV-1a over words of 32 bits. */
@@ -88,6 +99,9 @@ br_end br_talk_write(br_talk *talk, size_t most)
     talk->count = 0;
     while (talk->count < most && talk->count < talk->capacity) {
         char text[1024];
+        if (*talk->interrupted) {
+            return BR_INTERRUPTED;
+        }
         talk->hash = talk->hashing ? hashed(talk->hash, logits, model->tokens) : talk->hash;
         const int32_t token = br_sample(&talk->sampler, logits, (size_t)model->tokens, talk->candidates);
         br_sampler_note(&talk->sampler, token);
@@ -100,13 +114,10 @@ br_end br_talk_write(br_talk *talk, size_t most)
         if (talk->typing.stopped) {
             return BR_STOP;
         }
-        if (*talk->interrupted) {
-            return BR_INTERRUPTED;
-        }
         if (model->left(model->brain) == 0) {
             return BR_CONTEXT;
         }
-        (void)model->decode(model->brain, token, &logits); /* the token is in the vocabulary, and there is room */
+        (void)model->decode(model->brain, token, &logits); /* a good token, and there is room */
     }
     return BR_LIMIT;
 }

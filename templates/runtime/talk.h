@@ -10,7 +10,7 @@
 
 #include <signal.h>
 
-/* A brain, whatever its name. The functions are those of NAME.h. */
+/* A brain, whatever its name: what it can do (the functions are those of NAME.h) and what is known of it. */
 typedef struct {
     void *brain;
     int (*prefill)(void *brain, const int32_t *tokens, size_t n);
@@ -18,7 +18,11 @@ typedef struct {
     const float *(*logits)(const void *brain);
     void (*forget)(void *brain);
     int32_t (*left)(const void *brain); /* positions that are free */
-    int32_t tokens;                     /* in its vocabulary */
+    int32_t tokens, block;              /* in its vocabulary; read at once */
+    int32_t context, threads;           /* from here on: of the brain that was opened */
+    const char *isa;
+    const void *vocabulary;
+    size_t vocabulary_bytes;
 } br_model;
 
 /* Texts around what two sides say; system_before is NULL where there is no such thing. */
@@ -41,17 +45,19 @@ typedef struct {
     size_t room;
     uint64_t hash;            /* of all logits that a token was drawn from, if `hashing` */
     int hashing;
-    volatile sig_atomic_t *interrupted;
+    const volatile sig_atomic_t *interrupted;
 } br_talk;
 
-enum { BR_READ = 0, BR_TOO_LONG = -1, BR_NO_WORK = -2 };
+/* What became of a text: it was read; it has more tokens (talk->count) than there are free positions; more bytes than
+ * the work space is for; no tokens. Of a text that is not read nothing is. */
+typedef enum { BR_READ, BR_TOO_LONG, BR_NO_WORK, BR_EMPTY } br_reading;
 
-/* Reads a text, `flags` as for br_tokenize. BR_READ; BR_TOO_LONG: it has more tokens (talk->count) than there are free
- * positions, and nothing was read; BR_NO_WORK: it has more bytes than the work space is for. */
-int br_talk_read(br_talk *talk, const char *text, size_t bytes, int flags);
+/* Reads a text, `flags` as for br_tokenize. An interrupt ends it early: then nothing is written behind it. */
+br_reading br_talk_read(br_talk *talk, const char *text, size_t bytes, int flags);
 
-/* Reads before, said and behind, one after the other. What was said cannot contain control tokens. */
-int br_talk_turn(br_talk *talk, const char *before, const char *said, const char *behind, char *space, size_t room);
+/* Reads before, said and behind, one after the other, joined in `space`. What was said cannot contain control tokens. */
+br_reading br_talk_turn(br_talk *talk, const char *before, const char *said, const char *behind, char *space,
+                        size_t room);
 
 /* Writes up to `most` tokens; says why it ended. The token that ends is not read by the model. */
 br_end br_talk_write(br_talk *talk, size_t most);

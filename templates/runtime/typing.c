@@ -29,23 +29,34 @@ static int character(const unsigned char *at, size_t count)
     return size > 0 && (size_t)size > count ? 0 : size;
 }
 
+static void tell(br_typing *typing, const char *text, size_t count)
+{
+    if (count > 0 && typing->out(typing->to, text, count) != 0) {
+        typing->stopped = 1;
+    }
+}
+
 /* Sends the first `count` bytes held, good characters as they are; at the end also what is not whole. */
 static void send(br_typing *typing, size_t count, int ended)
 {
-    size_t done = 0;
-    while (done < count) {
-        const int size = character((const unsigned char *)typing->held + done, count - done);
+    size_t done = 0, good = 0; /* what has gone; characters behind it that can go */
+    while (done + good < count) {
+        const size_t at = done + good;
+        const int size = character((const unsigned char *)typing->held + at, count - at);
         if (size == 0 && !ended) {
             break;
         }
         if (size > 0) {
-            typing->out(typing->to, typing->held + done, (size_t)size);
-            done += (size_t)size;
-        } else {
-            typing->out(typing->to, "\xEF\xBF\xBD", 3);
-            done += size == 0 ? count - done : 1;
+            good += (size_t)size;
+            continue;
         }
+        tell(typing, typing->held + done, good);
+        tell(typing, "\xEF\xBF\xBD", 3);
+        done = size == 0 ? count : at + 1;
+        good = 0;
     }
+    tell(typing, typing->held + done, good);
+    done += good;
     memmove(typing->held, typing->held + done, typing->held_count - done);
     typing->held_count -= done;
 }

@@ -14,8 +14,8 @@ typedef struct {
     size_t stop_count;
     char held[2 * BR_STOP_BYTES]; /* what has come and not gone */
     size_t held_count;
-    int stopped; /* a stop string has come: nothing goes any more */
-    void (*out)(void *to, const char *text, size_t count);
+    int stopped; /* a stop string has come, or nobody listens: nothing goes any more */
+    int (*out)(void *to, const char *text, size_t count); /* whole characters; not 0: nobody listens any more */
     void *to;
 } br_typing;
 

@@ -133,8 +133,9 @@ def test_the_same_seed_the_same_text_and_hash(program: Path) -> None:
 
 
 def test_a_text_that_does_not_fit_ends_with_2(program: Path) -> None:
-    done = run(program, "--prompt", "hello " * 100)
-    assert done.returncode == 2 and b"does not fit into the context" in done.stderr and not done.stdout
+    for words in ([], ["--json"]):
+        done = run(program, "--prompt", "hello " * 100, *words)
+        assert done.returncode == 2 and b"does not fit into the context" in done.stderr and not done.stdout
 
 
 def test_the_context_s_end_is_an_end(program: Path) -> None:
@@ -154,12 +155,6 @@ def test_a_stop_string_is_not_printed(program: Path) -> None:
     stop = next(c for c in whole if c.isascii() and c.isprintable() and c not in "\ufffd")
     cut = told(program, "--prompt", "hello", "--seed", "3", "--tokens", "12", "--stop", stop)
     assert cut["end"] == "stop" and cut["text"] == whole[: whole.index(stop)]
-
-
-@pytest.mark.parametrize("words", [["--nope"], ["--prompt"], ["--top-p", "2", "--prompt", "a"], ["--seed", "x"]])
-def test_a_wrong_command_line_ends_with_2(program: Path, words: list[str]) -> None:
-    done = run(program, *words)
-    assert done.returncode == 2 and b"command line" in done.stderr
 
 
 def test_weights_that_are_missing_or_wrong_end_with_3(program: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,21 @@ def test_an_interrupt_in_mid_stream_ends_it_whole(program: Path) -> None:
         rest = running.stdout.read()
         assert running.wait(60) == 130
     assert (first + rest).decode().endswith("\n")
+
+
+def test_an_interrupt_ends_an_answer_and_not_the_conversation(program: Path) -> None:
+    command = [str(program), "--temperature", "0", "--json"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, **pipes) as running:  # type: ignore[call-overload]
+        assert running.stdin is not None and running.stdout is not None
+        running.stdin.write(b"word " * 1500 + b"\n")
+        running.stdin.flush()
+        time.sleep(1)
+        running.send_signal(signal.SIGINT)
+        first = json.loads(running.stdout.readline())
+        rest, _ = running.communicate(b"hi\n", timeout=60)
+    assert first["end"] == "interrupted" and first["prompt_tokens"] + len(first["tokens"]) < 2_000
+    assert json.loads(rest)["end"] == "done" and running.returncode == 0
 
 
 def test_it_needs_little_beside_its_weights(program: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from runtime import library
 
 from brainc.resources import templates_dir
 
-OUT = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.POINTER(ctypes.c_char), ctypes.c_size_t)
+OUT = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.POINTER(ctypes.c_char), ctypes.c_size_t)
 
 
 class Typing(ctypes.Structure):
@@ -32,12 +33,17 @@ Type = Callable[..., list[bytes]]
 
 @pytest.fixture(scope="module")
 def type_(tmp_path_factory: pytest.TempPathFactory) -> Type:
-    """(pieces, stop strings) -> what went out, call by call."""
+    """(pieces, stop strings, how many calls somebody listens) -> what went out, call by call."""
     code = library(tmp_path_factory.mktemp("typing"), templates_dir() / "runtime" / "typing.c")
 
-    def typed(pieces: list[bytes], *stops: bytes) -> list[bytes]:
+    def typed(pieces: list[bytes], *stops: bytes, listens: int = -1) -> list[bytes]:
         gone: list[bytes] = []
-        typing = Typing(out=OUT(lambda _, text, count: gone.append(text[:count])))
+
+        def out(_: int, text: Any, count: int) -> int:
+            gone.append(text[:count])
+            return int(len(gone) == listens)
+
+        typing = Typing(out=OUT(out))
         for stop in stops:
             assert code.br_typing_stop(ctypes.byref(typing), stop) == 0
         for piece in pieces:
@@ -93,3 +99,15 @@ def test_any_cutting_gives_the_same_text(type_: Type) -> None:
 def test_long_text_without_a_stop_string_flows(type_: Type) -> None:
     text = "漢".encode() * 5000
     assert b"".join(type_([text])) == text
+
+
+def test_a_piece_goes_out_at_once(type_: Type) -> None:
+    """Not letter by letter: each call ends in a write to the terminal."""
+    assert type_([b" capital", b"\xc3\xa9t\xc3", b"\xa9", b"a\xffb"]) == [
+        *(b" capital", b"\xc3\xa9t", b"\xc3\xa9"),
+        *(b"a", b"\xef\xbf\xbd", b"b"),
+    ]
+
+
+def test_nothing_goes_out_where_nobody_listens(type_: Type) -> None:
+    assert type_([b"one ", b"two ", b"three"], listens=2) == [b"one ", b"two "]
