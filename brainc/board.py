@@ -168,11 +168,11 @@ class _Board:
         return lines
 
     def _next(self, end: float) -> str | None:
-        """The next line, or None if none has come in time."""
+        """The next line, or None if none has come in time; what has come is read, however late this program is."""
         while b"\n" not in self._held:
-            self._held += self._line.read(self._line.in_waiting or 1)
             if time.monotonic() > end or len(self._held) > _LONGEST:
                 return None
+            self._held += self._line.read(self._line.in_waiting or 1)
         line, _, self._held = self._held.partition(b"\n")
         return line.decode("ascii", "replace").strip()
 
