@@ -7,7 +7,7 @@ import numpy as np
 from brainc.dtypes import F16, W8
 from brainc.lanes import quantised
 from brainc.ops import Array, Cases, Rng, TensorType, op
-from brainc.ops._blocks import blocks
+from brainc.ops._blocks import caches
 from brainc.ops._samples import floats, ragged
 
 
@@ -23,11 +23,16 @@ def kept(x: Array, like: Array) -> Array:
     return found
 
 
-@op("cache[T,E]! x[M,K]:f32 pos[1]:i32 n[1]?:i32 -> ", bits=True)
+@op("cache[G,T,W]! x[M,K]:f32 pos[1]:i32 n[1]?:i32 -> ", bits=True)
 def keep(cache: Array, x: Array, pos: Array, n: Array | None) -> tuple[Array, ...]:
-    """cache[pos + i] = x[i] for the first n rows of x, as the cache's type has it (f16, w8); none beyond T."""
-    count = max(0, min(len(x) if n is None else int(n[0]), len(cache) - int(pos[0])))
-    cache[int(pos[0]) : int(pos[0]) + count] = kept(x[:count], cache)
+    """Row pos + i of each group's rows = its part of x[i], for the first n rows of x; none beyond T.
+
+    A group's rows [T,W] lie together: that is how they are read. The cache is f16 or w8, W blocks wide.
+    """
+    groups, length, wide = cache.shape
+    count = max(0, min(len(x) if n is None else int(n[0]), length - int(pos[0])))
+    rows = kept(x[:count], cache).reshape(count, groups, wide)
+    cache[:, int(pos[0]) : int(pos[0]) + count] = rows.swapaxes(0, 1)
     return ()
 
 
@@ -38,7 +43,8 @@ def _result(cache: TensorType, x: TensorType, pos: TensorType, n: TensorType | N
 
 @keep.cases
 def _cases(rng: Rng) -> Cases:
-    for m, k, at in ((1, 64, 0), (5, 96, 3), (4, 32, 7)):
+    for m, groups, k, at in ((1, 2, 32, 0), (5, 1, 96, 3), (4, 3, 64, 7)):
         for kind in (F16, W8):
-            yield from ragged([blocks(rng, (10, k), kind), floats(rng, (m, k), 5.0), np.array([at], np.int32)], m)
-    yield [blocks(rng, (4, 50), F16), floats(rng, (1, 50), 1e5), np.array([3], np.int32)], {}
+            cache = caches(rng, (groups, 10, k), kind)
+            yield from ragged([cache, floats(rng, (m, groups * k), 5.0), np.array([at], np.int32)], m)
+    yield [caches(rng, (2, 4, 25), F16), floats(rng, (1, 50), 1e5), np.array([3], np.int32)], {}

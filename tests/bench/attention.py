@@ -101,16 +101,16 @@ SHAPES = {"smollm2-135m": Shape(30, 9, 3, 64), "gemma3-270m": Shape(18, 4, 1, 25
 
 def function(target: Target, shape: Shape, kind: DType, rows: int) -> tuple[str, int]:
     """C of `look_ROWS`, which does all layers and keeps the quickest time of each, and the bytes of its scratch."""
-    row = shape.groups * shape.size // kind.block
-    q, cache = np.zeros((rows, shape.heads * shape.size), F32.numpy), np.zeros((LENGTH, row), kind.numpy)
-    given = attrs(heads=shape.heads, groups=shape.groups, scale=shape.size**-0.5, window=shape.window)
+    cache = np.zeros((shape.groups, LENGTH, shape.size // kind.block), kind.numpy)
+    q = np.zeros((rows, shape.heads * shape.size), F32.numpy)
+    given = attrs(heads=shape.heads, scale=shape.size**-0.5, window=shape.window)
     node, values = one_node(ops.get("attend"), [q, cache, cache, np.zeros(1, I32.numpy)], given)
     graph = Graph("bench", {v.name: v for v in values}, (Entry("step", (), (), (node,)),))
     choice = KernelTable(target).choose(graph, node)
     viewer = Viewer(Program(graph, target, {node.name: choice}, memory.Plan(0, 0, 0, True, 1, (), {})))
     name, views = viewer.function(node, choice), list(viewer.functions.values())
     said = {"first": 0, "end": evaluate(choice.kernel.split or "1", choice.env), **choice.env}
-    said |= {operand: f"{operand} + layer * {LENGTH * row}" for operand in "kv"}
+    said |= {operand: f"{operand} + layer * {cache.size}" for operand in "kv"}
     words = []
     for parameter in views[-1].params.split(","):
         value = said.get(arg := re.split(r"\W+", parameter)[-1], arg)

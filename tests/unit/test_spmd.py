@@ -87,13 +87,13 @@ def layer(rows: int) -> Graph:
     for name, type_ in (("x", TensorType(F32, (rows, wide))), ("pos", TensorType(I32, (1,)))):
         values[name] = Value(name, type_, Role.INPUT)
     for name in ("keys", "values"):
-        values[name] = Value(name, TensorType(F16, (20, wide)), Role.STATE)
+        values[name] = Value(name, TensorType(F16, (heads, 20, size)), Role.STATE)
     values["norm"] = const_value("norm", np.ones(wide, np.float32), F32)
     h = add("h", "rms8", "x", "norm", eps=1e-5)
     q, k, v = (add(n, "dense8", h, weight(f"w{n}", wide)) for n in "qkv")
     for n, cache in ((k, "keys"), (v, "values")):
         add(f"{n}.kept", "keep", cache, n, "pos")
-    y = add("y", "attend", q, "keys", "values", "pos", heads=heads, groups=heads, scale=0.1)
+    y = add("y", "attend", q, "keys", "values", "pos", heads=heads, scale=0.1)
     add("out", "dense8", add("a", "block8", y), weight("wo", wide), "", "x")
     values["out"] = Value("out", values["out"].type, Role.OUTPUT)
     return Graph("layer", values, (Entry("step", ("x", "pos"), ("out",), tuple(nodes)),))

@@ -45,13 +45,12 @@ class _Builder:
         self.header, self.facts, self.sizes = header, facts, sizes
         self.values: dict[str, Value] = {}
         self.used: set[str] = set()
-        wide = facts.groups * facts.width
         if sizes.kv == "q8" and facts.width % BLOCK:
             what = f"heads are {facts.width} numbers wide: caches of 8 bits need a multiple of {BLOCK}"
             raise UnsupportedError(what, fix="keep keys and values as f16")
-        cache = TensorType(F16, (sizes.context, wide))
+        cache = TensorType(F16, (facts.groups, sizes.context, facts.width))
         if sizes.kv == "q8":
-            cache = TensorType(W8, (sizes.context, wide // BLOCK))
+            cache = TensorType(W8, (facts.groups, sizes.context, facts.width // BLOCK))
         for layer in range(facts.layers):
             for name in (f"blk.{layer}.keys", f"blk.{layer}.values"):
                 self.values[name] = Value(name, cache, Role.STATE)
@@ -195,7 +194,7 @@ class _Walk:
             self.add(f"{stem}/{cache}.kept", "keep", [f"{stem}.{cache}", made[n], "pos", self.count])
         window = facts.window if local else 0
         inputs = [made["q"], f"{stem}.keys", f"{stem}.values", "pos", self.count]
-        given = attrs(heads=facts.heads, groups=facts.groups, scale=facts.scale, window=window)
+        given = attrs(heads=facts.heads, scale=facts.scale, window=window)
         return self.add(f"{stem}/mixed", "attend", inputs, given)
 
 
