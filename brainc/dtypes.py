@@ -7,8 +7,9 @@ blocks of 32 is a tensor [N,K/32]. In numpy a block is a record with these field
 
     w4   d(f16) q[16]            weights of 4 bits, two to a byte (k in the low half, k + 16 in the high): d * (q - 8)
     w4m  d(f16) m(f16) q[16]     the same with an offset of their own: d * q + m
+    w5   d(f16) h[4] q[16]       weights of 5 bits, the low four as in w4, the fifth of k as bit k of h: d * (q - 16)
+    w5m  d(f16) m(f16) h[4] q[16]  the same with an offset of their own: d * q + m
     w8   d(f16) q[32]            weights of 8 bits: d * q, q int8
-    w8m  d(f16) m(f16) q[32]     d * q + m, q int8
     w16  d(f16) q[16]            as w8, in blocks of 16
     a8   d(f32) s(f32) n[2] q[32]  an activation: d * q, q int8 in -127 .. 127; n: the sums of q's two halves (int16),
                                  s: d times both of them
@@ -75,8 +76,9 @@ BOOL = DType("bool", "bool", 8, "uint8_t")
 _RECORDS: Mapping[str, np.dtype[Any]] = {
     "w4": np.dtype([("d", "<f2"), ("q", "u1", 16)]),
     "w4m": np.dtype([("d", "<f2"), ("m", "<f2"), ("q", "u1", 16)]),
+    "w5": np.dtype([("d", "<f2"), ("h", "u1", 4), ("q", "u1", 16)]),
+    "w5m": np.dtype([("d", "<f2"), ("m", "<f2"), ("h", "u1", 4), ("q", "u1", 16)]),
     "w8": np.dtype([("d", "<f2"), ("q", "i1", 32)]),
-    "w8m": np.dtype([("d", "<f2"), ("m", "<f2"), ("q", "i1", 32)]),
     "w16": np.dtype([("d", "<f2"), ("q", "i1", 16)]),
     "a8": np.dtype([("d", "<f4"), ("s", "<f4"), ("n", "<i2", 2), ("q", "i1", 32)]),
     "bf16": np.dtype([("bits", "<u2")]),
@@ -87,9 +89,9 @@ def _blocks(name: str, block: int) -> DType:
     return DType(name, "block", 8 * _RECORDS[name].itemsize, f"br_{name}_t", block)
 
 
-W4, W4M, W8, W8M, W16 = (_blocks(name, 16 if name == "w16" else 32) for name in ("w4", "w4m", "w8", "w8m", "w16"))
-A8, BF16 = _blocks("a8", 32), _blocks("bf16", 1)
-BLOCKS = (W4, W4M, W8, W8M, W16, A8, BF16)
+W4, W4M, W5, W5M, W8 = (_blocks(name, 32) for name in ("w4", "w4m", "w5", "w5m", "w8"))
+W16, A8, BF16 = _blocks("w16", 16), _blocks("a8", 32), _blocks("bf16", 1)
+BLOCKS = (W4, W4M, W5, W5M, W8, W16, A8, BF16)
 
 DTYPES = {d.name: d for d in (I8, I16, I32, I64, U8, U16, U32, F16, F32, F64, BOOL, I4, *BLOCKS)}
 

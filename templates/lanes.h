@@ -5,8 +5,9 @@
 
 typedef struct { uint16_t d; uint8_t q[16]; } br_w4_t;
 typedef struct { uint16_t d, m; uint8_t q[16]; } br_w4m_t;
+typedef struct { uint16_t d; uint8_t h[4], q[16]; } br_w5_t;
+typedef struct { uint16_t d, m; uint8_t h[4], q[16]; } br_w5m_t;
 typedef struct { uint16_t d; int8_t q[32]; } br_w8_t;
-typedef struct { uint16_t d, m; int8_t q[32]; } br_w8m_t;
 typedef struct { uint16_t d; int8_t q[16]; } br_w16_t;
 typedef struct { float d, s; int16_t n[2]; int8_t q[32]; } br_a8_t;
 typedef struct { uint16_t bits; } br_bf16_t;
@@ -131,7 +132,7 @@ BR_INLINE void br_quantise(const float *x, br_a8_t *y)
 
 /* --- Tiles of eight rows of weights, as brainc/packs/tiles.py lays them --- */
 
-typedef enum { br_plain_w4, br_plain_w4m, br_plain_w8, br_plain_w8m, br_plain_w16 } br_plain_kind;
+typedef enum { br_plain_w4, br_plain_w4m, br_plain_w5, br_plain_w5m, br_plain_w8, br_plain_w16 } br_plain_kind;
 
 BR_INLINE int32_t br_plain_block(br_plain_kind kind)
 {
@@ -141,12 +142,17 @@ BR_INLINE int32_t br_plain_block(br_plain_kind kind)
 /* Bytes of a tile before its numbers. */
 BR_INLINE int32_t br_plain_head(br_plain_kind kind)
 {
-    return kind == br_plain_w4m || kind == br_plain_w8m ? 32 : 16;
+    return kind == br_plain_w4m || kind == br_plain_w5m ? 32 : 16;
+}
+
+BR_INLINE int32_t br_plain_has_fifths(br_plain_kind kind)
+{
+    return kind == br_plain_w5 || kind == br_plain_w5m;
 }
 
 BR_INLINE int32_t br_plain_bytes(br_plain_kind kind)
 {
-    return br_plain_head(kind) + (kind == br_plain_w8 || kind == br_plain_w8m ? 256 : 128);
+    return br_plain_head(kind) + (kind == br_plain_w8 ? 256 : br_plain_has_fifths(kind) ? 160 : 128);
 }
 
 /* Scale (or, 8 further on, offset) number `i` of a tile. */
@@ -155,32 +161,30 @@ BR_INLINE float br_plain_scale(const uint8_t *tile, int32_t i)
     return br_from_f16((uint16_t)(tile[2 * i] | tile[2 * i + 1] << 8));
 }
 
-/* The number of row r at place k of a tile, an offset of 8 taken off. */
-BR_INLINE int32_t br_plain_number(br_plain_kind kind, const uint8_t *tile, int32_t r, int32_t k)
+/* The number of a tile that is row r's at place k: i = 4 * r + k % 4 and v = k / 4. Offsets are taken off. */
+BR_INLINE int16_t br_plain_number(br_plain_kind kind, const uint8_t *tile, int32_t v, int32_t i)
 {
     const uint8_t *const q = tile + br_plain_head(kind);
-    if (kind == br_plain_w4 || kind == br_plain_w4m) {
-        const uint8_t two = q[32 * (k % 16 / 4) + 4 * r + k % 4];
-        return (k < 16 ? two & 15 : two >> 4) - (kind == br_plain_w4 ? 8 : 0);
+    if (kind == br_plain_w8 || kind == br_plain_w16) {
+        return (int8_t)q[32 * v + i];
     }
-    return (int8_t)q[32 * (k / 4) + 4 * r + k % 4];
+    const int32_t low = v < 4 ? q[32 * v + i] & 15 : q[32 * (v - 4) + i] >> 4;
+    const int32_t fifth = br_plain_has_fifths(kind) ? q[128 + i] >> v & 1 : 0;
+    return (int16_t)(low + 16 * fifth - (kind == br_plain_w4 ? 8 : kind == br_plain_w5 ? 16 : 0));
 }
 
 /* A tile times the part of a block of x that it meets, from `from` on: added to the sums of the eight rows. Products
  * lie beside each other as the numbers do, four of each row, so that a compiler takes many at once. */
 BR_INLINE void br_plain_add(br_plain_kind kind, const uint8_t *tile, const br_a8_t *x, int32_t from, float sums[8])
 {
-    const int32_t nibbles = kind == br_plain_w4 || kind == br_plain_w4m;
     int32_t products[32] = {0};
-    for (int32_t k = 0; k < br_plain_block(kind); k += 4) {
-        const uint8_t *const q = tile + br_plain_head(kind) + 8 * (nibbles ? k % 16 : k);
+    for (int32_t v = 0; 4 * v < br_plain_block(kind); v++) {
         int8_t four[32];
         for (int32_t r = 0; r < 8; r++) {
-            memcpy(four + 4 * r, x->q + from + k, 4);
+            memcpy(four + 4 * r, x->q + from + 4 * v, 4);
         }
         for (int32_t i = 0; i < 32; i++) {
-            const int16_t number = (int16_t)(!nibbles ? (int8_t)q[i] : k < 16 ? q[i] & 15 : q[i] >> 4);
-            products[i] += (int16_t)(number - (kind == br_plain_w4 ? 8 : 0)) * (int16_t)four[i];
+            products[i] += br_plain_number(kind, tile, v, i) * (int16_t)four[i];
         }
     }
     for (int32_t r = 0; r < 8; r++) {
@@ -224,7 +228,7 @@ BR_INLINE void br_plain_reals(br_plain_kind kind, const uint8_t *w, int32_t row,
     for (int32_t i = 0; i < B; i++, tile += br_plain_bytes(kind), y += block) {
         const float d = br_plain_scale(tile, r);
         for (int32_t k = 0; k < block; k++) {
-            const float real = d * (float)br_plain_number(kind, tile, r, k);
+            const float real = d * (float)br_plain_number(kind, tile, k / 4, 4 * r + k % 4);
             y[k] = scale * (br_plain_head(kind) == 32 ? real + br_plain_scale(tile, 8 + r) : real);
         }
     }

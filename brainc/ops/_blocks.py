@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from brainc.dtypes import BF16, F16, F32, W4, W4M, W8, W8M, W16, Array, DType, of_numpy
+from brainc.dtypes import BF16, F16, F32, W4, W4M, W5, W5M, W8, W16, Array, DType, of_numpy
 from brainc.ir import TensorType
 from brainc.lanes import BLOCK, quantised
 from brainc.ops import Rng
 
-WEIGHTS = (W4, W4M, W8, W8M, W16)
+WEIGHTS = (W4, W4M, W5, W5M, W8, W16)
 REALS = (F32, F16, BF16)
 
 
@@ -22,12 +22,15 @@ def numbers(type_: TensorType) -> int:
 
 
 def fields(w: Array) -> tuple[Array, Array, Array | None]:
-    """Blocks [..., B] as (q int32 [..., B, block], d float32 [..., B], m or None); a w4's q with its 8 taken off."""
-    kind, q = of_numpy(w.dtype), w["q"]
-    if kind in (W4, W4M):
+    """Blocks [..., B] as (q int32 [..., B, block], d float32 [..., B], m or None); a w4's q with its 8 taken off, a
+    w5's with its 16."""
+    kind, q, names = of_numpy(w.dtype), w["q"], w.dtype.names or ()
+    if q.dtype == np.uint8:
         q = np.concatenate([q & 15, q >> 4], axis=-1)
-    whole = q.astype(np.int32) - (8 if kind is W4 else 0)
-    return whole, w["d"].astype(np.float32), w["m"].astype(np.float32) if kind in (W4M, W8M) else None
+    if "h" in names:
+        q = q | np.unpackbits(w["h"], axis=-1, bitorder="little") << 4
+    whole = q.astype(np.int32) - (8 if kind is W4 else 16 if kind is W5 else 0)
+    return whole, w["d"].astype(np.float32), w["m"].astype(np.float32) if "m" in names else None
 
 
 def reals(w: Array) -> Array:
@@ -58,11 +61,13 @@ def blocks(rng: Rng, shape: tuple[int, int], kind: DType, spread: float = 0.1) -
         real = (rng.standard_normal(shape) * spread).astype(np.float32)
         return to_bf16(real) if kind is BF16 else real.astype(kind.numpy)
     w: Array = np.zeros((rows, columns // kind.block), kind.numpy)
-    lo, hi = {W4: (0, 256), W4M: (0, 256), W16: (-32, 32)}.get(kind, (-128, 128))
+    lo, hi = {W8: (-128, 128), W16: (-32, 32)}.get(kind, (0, 256))
     w["q"] = rng.integers(lo, hi, w["q"].shape)
     w["d"] = rng.uniform(-spread, spread, w.shape) / 8
     if "m" in (kind.numpy.names or ()):
         w["m"] = rng.uniform(-spread, spread, w.shape)
+    if "h" in (kind.numpy.names or ()):
+        w["h"] = rng.integers(0, 256, w["h"].shape)
     w["d"].reshape(-1)[:1] = 0.0
     w["d"].reshape(-1)[-1:] = 3e-6  # no normal number of 16 bits
     return w

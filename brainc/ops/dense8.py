@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from brainc.dtypes import F32, W16, of_numpy
+from brainc.dtypes import F32, W5, W5M, W16, of_numpy
 from brainc.lanes import quantised
 from brainc.ops import Array, Cases, Rng, TensorType, op
 from brainc.ops._blocks import WEIGHTS, activations, blocks, counted, fields
@@ -46,4 +46,6 @@ def _cases(rng: Rng) -> Cases:
     for kind in WEIGHTS:  # sums as large as they get
         full = blocks(rng, (16, 64), kind)
         full["q"] = 255 if full["q"].dtype == np.uint8 else -128
+        if kind in (W5, W5M):
+            full["h"] = 255
         yield [quantised(np.full((5, 64), -1, np.float32)), full], {}

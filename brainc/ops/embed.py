@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from brainc.dtypes import F32, W4M, W8
+from brainc.dtypes import F32, W5M, W8
 from brainc.ops import Array, Cases, Rng, TensorType, op
 from brainc.ops._blocks import REALS, WEIGHTS, blocks, counted, numbers, reals
 
@@ -25,5 +25,5 @@ def _result(table: TensorType, token: TensorType, n: TensorType | None = None, *
 def _cases(rng: Rng) -> Cases:
     for kind in (*WEIGHTS, *REALS):
         yield [blocks(rng, (11, 96), kind), np.array([10, -1, 0, 99], np.int32), np.array([3], np.int32)], {}
-    for kind in (W8, W4M):
+    for kind in (W8, W5M):
         yield [blocks(rng, (40, 64), kind), np.array([33], np.int32)], {"scale": 25.298221}

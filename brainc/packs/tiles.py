@@ -15,6 +15,7 @@ def tiles(w: Array, env: Env) -> Array:
 
     A tile is d f16[8], m f16[8] if there are any, and the numbers, four of a row beside four of the next: byte
     32 v + 4 r + j is the one that row r has at k = 4 v + j. Two numbers in a byte: k = 4 v + j below, k + 16 above.
+    Fifth bits are 32 bytes behind them: bit v of byte 4 r + j is row r's at k = 4 v + j.
     """
     rows = -(-len(w) // ROWS) * ROWS
     whole = np.zeros((rows, w.shape[1]), w.dtype)
@@ -22,5 +23,12 @@ def tiles(w: Array, env: Env) -> Array:
     groups = whole.reshape(-1, ROWS, w.shape[1]).swapaxes(1, 2)  # [G,B,8]
     q = groups["q"].reshape(*groups.shape, -1, 4).swapaxes(2, 3)  # [G,B,v,8,4]
     scales = [groups[name] for name in ("d", "m") if name in (w.dtype.names or ())]
-    parts = [np.ascontiguousarray(part).view(np.uint8).reshape(*groups.shape[:2], -1) for part in (*scales, q)]
+    highs = [_across(groups["h"])] if "h" in (w.dtype.names or ()) else []
+    parts = [np.ascontiguousarray(part).view(np.uint8).reshape(*groups.shape[:2], -1) for part in (*scales, q, *highs)]
     return np.concatenate(parts, axis=-1).reshape(-1)
+
+
+def _across(h: Array) -> Array:
+    """Bits 4 v + j of the rows, [G,B,8,4] bytes, as bits v of bytes [G,B,8,j]."""
+    bits = np.unpackbits(h, axis=-1, bitorder="little").reshape(*h.shape[:-1], 8, 4)
+    return np.packbits(bits.swapaxes(-1, -2), axis=-1, bitorder="little")

@@ -178,16 +178,28 @@ BR_OWN __m128i br_wide_4(const int8_t *from)
 #define BR_HERE(v) __asm__ volatile("" : "+x"(v)) /* computed here: gcc would put sums off, and keep what they add */
 
 /* The blocks that weights come in, see packs/tiles.py. */
-typedef enum br_blocks { br_of_w4, br_of_w4m, br_of_w8, br_of_w8m, br_of_w16 } br_blocks;
+typedef enum br_blocks { br_of_w4, br_of_w4m, br_of_w5, br_of_w5m, br_of_w8, br_of_w16 } br_blocks;
 
 BR_OWN int br_has_offsets(br_blocks kind)
 {
-    return kind == br_of_w4m || kind == br_of_w8m;
+    return kind == br_of_w4m || kind == br_of_w5m;
 }
 
+/* Whether the low four bits of two numbers share a byte, and whether there is a fifth. */
 BR_OWN int br_has_nibbles(br_blocks kind)
 {
-    return kind == br_of_w4 || kind == br_of_w4m;
+    return kind != br_of_w8 && kind != br_of_w16;
+}
+
+BR_OWN int br_has_fifths(br_blocks kind)
+{
+    return kind == br_of_w5 || kind == br_of_w5m;
+}
+
+/* What is added to the numbers of a tile to have those that they stand for. */
+BR_OWN int br_less(br_blocks kind)
+{
+    return kind == br_of_w4 ? -8 : kind == br_of_w5 ? -16 : 0;
 }
 
 /* Bytes of what comes before a tile's numbers, and of the tiles of eight rows and 32 columns (two of w16). */
@@ -198,7 +210,8 @@ BR_OWN int br_tile_head(br_blocks kind)
 
 BR_OWN int br_tile_bytes(br_blocks kind)
 {
-    return kind == br_of_w16 ? 288 : br_tile_head(kind) + (br_has_nibbles(kind) ? 128 : 256);
+    const int numbers = br_has_fifths(kind) ? 160 : br_has_nibbles(kind) ? 128 : 256;
+    return kind == br_of_w16 ? 288 : br_tile_head(kind) + numbers;
 }
 
 /* Where vector v of 0 .. 7 lies in a tile: four numbers of each row; nibbles: vectors v and v + 4 in one. */

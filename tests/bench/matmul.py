@@ -31,7 +31,7 @@ from brainc.packs.tiles import tiles
 from brainc.target import load_target
 from brainc.weights import as_text
 
-TYPES = ("w4", "w4m", "w8", "w8m", "w16")
+TYPES = ("w4", "w4m", "w5", "w5m", "w8", "w16")
 CHECKS = {"avx2": "avx2", "vnni": "avx512vnni"}
 ROWS = (1, 64)
 SAMPLE = (64, 96)  # numbers of a matrix whose tiles fill the memory

@@ -41,6 +41,7 @@ TWIN_I(set_32, (int v), _mm256_set1_epi32(v), _mm256_set1_epi32(v))
 TWIN_I(set_8, (int v), _mm256_set1_epi8((char)v), _mm256_set1_epi8((char)v))
 TWIN_I(pair, (__m256i a, __m256i b), a, b)
 TWIN_I(and, (twin_i a, twin_i b), _mm256_and_si256(a.half[0], b.half[0]), _mm256_and_si256(a.half[1], b.half[1]))
+TWIN_I(or, (twin_i a, twin_i b), _mm256_or_si256(a.half[0], b.half[0]), _mm256_or_si256(a.half[1], b.half[1]))
 TWIN_I(xor, (twin_i a, twin_i b), _mm256_xor_si256(a.half[0], b.half[0]), _mm256_xor_si256(a.half[1], b.half[1]))
 TWIN_I(right, (twin_i a, int n), _mm256_srli_epi16(a.half[0], n), _mm256_srli_epi16(a.half[1], n))
 TWIN_I(add_i, (twin_i a, twin_i b), _mm256_add_epi32(a.half[0], b.half[0]), _mm256_add_epi32(a.half[1], b.half[1]))
@@ -71,6 +72,7 @@ TWIN_F(mul_f, (twin_f a, twin_f b), _mm256_mul_ps(a.half[0], b.half[0]), _mm256_
 #define _mm512_castsi256_si512(a) (a)
 #define _mm512_inserti64x4(a, b, one) twin_pair(a, b)
 #define _mm512_and_si512 twin_and
+#define _mm512_or_si512 twin_or
 #define _mm512_xor_si512 twin_xor
 #define _mm512_srli_epi16 twin_right
 #define _mm512_add_epi32 twin_add_i

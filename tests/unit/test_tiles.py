@@ -7,18 +7,17 @@ import struct
 import numpy as np
 import pytest
 
-from brainc.dtypes import W4, W4M, W8, W8M, W16, Array, DType
-from brainc.ops._blocks import blocks
+from brainc.dtypes import W8, W16, Array, DType
+from brainc.ops._blocks import WEIGHTS, blocks
 from brainc.packs.tiles import tiles
-
-KINDS = (W4, W4M, W8, W8M, W16)
 
 
 def plain(block: Array, k: int, kind: DType) -> int:
     """Number k of a block as its record holds it."""
-    if kind not in (W4, W4M):
+    if kind in (W8, W16):
         return int(block["q"][k])
-    return int(block["q"][k % 16] >> (4 if k >= 16 else 0) & 15)
+    low = int(block["q"][k % 16] >> (4 if k >= 16 else 0) & 15)
+    return low + 16 * (int(block["h"][k // 8]) >> k % 8 & 1) if "h" in (kind.numpy.names or ()) else low
 
 
 def unpacked(tile: bytes, r: int, kind: DType) -> tuple[bytes, list[int]]:
@@ -27,16 +26,18 @@ def unpacked(tile: bytes, r: int, kind: DType) -> tuple[bytes, list[int]]:
     scales = b"".join(tile[16 * i + 2 * r : 16 * i + 2 * r + 2] for i in range(heads))
     quarter, numbers = tile[16 * heads :], []
     for k in range(kind.block):
-        v, j = divmod(k % 16 if kind in (W4, W4M) else k, 4)
-        byte = quarter[32 * v + 4 * r + j]
-        if kind in (W4, W4M):
-            numbers.append(byte & 15 if k < 16 else byte >> 4)
-        else:
-            numbers.append(struct.unpack("b", bytes([byte]))[0])
+        v, j = divmod(k, 4)
+        if kind in (W8, W16):
+            numbers.append(struct.unpack_from("b", quarter, 32 * v + 4 * r + j)[0])
+            continue
+        byte = quarter[32 * (v % 4) + 4 * r + j]
+        numbers.append(byte & 15 if k < 16 else byte >> 4)
+        if "h" in (kind.numpy.names or ()):
+            numbers[-1] += 16 * (quarter[128 + 4 * r + j] >> v & 1)
     return scales, numbers
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=str)
+@pytest.mark.parametrize("kind", WEIGHTS, ids=str)
 @pytest.mark.parametrize("rows", [1, 8, 13, 24])
 def test_every_number_is_where_the_words_say(kind: DType, rows: int) -> None:
     w = blocks(np.random.default_rng(rows), (rows, 96), kind)
@@ -57,7 +58,7 @@ def test_every_number_is_where_the_words_say(kind: DType, rows: int) -> None:
             assert numbers == [plain(block, k, kind) for k in range(kind.block)]
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=str)
+@pytest.mark.parametrize("kind", WEIGHTS, ids=str)
 def test_tiles_leave_the_weights_alone(kind: DType) -> None:
     w = blocks(np.random.default_rng(0), (9, 64), kind)
     before = w.tobytes()

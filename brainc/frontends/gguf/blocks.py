@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from brainc.dtypes import BF16, F16, F32, W4, W4M, W8, W8M, W16, Array, DType
+from brainc.dtypes import BF16, F16, F32, W4, W4M, W5, W5M, W8, W16, Array, DType
 from brainc.errors import ModelError, UnsupportedError
 from brainc.frontends.gguf.reader import Header, Tensor
 from brainc.ir import Const, Role, TensorType, Value
@@ -66,7 +66,7 @@ def _finite(x: Array) -> bool:
     """Whether all numbers are, or the scales and offsets of all blocks."""
     if x.dtype == BF16.numpy:
         return bool((x["bits"] & 0x7F80 != 0x7F80).all())
-    return all(bool(np.isfinite(x[n] if n else x).all()) for n in x.dtype.names or ("",) if n != "q")
+    return all(bool(np.isfinite(x[n] if n else x).all()) for n in x.dtype.names or ("",) if n in ("", "d", "m"))
 
 
 def _widened(x: Array) -> Array:
@@ -86,27 +86,12 @@ def _plain(dtype: DType) -> Unpack:
     return lambda raw: np.asarray(np.ascontiguousarray(raw).view(dtype.numpy)).reshape(len(raw), -1)
 
 
-def _records(dtype: DType, d: Array, m: Array | None, q: Array) -> Array:
-    found: Array = np.empty(d.shape, dtype.numpy)
-    found["d"], found["q"] = d, q
-    if m is not None:
-        found["m"] = m
-    return found
-
-
-def _fives(raw: Array, at: int) -> Array:
-    """The numbers of 5 bits of Q5_0 and Q5_1: the high bits at byte `at`, the low ones behind them."""
-    high = np.unpackbits(raw[..., at : at + 4], axis=-1, bitorder="little")
-    low = raw[..., at + 4 : at + 20]
-    return np.asarray(np.concatenate([low & 15, low >> 4], axis=-1) | high << 4, np.int8)
-
-
-def _q5_0(raw: Array) -> Array:
-    return _records(W8, _halves(raw, 0), None, _fives(raw, 2) - 16)
-
-
-def _q5_1(raw: Array) -> Array:
-    return _records(W8M, _halves(raw, 0), _halves(raw, 2), _fives(raw, 4))
+def _records(dtype: DType, **fields: Array) -> Array:
+    """These fields of parts, [R,B,parts,..], as records [R,B * parts]."""
+    found: Array = np.empty(fields["d"].shape, dtype.numpy)
+    for name, field in fields.items():
+        found[name] = field
+    return found.reshape(len(found), -1)
 
 
 def _scales_k(raw: Array) -> tuple[Array, Array]:
@@ -120,22 +105,22 @@ def _scales_k(raw: Array) -> tuple[Array, Array]:
 
 
 def _nibbles_k(raw: Array, at: int) -> Array:
-    """The low 4 bits of the 8 parts of Q4_K and Q5_K: uint8 [R,B,8,32]."""
-    pairs = raw[..., at : at + 128].reshape(*raw.shape[:2], 4, 32)
-    return np.stack([pairs & 15, pairs >> 4], axis=-2).reshape(*raw.shape[:2], 8, 32)
+    """The low 4 bits of the 8 parts of Q4_K and Q5_K, two to a byte as records have them: uint8 [R,B,8,16]."""
+    pairs = raw[..., at : at + 128].reshape(*raw.shape[:2], 4, 32)  # k of one part below, of the next above
+    q = np.stack([pairs & 15, pairs >> 4], axis=-2).reshape(*raw.shape[:2], 8, 32)
+    return np.asarray(q[..., :16] | q[..., 16:] << 4)
 
 
 def _q4_k(raw: Array) -> Array:
     d, m = _scales_k(raw)
-    q = _nibbles_k(raw, 16)
-    return _records(W4M, d, m, q[..., :16] | q[..., 16:] << 4).reshape(len(raw), -1)
+    return _records(W4M, d=d, m=m, q=_nibbles_k(raw, 16))
 
 
 def _q5_k(raw: Array) -> Array:
     d, m = _scales_k(raw)
     bits = np.unpackbits(raw[..., 16:48, None], axis=-1, bitorder="little")  # [R,B,32,8]: bit i is of part i
-    q = _nibbles_k(raw, 48) | bits.swapaxes(-1, -2) << 4
-    return _records(W8M, d, m, q.astype(np.int8)).reshape(len(raw), -1)
+    h = np.packbits(bits.swapaxes(-1, -2), axis=-1, bitorder="little")
+    return _records(W5M, d=d, m=m, h=h, q=_nibbles_k(raw, 48))
 
 
 def _q6_k(raw: Array) -> Array:
@@ -145,7 +130,7 @@ def _q6_k(raw: Array) -> Array:
     q = ((fours | twos << 4).astype(np.int8) - 32).reshape(*raw.shape[:2], 16, 16)
     scale = raw[..., 192:208].view(np.int8).astype(np.float32)
     d = (_halves(raw, 208).astype(np.float32)[..., None] * scale).astype(np.float16)
-    return _records(W16, d, None, q).reshape(len(raw), -1)
+    return _records(W16, d=d, q=q)
 
 
 KINDS: Mapping[str, tuple[DType, int, Unpack]] = {  # element type, numbers of a block in the file, how it opens
@@ -154,10 +139,10 @@ KINDS: Mapping[str, tuple[DType, int, Unpack]] = {  # element type, numbers of a
     "BF16": (BF16, 1, _plain(BF16)),
     "Q4_0": (W4, 32, _plain(W4)),
     "Q4_1": (W4M, 32, _plain(W4M)),
-    "Q5_0": (W8, 32, _q5_0),
-    "Q5_1": (W8M, 32, _q5_1),
+    "Q5_0": (W5, 32, _plain(W5)),
+    "Q5_1": (W5M, 32, _plain(W5M)),
     "Q8_0": (W8, 32, _plain(W8)),
     "Q4_K": (W4M, 256, _q4_k),
-    "Q5_K": (W8M, 256, _q5_k),
+    "Q5_K": (W5M, 256, _q5_k),
     "Q6_K": (W16, 256, _q6_k),
 }
