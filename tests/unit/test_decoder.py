@@ -148,12 +148,12 @@ def test_sizes(files: Mapping[str, Path], tmp_path: Path) -> None:
     told = 'system = "Be brief.", temperature = 0.5, top_k = 40 }\n'
     (tmp_path / "brain.toml").write_text(text + told, encoding="utf-8")
     job = prepare(Request(tmp_path, shapes={"kv": 16}), "x86-avx2")
-    assert job.graph.type("blk/0/keys") == TensorType(F16, (1, 40, 32)) and job.graph.type("tokens").shape == (4,)
+    assert job.graph.type("blk.0.keys") == TensorType(F16, (1, 40, 32)) and job.graph.type("tokens").shape == (4,)
     assert job.language is not None
     assert (job.language.context, job.language.block, job.language.system) == (40, 4, "Be brief.")
     assert job.language.sampling == Sampling(temperature=0.5, top_k=40)
     job = prepare(Request(tmp_path, shapes={"context": 20}), "x86-avx2")
-    assert job.graph.type("blk/0/keys") == TensorType(W8, (1, 20, 1))
+    assert job.graph.type("blk.0.keys") == TensorType(W8, (1, 20, 1))
 
 
 @pytest.mark.parametrize(
