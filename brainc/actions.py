@@ -23,6 +23,7 @@ from brainc import (
     footprint,
     formats,
     host_check,
+    manifest,
     passes,
     project,
     quality,
@@ -91,7 +92,7 @@ def build(request: Request, target: str, output: Path, form: str, note: Note) ->
     toolchain.write(output, bundle)
     files = sorted(bundle)
     lines = [*report.plan_lines(program), *(f"  {line}" for line in fit.lines(room))]
-    return {**data, "files": files}, [*lines, f"  files    {output}: {', '.join(files)}"]
+    return {**data, "files": files}, [*lines, *report.file_lines(program, output, files)]
 
 
 def _fitting(job: Job, program: Program) -> tuple[fit.Fit, dict[str, Any]]:
@@ -232,6 +233,9 @@ def check(
     """The ladder on each target, up to the board at `port`; with quality also what the float model did better."""
     if port and len(targets) > 1:
         raise UserError("there is one board at a port", fix="name one target: -t BOARD")
+    if manifest.load(request.source).speaks:
+        given = {"--samples": path, "--limit": limit, "--quality": with_quality, "--metric": metric, "--port": port}
+        speak.without(given)
     compiled = {target: _compile_to_run(request, target, note) for target in targets}
     data: dict[str, Any] = {"brain": "", "optimize": request.optimize, "targets": {}}
     lines: list[str | Table] = []
@@ -243,7 +247,7 @@ def check(
             vectors = _vectors(job, program.graph, path, limit or CHECK_SAMPLES, note)
             data["targets"][target], told = _proof(job, program, vectors, port, note)
         lines += told
-    if with_quality and all(program.host is None for _, program in compiled.values()):
+    if with_quality:
         found = next((t for t, (_, p) in compiled.items() if proofs.is_exact(p.graph)), targets[0])
         lost = _quality(*compiled[found], path, metric, note)
         data["quality"] = {"target": found, **report.quality_data(lost)}
@@ -320,7 +324,8 @@ def bench(
     results: list[dict[str, Any]] = []
     lines: list[str | Table] = []
     for target in targets:
-        if request.source.suffix == ".gguf" or speak.is_language(request.source):
+        if manifest.load(request.source).speaks:
+            speak.without({"--samples": path, "--sim": sim})
             results.append(speak.figures(request, target, speed.threads, speed.depths, note))
             lines += report.speech_lines(results[-1])
             continue

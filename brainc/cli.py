@@ -19,7 +19,7 @@ from rich.console import Console
 
 from brainc import __version__, actions
 from brainc.actions import Speed
-from brainc.cli_language import VERBS, sized, sizes
+from brainc.cli_language import LEVELS, VERBS, sized, sizes
 from brainc.compiler import Request
 from brainc.errors import BraincError, BugError, FitError, UserError, Where, WorldError
 from brainc.formats import FORMATS
@@ -94,9 +94,7 @@ def shared(function: F) -> F:
                 help="Layers row by row through line buffers; by itself where RAM is short.",
             ),
             click.option(
-                "--isa",
-                type=choice(["portable", "avx2", "vnni"]),
-                help="Kernels up to this level; portable: without the target's own.",
+                "--isa", type=choice(LEVELS), help="Kernels up to this level; portable: without the target's own."
             ),
             click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output."),
         )
@@ -151,7 +149,7 @@ def build(source: Path, target: str, output: Path, form: str, as_json: bool, **o
 @click.option("--input", "inputs", type=click.Path(path_type=Path), required=True, help="Samples, .npz or .csv.")
 @click.option("--output", type=click.Path(path_type=Path), help="Where the outputs go, .npz or .csv.")
 def run(source: Path, target: str, inputs: Path, output: Path | None, as_json: bool, **options: Any) -> None:
-    """Run the brain on inputs, on this machine or in the target's simulator."""
+    """Run the brain on inputs, here or in the target's simulator."""
     with busy("compiling and running …"):
         result = actions.run(_request(source, options), target, inputs, output, note)
     show_result(result, as_json)
@@ -176,7 +174,11 @@ def check(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Prove it: numpy reference, host C with sanitizers, target; the same bytes. With --port the board, too."""
+    """Prove it: the same bytes on every machine.
+
+    Numpy reference, host C with sanitizers, target; with --port the board, too. A language model: all its kernels on
+    this CPU, on any number of threads, and a hash of its logits that another machine can compare.
+    """
     request = _request(source, options)
     with busy("proving …"):
         result = actions.check(request, targets, samples, limit, quality, metric, port, note)
@@ -191,7 +193,10 @@ def check(
 @_port
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Where the project goes (default: the cache).")
 def flash(source: Path, target: str, port: str | None, output: Path | None, as_json: bool, **options: Any) -> None:
-    """Build through PlatformIO, upload to the board, and have it prove itself over Serial."""
+    """Build, upload to the board, and have it prove itself.
+
+    PlatformIO builds and uploads; the board proves itself over Serial.
+    """
     with busy("flashing …"):
         result = actions.flash(_request(source, options), target, port, output, note)
     show_result(result, as_json)
@@ -216,7 +221,11 @@ def bench(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Measure: cycles or instructions, RAM, flash and stack, per layer and in all; of a language model its rates."""
+    """Measure speed and memory.
+
+    Cycles or instructions, RAM, flash and stack, per layer and in all. A language model: tokens a second, memory, and
+    the time until it speaks.
+    """
     request = _request(source, options)
     with busy("measuring …"):
         result = actions.bench(request, targets, samples, sim, note, Speed(threads, tuple(depth)))
@@ -249,7 +258,7 @@ def targets(as_json: bool) -> None:
 @cli.command()
 @click.option("--json", "as_json", is_flag=True)
 def doctor(as_json: bool) -> None:
-    """Tell which tools are here, which are missing and how to get them."""
+    """Tell which tools are here, and how to get the others."""
     show_result(actions.doctor(), as_json)
 
 
@@ -257,7 +266,10 @@ def doctor(as_json: bool) -> None:
 @click.argument("kind", type=click.Choice(["brain", "op", "kernel", "target"]))
 @click.argument("name")
 def new(kind: str, name: str) -> None:
-    """Write a working skeleton of a brain, op, kernel or target named NAME in this folder."""
+    """Write a skeleton that works, into this folder.
+
+    Of a brain, op, kernel or target named NAME.
+    """
     for path in actions.new(kind, name, Path.cwd()):
         _out.print(f"wrote {path}")
 
@@ -269,7 +281,7 @@ for verb in VERBS:
 def main() -> None:
     """Runs a verb; an error of ours becomes its text and exit code, never a traceback."""
     try:
-        cli(standalone_mode=False)
+        cli(prog_name="brainc", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         sys.exit(2)

@@ -11,12 +11,29 @@ import click
 
 from brainc import speak
 from brainc.compiler import Request
-from brainc.language import BITS
+from brainc.language import BITS, LIMITS
 from brainc.target import all_targets
 
 F = TypeVar("F", bound=Callable[..., Any])
 BASE = "c99"  # runs anywhere
+LEVELS = ("portable", "avx2", "vnni")  # of instructions, see accents in target.toml
 _PASSED = ("prompt", "system", "tokens", "temperature", "top_k", "top_p", "min_p", "repeat_penalty", "seed", "threads")
+
+
+def setting(key: str) -> Callable[[str], float]:
+    """Reads a number within the limits that a manifest has to keep to, too."""
+    kind, least, most = LIMITS[key]
+
+    def number(text: str) -> float:
+        try:
+            found = kind(text)
+        except ValueError:
+            found = float("nan")
+        if not least <= found <= most:
+            raise click.BadParameter(f"{text} is not a number from {least} to {most}")
+        return found
+
+    return number
 
 
 def sizes(context: int | None, kv: str | None) -> dict[str, int]:
@@ -34,20 +51,19 @@ def sized(function: F) -> F:
 
 def spoken(function: F) -> F:
     """The options of a program that writes."""
-    number, real = click.IntRange(0), click.FloatRange(0)
     for decorate in reversed(
         (
             click.argument("source", type=click.Path(path_type=Path)),
             click.option("--tokens", type=click.IntRange(1), help="Write at most so many."),
-            click.option("--temperature", type=real, help="0: always the likeliest token."),
-            click.option("--top-k", type=number, help="Only the so many likeliest tokens; 0: all."),
-            click.option("--top-p", type=click.FloatRange(0, 1), help="Only the likeliest that have this share."),
-            click.option("--min-p", type=click.FloatRange(0, 1), help="None so much less likely than the likeliest."),
-            click.option("--repeat-penalty", type=real, help="Makes what was said lately less likely; 1: not."),
-            click.option("--seed", type=number, help="The same seed, the same text, on every machine."),
+            click.option("--temperature", type=setting("temperature"), help="0: always the likeliest token."),
+            click.option("--top-k", type=setting("top_k"), help="Only the so many likeliest tokens; 0: all."),
+            click.option("--top-p", type=setting("top_p"), help="Only the likeliest that have this share."),
+            click.option("--min-p", type=setting("min_p"), help="None so much less likely than the likeliest."),
+            click.option("--repeat-penalty", type=setting("repeat_penalty"), help="Makes what was said rarer; 1: not."),
+            click.option("--seed", type=setting("seed"), help="The same seed, the same text, on every machine."),
             click.option("--stop", multiple=True, metavar="TEXT", help="End before this text; may be repeated."),
             click.option("--threads", type=click.IntRange(1, 64), help="Default: one for each processor."),
-            click.option("--isa", type=click.Choice(["portable", "avx2", "vnni"]), help="Force a lower level."),
+            click.option("--isa", type=click.Choice(LEVELS), help="Force a lower level."),
             click.option("-t", "--target", help="Default: the best for this machine."),
             click.option("--json", "as_json", is_flag=True, help="One JSON object: text, tokens, rates, hash."),
         )

@@ -16,7 +16,7 @@ from brainc.errors import UnsupportedError, UserError, at
 from brainc.ir import Graph, TensorType
 from brainc.kernels import Choice, KernelTable
 from brainc.language import Language
-from brainc.manifest import GGUF, Brain, Budget, TargetChoice
+from brainc.manifest import Brain, Budget, TargetChoice
 from brainc.memory import Plan
 from brainc.passes.context import Context, Options
 from brainc.passes.four import GROUP
@@ -180,7 +180,7 @@ def prepare(request: Request, target_name: str) -> Job:
 
 def _check_speech(request: Request, brain: Brain, target: Target) -> None:
     """Language models are for the desktop, and keep their numbers. Before one is read: it may have gigabytes."""
-    if not any(module.kind == GGUF for module in brain.choose(target.name).modules.values()):
+    if not brain.choose(target.name).speaks:
         return
     if target.word < DESKTOP:
         what = f"{target.name} has no threads and no files, which a language model is made for"

@@ -44,7 +44,7 @@ def make(form: str, delivery: Delivery, report: Mapping[str, Any]) -> Files:
     if host := delivery.program.host:
         if form not in HOSTED:
             what = f"{delivery.name} is a language model, so --format {form} has no use for it"
-            raise UserError(what, fix=f"choose {' or '.join(HOSTED)}")
+            raise UserError(what, fix=f"choose {', '.join(HOSTED[:-1])} or {HOSTED[-1]}")
         section = vocabulary_section.pack(host.language.vocabulary)
         return {**emit.emit_host(delivery.program, section), "report.json": told}
     return {**FORMATS[form](delivery, emit.emit(delivery.program)), "report.json": told}

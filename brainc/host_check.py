@@ -18,7 +18,7 @@ from brainc import emit, interp, toolchain, vocabulary_section
 from brainc.check import Rung
 from brainc.dtypes import Array
 from brainc.errors import UserError
-from brainc.native import Speaker, sources
+from brainc.native import Speaker, speaker_library
 from brainc.program import Host, Program
 
 THREADS = (1, 2, 4)
@@ -52,7 +52,7 @@ def prove(program: Program, host: Host) -> Proof:
     with tempfile.TemporaryDirectory(prefix="brainc-") as folder:
         place = Path(folder)
         toolchain.write(place, emit.emit_host(program, vocabulary_section.pack(host.language.vocabulary)))
-        library = toolchain.shared(program.target, sources(place), program.name, plain=True)
+        library = speaker_library(place, program.name, program.target)
         with Speaker(place, program.name, library, 1, None) as model:
             tokens = _tokens(model, host)
         want = _reference(program, tokens) if small else list[Array]()

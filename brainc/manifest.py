@@ -131,6 +131,11 @@ class Brain:
     bare: bool = False
     where: Where = NOWHERE
 
+    @property
+    def speaks(self) -> bool:
+        """Whether it is a language model."""
+        return any(module.kind == GGUF for module in self.modules.values())
+
     def choose(self, target: str | None) -> Brain:
         """The brain as `target` wants it: its variants are the modules now."""
         choice = self.targets.get(target or "")
@@ -150,8 +155,16 @@ def load(source: Path) -> Brain:
     if source.suffix == ".toml":
         return _brain(read(source), source.parent)
     name, where = c_file_name(source.stem), Where(str(source))
-    module = Module(name, _kind(source.suffix[1:], where), source)
+    module = Module(name, _kind_of(source, where), source)
     return Brain(name, source.parent, {name: module}, bare=True, where=where)
+
+
+def _kind_of(file: Path, where: Where) -> str:
+    """What a model file is, by its suffix."""
+    if not file.suffix:
+        fix = f"rename it (.{', .'.join(KINDS)})"
+        raise ManifestError(f"{file.name} has no suffix that tells its kind", fix=fix, where=where)
+    return _kind(file.suffix[1:].lower(), where)
 
 
 def _kind(word: str, where: Where) -> str:
@@ -252,7 +265,7 @@ def _settings(table: Table, known: Collection[str]) -> dict[str, Any]:
     table.only(known)
     said = _said(table, _READERS)
     if kind is None and "file" in said:
-        said["kind"] = _kind(said["file"].suffix[1:], table.where("file"))
+        said["kind"] = _kind_of(said["file"], table.where("file"))
     if "language" in said and said.get("kind", GGUF) != GGUF:
         raise table.error("the model is none of a language", fix="remove the line", key="language")
     return said

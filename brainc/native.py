@@ -24,7 +24,6 @@ from brainc.target import Target, load_target
 
 DESKTOP = 64  # bits of a machine that may be this one
 REPORT = "report.json"
-PROGRAM = ("main.c", "program.c", "report.c", "options.c", "talk.c", "typing.c")  # of a language model, not its library
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +50,7 @@ class Brain:
 
     def __init__(self, name: str, ram: int, library: Path, inputs: tuple[Port, ...], outputs: tuple[Port, ...]) -> None:
         self.name, self.inputs, self.outputs = name, inputs, outputs
-        types = ", ".join([*["void *"] * (1 + len(inputs) + len(outputs))])
+        types = ", ".join(["void *"] * (1 + len(inputs) + len(outputs)))
         self._ffi = cffi.FFI()
         self._ffi.cdef(f"void {name}_init(void *); void {name}_step({types});")
         self._code = self._ffi.dlopen(str(library))
@@ -64,14 +63,12 @@ class Brain:
 
     def step(self, **inputs: Any) -> dict[str, Array]:
         """One call: an array per input port, by its name or the one it has in C; an array per output port leaves."""
-        known = {p.cname: p for p in self.inputs}
-        given = {name: value for name, value in inputs.items()}
-        missing = [p.name for p in self.inputs if not {p.name, p.cname} & given.keys()]
-        surplus = given.keys() - known.keys() - {p.name for p in self.inputs}
+        missing = [p.name for p in self.inputs if not {p.name, p.cname} & inputs.keys()]
+        surplus = inputs.keys() - {name for p in self.inputs for name in (p.name, p.cname)}
         if missing or surplus:
             ports = ", ".join(p.cname for p in self.inputs)
-            raise UserError(f"{self.name} takes {ports}, not {', '.join(given) or 'nothing'}", fix="name its ports")
-        arrays = [p.taken(given[p.cname] if p.cname in given else given[p.name]) for p in self.inputs]
+            raise UserError(f"{self.name} takes {ports}, not {', '.join(inputs) or 'nothing'}", fix="name its ports")
+        arrays = [p.taken(inputs[p.cname if p.cname in inputs else p.name]) for p in self.inputs]
         results = [np.empty(p.shape, DTYPES[p.dtype].numpy) for p in self.outputs]
         places = [self._ffi.from_buffer(a) for a in arrays]
         places += [self._ffi.from_buffer(a, require_writable=True) for a in results]
@@ -90,17 +87,27 @@ class Speaker:
         path, word = (self._ffi.new("char[]", text.encode()) for text in (str(weights), isa or ""))
         options = self._ffi.new(f"{name}_options *", (path, threads, 0, word if isa else self._ffi.NULL))
         place = self._ffi.new("void **")
-        self._brain: Any = self._ffi.NULL
         self._checked(self._call("open", place, options))
-        self._brain = place[0]
-        self._vocabulary = self._ffi.new("uint64_t[32]")
+        self._place = place  # NULL in it when it is closed
+        self._vocabulary = self._ffi.new("uint64_t[32]")  # br_vocabulary: pointers into the mapped file
         count = self._ffi.new("size_t *")
         section = self._call("vocabulary", self._brain, count)
         if self._library.br_vocabulary_open(self._vocabulary, section, count[0]) != 0:
+            self.close()
             raise UserError(f"{weights} has no good vocabulary", fix="build it once more")
 
     def _call(self, function: str, *given: Any) -> Any:
         return getattr(self._library, f"{self.name}_{function}")(*given)
+
+    def _open(self, part: Any) -> Any:
+        """A part of the brain, which is there as long as it is not closed."""
+        if not self._place[0]:
+            raise UserError(f"{self.name} is closed", fix="load it once more")
+        return part
+
+    @property
+    def _brain(self) -> Any:
+        return self._open(self._place[0])
 
     def _checked(self, error: int) -> None:
         if error:
@@ -130,24 +137,27 @@ class Speaker:
 
     def tokenize(self, text: str, special: bool = False, ends: bool = True) -> list[int]:
         """The tokens of a text. special: what looks like a control token is one; ends: begins as the model wants."""
-        data = text.encode()
+        data, vocabulary = text.encode(), self._open(self._vocabulary)
         room = int(self._library.br_tokenize_work(len(data)))
         work, tokens = self._ffi.new("uint64_t[]", room // 8 + 1), self._ffi.new("int32_t[]", 3 * len(data) + 8)
         flags = (1 if special else 0) | (2 if ends else 0)
-        count = self._library.br_tokenize(self._vocabulary, data, len(data), flags, work, room, tokens, len(tokens))
+        count = self._library.br_tokenize(vocabulary, data, len(data), flags, work, room, tokens, len(tokens))
         return list(tokens[0:count])
 
     def text(self, tokens: Sequence[int], special: bool = False) -> str:
         """The text that tokens stand for; control tokens are left out unless `special`."""
-        room, parts = self._ffi.new("char[4096]"), []
-        for token in tokens:
-            count = self._library.br_token_text(self._vocabulary, int(token), int(special), room, 4096)
-            parts.append(self._ffi.buffer(room, min(count, 4096))[:])
-        return b"".join(parts).decode("utf-8", "replace")
+        return b"".join(self._piece(int(token), special) for token in tokens).decode("utf-8", "replace")
+
+    def _piece(self, token: int, special: bool) -> bytes:
+        def spell(*room: Any) -> int:
+            return int(self._library.br_token_text(self._open(self._vocabulary), token, int(special), *room))
+
+        room = self._ffi.new("char[]", spell(self._ffi.NULL, 0) or 1)
+        return bytes(self._ffi.buffer(room, spell(room, len(room))))
 
     def close(self) -> None:
-        """Gives back its memory and threads; nothing can be called afterwards."""
-        brain, self._brain = self._brain, self._ffi.NULL
+        """Gives back its memory and threads; nothing can be called afterwards but this."""
+        brain, self._place[0] = self._place[0], self._ffi.NULL
         self._call("close", brain)
 
     def __enter__(self) -> Speaker:
@@ -183,23 +193,22 @@ def load(folder: str | Path, *, threads: int = 0, isa: str | None = None) -> Bra
     """
     place = Path(folder)
     with at(file=str(place)):
-        report = _report(place)
+        report = report_of(place)
         name, target = str(report["brain"]), load_target(str(report["target"]))
         if target.word != DESKTOP or target.abstract:
             fix = f"build it once more with -t c99: brainc build … -t c99 -o {place}"
             raise UserError(f"{name} was built for {target.title}, not for this machine", fix=fix)
         if "language" in report:
-            library = toolchain.shared(target, sources(place), name, plain=True)
-            return Speaker(place, name, library, threads, isa)
+            return Speaker(place, name, speaker_library(place, name, target), threads, isa)
         library = _library(place, name, target)
         ports = report["ports"]
         ins, outs = (tuple(map(_port, ports[side])) for side in ("inputs", "outputs"))
         return Brain(name, _number(place / f"{name}.h", f"{name.upper()}_RAM_BYTES"), library, ins, outs)
 
 
-def sources(place: Path) -> list[Path]:
-    """The C of a language model's folder, without its program."""
-    return sorted(p for p in place.glob("*.c") if p.name not in PROGRAM)
+def speaker_library(place: Path, name: str, target: Target) -> Path:
+    """The C in a language model's folder as a shared library (its program is in it, which does no harm)."""
+    return toolchain.shared(target, sorted(place.glob("*.c")), name, plain=True)
 
 
 def program(place: Path, name: str, target: Target) -> Path:
@@ -210,7 +219,8 @@ def program(place: Path, name: str, target: Target) -> Path:
     return made
 
 
-def _report(place: Path) -> Mapping[str, Any]:
+def report_of(place: Path) -> Mapping[str, Any]:
+    """What `brainc build` told of the brain in a folder; UserError: there is none."""
     try:
         report = json.loads((place / REPORT).read_text(encoding="utf-8"))
         if {"brain", "target", "ports"} <= report.keys():

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations, cycle
+from pathlib import Path
 from typing import Any
 
 from rich.table import Table
@@ -57,6 +59,19 @@ def _host_lines(program: Program, host: Host) -> Iterator[str]:
     yield f"  threads  meet {' times, '.join(f'{n} {k}' for n, k in meets.items())} times"
     for note in program.notes:
         yield f"  note     {note}"
+
+
+def file_lines(program: Program, output: Path, files: Sequence[str]) -> Iterator[str]:
+    """What was written where; of a language model without its runtime, and how it becomes a program."""
+    own = [name for name in files if name.startswith((program.name, "main.", "CMake", "report.json"))]
+    if program.host is None:
+        yield f"  files    {output}: {', '.join(files)}"
+        return
+    yield f"  files    {output}: {', '.join(own)}; and {len(files) - len(own)} of what it runs on"
+    source, made, name = (
+        shlex.quote(str(path)) for path in (output, output / "build", output / "build" / program.name)
+    )
+    yield f"  next     cmake -S {source} -B {made} && cmake --build {made} && {name}"
 
 
 def host_data(program: Program) -> dict[str, Any]:
@@ -292,7 +307,8 @@ def number(value: float | int | None, unit: str = "") -> str:
 def speech_lines(figures: Mapping[str, Any]) -> Iterator[str]:
     """What was measured of a language model, for people."""
     prefill, memory = figures["entries"]["prefill"], figures["memory_bytes"]
-    yield f"{figures['brain']}  {figures['threads']} threads, {figures['isa']} kernels, medians of five"
+    threads = "1 thread" if figures["threads"] == 1 else f"{figures['threads']} threads"
+    yield f"{figures['brain']}  {threads}, {figures['isa']} kernels, medians of five"
     yield f"  reads    {prefill['tokens_per_second']:,.1f} tokens a second ({prefill['tokens']} at once)"
     for at in figures["entries"]["decode"]:
         yield f"  writes   {at['tokens_per_second']:,.1f} tokens a second behind {at['depth']:,} others"

@@ -9,14 +9,15 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from brainc import __version__, formats, manifest, native, report, toolchain
 from brainc.compiler import Request, compile_job, prepare
-from brainc.errors import UserError
+from brainc.errors import UnsupportedError, UserError
 from brainc.formats import Delivery
 from brainc.resources import targets_dir, templates_dir
 from brainc.target import load_target
@@ -25,51 +26,66 @@ Note = Callable[[str], None]
 
 
 def program(request: Request, target: str, note: Note, *, chats: bool = False) -> Path:
-    """The program of a language model, as it was built before from the same content, or new.
+    """The program of a language model, as it was built before from the same files, or new.
 
-    UserError: the brain is none, or is to chat and cannot.
+    UserError: the brain is none, or is to chat and cannot; ToolMissing, ToolFailed: no C compiler, or it failed.
     """
-    brain = manifest.load(request.source)
+    brain, machine = manifest.load(request.source), load_target(target)
+    if not brain.speaks:
+        what = f"{brain.name} is no language model"
+        raise UserError(what, fix="`brainc run` and `brainc bench` are for other brains")
     folder = toolchain.cache_dir() / "languages" / f"{brain.name}-{_digest(brain, request, target)}"
     if not (folder / native.REPORT).is_file():
-        job = prepare(request, target)
-        if job.language is None:
-            what = f"{brain.name} is no language model"
-            raise UserError(what, fix="`brainc run` and `brainc bench` are for other brains")
-        for remark in (*job.remarks, *job.language.remarks):
-            note(f"{brain.name} {remark}")
-        note(f"building {brain.name} (once; it is kept in {folder})")
-        made = compile_job(job)
-        told = {"brain": brain.name, "target": target, "ports": report.ports(made), **report.host_data(made)}
-        toolchain.write(folder, formats.make("project", Delivery(made), told))
-    found = json.loads((folder / native.REPORT).read_text(encoding="utf-8"))["language"]
-    if chats and not found["chats"]:
-        what = f"{brain.name} cannot chat: its file has no chat template that brainc can follow"
-        raise UserError(what, fix=f"let it continue a text: brainc generate {request.source} --prompt TEXT")
-    return native.program(folder, brain.name, load_target(target))
+        _build(request, target, folder, note, chats)
+    found = native.report_of(folder)
+    if chats and not found["language"]["chats"]:
+        raise _silent(request, brain.name, found["notes"])
+    return native.program(folder, brain.name, machine)
+
+
+def _build(request: Request, target: str, folder: Path, note: Note, chats: bool) -> None:
+    """The sources and weights, where there is a compiler for them and, if it `chats`, a way to."""
+    job = prepare(request, target)
+    chain, language = job.target.toolchain, job.language
+    toolchain.find_tool(chain.cc, packages=chain.packages)
+    if chats and language is not None:
+        if language.chat is None:
+            raise _silent(request, job.brain.name, language.remarks)
+        for remark in language.remarks:
+            note(f"{job.brain.name}: {remark}")
+    note(f"building {job.brain.name}; this is done once, and kept in {folder}")
+    made = compile_job(job)
+    told = {"brain": made.name, "target": target, "ports": report.ports(made), "notes": list(made.notes)}
+    files = formats.make("project", Delivery(made), {**told, **report.host_data(made)})
+    toolchain.write(folder, files, other=toolchain.CACHE)
+
+
+def _silent(request: Request, name: str, why: Sequence[str]) -> UserError:
+    fix = f"let it continue a text: brainc generate {shlex.quote(str(request.source))} --prompt TEXT"
+    return UserError(f"{name}: {'; '.join(why)}", fix=fix)
 
 
 def _digest(brain: manifest.Brain, request: Request, target: str) -> str:
-    """Of all that the program is made from: models, wishes, and brainc itself."""
+    """Of all that the program is made from: files (large ones by size and date), wishes, and brainc itself."""
     sha = hashlib.sha256(repr((__version__, target, request.shapes, request.portable, request.isa)).encode())
-    files = [module.file for module in brain.modules.values()]
-    for path in [*files, *([request.source / manifest.FILE] if request.source.is_dir() else [])]:
-        with path.open("rb") as stream:
-            sha.update(hashlib.file_digest(stream, "sha256").digest())
+    for module in brain.choose(target).modules.values():
+        sha.update(repr((module.language, module.file.stat().st_size, module.file.stat().st_mtime_ns)).encode())
     for folder in (Path(__file__).parent, templates_dir(), targets_dir()):
         newest = max(path.stat().st_mtime_ns for path in folder.rglob("*") if path.suffix not in (".pyc", ""))
         sha.update(str(newest).encode())
     return sha.hexdigest()[:16]
 
 
+def without(options: Mapping[str, object]) -> None:
+    """UnsupportedError where the user gave one of these, which mean nothing to a language model."""
+    if given := [name for name, value in options.items() if value]:
+        fix = f"leave {'it' if len(given) == 1 else 'them'} out"
+        raise UnsupportedError(f"a language model has no use for {' and '.join(given)}", fix=fix)
+
+
 def run(path: Path, arguments: Sequence[str]) -> None:
     """Becomes the program; does not come back."""
     os.execv(path, [str(path), *arguments])
-
-
-def is_language(source: Path) -> bool:
-    """Whether a brain is a language model."""
-    return any(module.kind == "gguf" for module in manifest.load(source).modules.values())
 
 
 def figures(request: Request, target: str, threads: int | None, depths: Sequence[int], note: Note) -> dict[str, Any]:

@@ -32,6 +32,7 @@ _NO_ROOM = re.compile(r"is not within region|region .* overflowed|will not fit i
 _SANITIZE = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g")
 WEIGHTS = ".weights"  # a file that is read when the brain starts
 RP2040JS = "rp2040js@1.4.1"
+CACHE = "set XDG_CACHE_HOME to a folder that can be written"  # where what can be made again has no place
 
 # What a kind of simulator runs on; the packages that bring it are in target.toml.
 _SIM_TOOLS = {
@@ -187,8 +188,7 @@ def helper(source: Path, *flags: str, libraries: Sequence[str] = (), packages: S
             _compile(command, source.name)
             os.replace(fresh, made)
     except OSError as error:
-        what, fix = f"cannot keep {made.name}: {error}", "set XDG_CACHE_HOME to a folder that can be written"
-        raise ToolFailed(what, fix=fix) from error
+        raise ToolFailed(f"cannot keep {made.name}: {error}", fix=CACHE) from error
     return made
 
 
@@ -202,15 +202,16 @@ def shared(target: Target, sources: Sequence[Path], name: str, *, plain: bool = 
     own = [flag for flag in chain.flags if not (plain and flag.startswith("-m"))]
     flags = ["-O3", f"-std={chain.std}", *own, "-shared", "-fPIC", "-pthread"]
     sha = hashlib.sha256("\0".join((cc, version(cc) or "", *flags)).encode())
-    beside = {found for source in sources for found in source.parent.glob(f"{name}*") if found.suffix != WEIGHTS}
-    for path in sorted({*sources, *beside}):
+    folders = {source.parent for source in sources}
+    beside = {found for folder in folders for mask in (f"{name}*", "*.h") for found in folder.glob(mask)}
+    for path in sorted(found for found in {*sources, *beside} if found.suffix not in ("", WEIGHTS) and found.is_file()):
         sha.update(path.name.encode() + b"\0" + path.read_bytes())
     made = cache_dir() / "native" / f"{name}-{sha.hexdigest()[:16]}.so"
     if not made.exists():
         with tempfile.TemporaryDirectory() as work:
             fresh = Path(work) / made.name
             _compile([cc, *flags, *map(str, sources), "-o", str(fresh), *chain.link], f"{name} for this machine")
-            write(made.parent, {made.name: fresh.read_bytes()})
+            write(made.parent, {made.name: fresh.read_bytes()}, other=CACHE)
     return made
 
 
@@ -332,8 +333,10 @@ def read_elf(path: Path) -> Elf:
     return Elf(flash, ram, symbols)
 
 
-def write(directory: Path, files: Mapping[str, bytes | Iterable[bytes]]) -> None:
-    """Puts `files` (relative path to content, or chunks of it) under `directory`.
+def write(
+    directory: Path, files: Mapping[str, bytes | Iterable[bytes]], *, other: str = "choose another folder"
+) -> None:
+    """Puts `files` (relative path to content, or chunks of it) under `directory`; where it cannot, do the `other`.
 
     They are written beside and renamed at the end, so a failure on the way leaves the old files alone.
     """
@@ -353,7 +356,5 @@ def write(directory: Path, files: Mapping[str, bytes | Iterable[bytes]]) -> None
                 os.replace(Path(beside) / name, directory / name)
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO)  # the device's fault, else the folder's
-        kind, fix = (
-            (DeviceError, "make room there, or choose another") if full else (UserError, "choose another folder")
-        )
+        kind, fix = (DeviceError, f"make room there, or {other}") if full else (UserError, other)
         raise kind(f"cannot write to {directory}: {error.strerror or error}", fix=fix) from error

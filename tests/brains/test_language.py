@@ -24,6 +24,7 @@ from brainc.dtypes import Array
 from brainc.errors import UserError
 from brainc.frontends import gguf
 from brainc.native import Speaker
+from brainc.resources import examples_dir
 
 TOKENS = [72, 101, 108, 108, 111, 32, 119, 5, 200, 17]
 CPU = Path("/proc/cpuinfo").read_text().split() if Path("/proc/cpuinfo").is_file() else []
@@ -118,6 +119,10 @@ def test_a_speaker_reads_text_and_refuses_what_it_has_not(built) -> None:  # typ
             speaker.step(1)
     with pytest.raises(UserError, match="instructions"):
         brainc.load(built("llama", "Q4_1")[1], isa="none")
+    speaker.close()  # once more: nothing happens
+    for call in (speaker.forget, lambda: speaker.step(1), lambda: speaker.tokenize("a"), lambda: speaker.text([1])):
+        with pytest.raises(UserError, match="is closed"):
+            call()
 
 
 def test_the_same_seed_the_same_text_and_hash(program: Path) -> None:
@@ -203,9 +208,49 @@ def test_what_comes_in_is_continued_where_it_cannot_chat(program: Path) -> None:
 
 
 def test_who_has_no_template_does_not_chat(built, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    file, _ = built("llama", "Q4_1")
-    done = brainc_("chat", str(file), env={**os.environ, "XDG_CACHE_HOME": str(tmp_path)})
-    assert done.returncode == 2 and "cannot chat" in done.stderr and "brainc generate" in done.stderr
+    """Told before anything is built, and after `generate` built it."""
+    file, env = tmp_path / "a b.gguf", {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    shutil.copy(built("llama", "Q4_1")[0], file)
+    for _ in range(2):
+        done = brainc_("chat", str(file), env=env)
+        assert done.returncode == 2 and "no chat template" in done.stderr and "building" not in done.stderr
+        assert f"brainc generate '{file}' --prompt" in done.stderr
+        assert brainc_("generate", str(file), "--prompt", "a", "--tokens", "2", env=env).returncode == 0
+
+
+def test_settings_of_a_manifest_make_another_program(built, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """Named as a folder or as brain.toml itself."""
+    env = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    shutil.copy(built("llama", "Q4_1")[0], tmp_path / "m.gguf")
+    texts = []
+    for source, seed in ((tmp_path, 1), (tmp_path / "brain.toml", 2)):
+        text = f'[brain]\nname = "desk"\n[modules.m]\nfile = "m.gguf"\nlanguage = {{ seed = {seed} }}\n'
+        (tmp_path / "brain.toml").write_text(text)
+        done = brainc_("generate", str(source), "--prompt", "hello", "--tokens", "12", "--json", env=env)
+        assert done.returncode == 0 and "building desk" in done.stderr, done.stderr
+        texts.append(json.loads(done.stdout)["text"])
+    assert texts[0] != texts[1]
+
+
+def test_other_brains_do_not_generate_and_language_models_take_no_samples(built, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    scribe = brainc_("generate", str(examples_dir() / "scribe"), "--prompt", "a")
+    assert scribe.returncode == 2 and "scribe is no language model" in scribe.stderr
+    file = str(built("llama", "Q4_1")[0])
+    for words, told in (
+        (["check", "--quality", "--limit", "3"], "--limit and --quality"),
+        (["bench", "--sim", "x"], "--sim"),
+    ):
+        done = brainc_(*words, file, "-t", "c99")
+        assert done.returncode == 2 and f"no use for {told}" in done.stderr
+
+
+def test_a_cache_that_cannot_be_written_or_a_missing_compiler_is_told(built, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    words = ["generate", str(built("llama", "Q4_1")[0]), "--prompt", "a"]
+    (tmp_path / "file").touch()
+    done = brainc_(*words, env={**os.environ, "XDG_CACHE_HOME": str(tmp_path / "file")})
+    assert done.returncode == 2 and "XDG_CACHE_HOME" in done.stderr
+    done = brainc_(*words, env={**os.environ, "XDG_CACHE_HOME": str(tmp_path / "new"), "PATH": str(tmp_path)})
+    assert done.returncode == 3 and "is not installed" in done.stderr and not (tmp_path / "new").exists()
 
 
 def test_generate_builds_once(built, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import gguf_files
 import numpy as np
 import onnx
 import pytest
@@ -233,3 +234,32 @@ def test_targets_and_doctor_list(brainc: Callable[..., Result]) -> None:
 def test_a_typing_slip_is_no_traceback(brainc: Callable[..., Result]) -> None:
     code, _, err = brainc("biuld")
     assert code == 2 and "No such command" in err
+
+
+def test_a_language_model_keeps_its_names_and_shows_its_memory(brainc: Callable[..., Result], tmp_path: Path) -> None:
+    """Weights are called as in the file, in `show` and beside the calls in C; places of like layers are told once."""
+    path = gguf_files.write(tmp_path / "small.GGUF", "llama", "Q4_1")
+    assert "const blk.3.attn_q.weight : w4m[96,3]" in brainc("show", path)[1]
+    code, out, _ = brainc("build", path, "-t", "c99", "-o", tmp_path / "a folder")
+    assert code == 0 and f"cmake -S '{tmp_path}/a folder'" in out
+    assert re.search(
+        r"/\* decode/blk\.3/q: dense8 .*blk\.3\.attn_q\.weight w4m", (tmp_path / "a folder/small.c").read_text()
+    )
+    out = brainc("show", path, "--memory")[1]
+    header = (tmp_path / "a folder/small.h").read_text()
+    for part in ("ARENA", "STATE", "THREAD"):
+        size = re.search(rf"SMALL_{part}_BYTES (\d+)", header)
+        assert size and f"{int(size[1]):,} bytes" in out
+    assert out.count("blk.#/gate\n") == 2 and "scratch of blk.#/mixed" in out and "keys" not in out
+
+
+def test_a_model_file_is_known_by_its_suffix(brainc: Callable[..., Result], tmp_path: Path) -> None:
+    (tmp_path / "model").write_bytes(b"GGUF")
+    code, _, err = brainc("show", tmp_path / "model")
+    assert code == 2 and "model has no suffix that tells its kind" in err and ".gguf" in err
+
+
+@pytest.mark.parametrize(("option", "text"), [("--temperature", "nan"), ("--temperature", "101"), ("--top-k", "1.5")])
+def test_settings_of_a_program_are_held_to_their_limits(brainc: Callable[..., Result], option: str, text: str) -> None:
+    code, _, err = brainc("generate", "none.gguf", "--prompt", "a", option, text)
+    assert code == 2 and f"{text} is not a number from 0" in err
