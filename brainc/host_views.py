@@ -34,6 +34,7 @@ MAGIC, HEAD = b"BRAINCW1", struct.Struct("<8sQ32s16x")  # of NAME.weights: its s
 LIBRARY = ("map", "pool", "vocabulary", "tokenize", "merge", "words", "unicode", "unicode_table", "sample")
 PROGRAM = ("talk", "typing", "options", "report", "program")
 WITHOUT_HEADER = ("tokenize", "unicode_table")  # which another one's header declares
+HEADERS = ("exact",)  # that declare nothing
 _CACHES = frozenset({"keep", "attend"})  # of a state they read only rows written since the brain was told to forget
 
 
@@ -274,7 +275,7 @@ def host_view(program: Program, vocabulary: bytes = b"") -> tuple[dict[str, Any]
         "accents": [*viewer.accents()],
         "starts": starts,
         "tokens": program.graph.type(program.graph.entries[0].outputs[0]).shape[-1],
-        "runtime": [*(f"{n}.c" for n in files), *(f"{n}.h" for n in files if n not in WITHOUT_HEADER)],
+        "runtime": [*(f"{n}.c" for n in files), *(f"{n}.h" for n in (*HEADERS, *files) if n not in WITHOUT_HEADER)],
         "sources": [f"{program.name}.c", *(f"{name}.c" for name in LIBRARY)],
         "program": ["main.c", *(f"{name}.c" for name in PROGRAM)],
         **_speaking(program.host),

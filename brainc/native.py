@@ -8,6 +8,7 @@ user's cache.
 from __future__ import annotations
 
 import json
+import platform
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -195,7 +196,7 @@ def load(folder: str | Path, *, threads: int = 0, isa: str | None = None) -> Bra
     with at(file=str(place)):
         report = report_of(place)
         name, target = str(report["brain"]), load_target(str(report["target"]))
-        if target.word != DESKTOP or target.abstract:
+        if not _is_here(target):
             fix = f"build it once more with -t c99: brainc build … -t c99 -o {place}"
             raise UserError(f"{name} was built for {target.title}, not for this machine", fix=fix)
         if "language" in report:
@@ -217,6 +218,12 @@ def program(place: Path, name: str, target: Target) -> Path:
     if not made.exists():
         toolchain.link_here(target, sorted(place.glob("*.c")), made)
     return made
+
+
+def _is_here(target: Target) -> bool:
+    """Whether a target may be this machine."""
+    named = not target.machines or platform.machine() in target.machines
+    return target.word == DESKTOP and not target.abstract and named
 
 
 def report_of(place: Path) -> Mapping[str, Any]:

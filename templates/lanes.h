@@ -1,6 +1,6 @@
 /* Real numbers with the same bits on every machine, and the blocks that weights and activations come in: the C twin of
- * lanes.py and of the records in dtypes.py; only in brains that have some. Every operation is rounded by itself:
- * compile with -ffp-contract=off. */
+ * lanes.py and of the records in dtypes.py; only in brains that have some. Every operation is rounded by itself,
+ * which runtime/exact.h sees to. */
 #include <math.h>
 
 typedef struct { uint16_t d; uint8_t q[16]; } br_w4_t;

@@ -2,6 +2,9 @@
  *
  * Two products fit 32 bits whatever they are, so nothing saturates on the way (VPMADDWD, not VPMADDUBSW).
  */
+#if !defined(__x86_64__)
+#error "this C is for x86-64: for other machines build the brain with -t c99"
+#endif
 #include <immintrin.h>
 #include <stddef.h>
 #include <stdint.h>

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: 0BSD */
+#include "exact.h"
 #include "sample.h"
 
 #include <string.h>

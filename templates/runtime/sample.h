@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: 0BSD
  * Draws the next token from logits: penalty, top-k, top-p, min-p, temperature, in this order. The same logits, settings
- * and seed give the same token on every machine: plain float32 in one order (compile with -ffp-contract=off).
+ * and seed give the same token on every machine: plain float32 in one order.
  */
 #ifndef BR_SAMPLE_H
 #define BR_SAMPLE_H
