@@ -68,6 +68,8 @@ command_of gcc gcc libc6-dev
 command_of avr-gcc gcc-avr avr-libc
 command_of arm-none-eabi-gcc gcc-arm-none-eabi libnewlib-arm-none-eabi
 command_of qemu-system-arm qemu-system-arm
+command_of aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu libc6-dev-arm64-cross
+command_of qemu-aarch64-static qemu-user-static
 need libsimavr 'test -e /usr/include/simavr/sim_avr.h -o -e /usr/local/include/simavr/sim_avr.h' libsimavr-dev
 command_of valgrind valgrind
 command_of clang clang

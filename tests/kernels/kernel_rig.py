@@ -180,6 +180,16 @@ def call(job: Job, places: list[str], down: bool = False, shares: tuple[int | st
     return f"{job.fn}({', '.join(words)})"
 
 
+def compare(job: Job, y: Array, note: str) -> None:
+    """A result is what the op means."""
+    told = f"{job.kernel.name} {dict(job.node.attrs)} {[o.shape for o in job.operands]} {note}"
+    if job.exact:
+        lines = (np.ascontiguousarray(a[: job.rows]).view(np.uint8) for a in (y, job.expected))
+        np.testing.assert_array_equal(*lines, err_msg=told)
+    else:
+        np.testing.assert_allclose(y, job.expected, rtol=1e-4, atol=2e-6, err_msg=told)
+
+
 def headers(target: Target) -> str:
     """What comes before the kernels in a brain's C."""
     own = [p for p in (target.find("port.h"), target.find("primitives.h")) if p is not None]

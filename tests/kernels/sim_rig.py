@@ -71,11 +71,15 @@ def _steps(job: Job, number: int) -> tuple[list[str], list[str]]:
     """(definitions of its operands, statements that load them, run the job and write its result)."""
     data, load, places, at = [], [], [], 0
     for index, (operand, constant) in enumerate(zip(job.operands, job.constant, strict=True)):
-        name, kind = f"{job.name}_{index}", _ctype(operand)
+        if not operand.size:  # left out
+            places.append("NULL")
+            continue
+        name, numbers = f"{job.name}_{index}", _numbers(operand)
         if job.takes(index):
-            data.append(f"BR_CONST({kind}, {name}, {operand.size}) = {{\n" + "\n".join(as_text(operand)) + "\n};")
+            head = f"BR_CONST({_ctype(numbers)}, {name}, {numbers.size})"
+            data.append(f"{head} = {{\n" + "\n".join(as_text(numbers)) + "\n};")
         if constant:
-            places.append(f"BR_CREF({name})")
+            places.append(f"{'' if numbers is operand else '(const void *)'}BR_CREF({name})")
         else:
             load.append(f"    br_copy_flash(ram + {at}, BR_CREF({name}), {operand.nbytes});")
             places.append(f"(void *)(ram + {at})")
@@ -85,6 +89,13 @@ def _steps(job: Job, number: int) -> tuple[list[str], list[str]]:
     idle, busy = f"    br_host_mark({number + 10_000});", f"    br_host_mark({number});"
     write = f"    br_host_write({y}, {job.expected.nbytes});"
     return data, [*load, idle, f"    {call(job, places)};", busy, write]
+
+
+def _numbers(array: np.ndarray) -> np.ndarray:
+    """As C writes them down: halves by their bits, blocks byte for byte."""
+    if array.dtype.char not in "Ve":
+        return array
+    return array.reshape(-1).view(np.uint16 if array.itemsize == 2 else np.uint8)
 
 
 def _ctype(array: np.ndarray) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from kernel_rig import Job, Lap, Rig, jobs_of, wrappers
+from kernel_rig import Job, Lap, Rig, compare, jobs_of, wrappers
 
 from brainc import ops
 from brainc.kernels import Kernel, KernelTable
@@ -112,16 +112,6 @@ class Memory:
         assert strayed.size == 0, f"{job.name} wrote outside its result, at {strayed[:8] - self.at[-2]}"
         y = self.at[-2] if job.node.outputs else self.at[0]
         return self.block[y : y + job.expected.nbytes].view(job.expected.dtype).reshape(job.expected.shape)
-
-
-def compare(job: Job, y: np.ndarray, note: str) -> None:
-    """A result is what the op means."""
-    told = f"{job.kernel.name} {dict(job.node.attrs)} {[o.shape for o in job.operands]} {note}"
-    if job.exact:
-        lines = (np.ascontiguousarray(a[: job.rows]).view(np.uint8) for a in (y, job.expected))
-        np.testing.assert_array_equal(*lines, err_msg=told)
-    else:
-        np.testing.assert_allclose(y, job.expected, rtol=1e-4, atol=2e-6, err_msg=told)
 
 
 def apart(job: Job, library: ctypes.CDLL) -> None:
