@@ -37,7 +37,7 @@ def small_checkout(tmp_path: Path) -> Path:
     own = shutil.ignore_patterns("__pycache__", "kernels")  # targets stay without kernels of their own
     for folder in ("brainc", "targets", "tests/kernels"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=own)
-    for file in ("pyproject.toml", "tests/conftest.py"):
+    for file in ("pyproject.toml", "tests/conftest.py", "tests/arm64.py"):
         shutil.copy(ROOT / file, tmp_path / file)
     (tmp_path / "templates").mkdir()
     for path in (ROOT / "templates").glob("*.*"):
