@@ -13,6 +13,7 @@ typedef struct { float d, s; int16_t n[2]; int8_t q[32]; } br_a8_t;
 typedef struct { uint16_t bits; } br_bf16_t;
 
 #define BR_LANES 16
+#define BR_TOGETHER 128 /* positions of a w8 cache whose weights share a scale, see ops/attend.py */
 
 /* A real by its bits, and the other way round. */
 BR_INLINE float br_real_of(uint32_t bits)

@@ -20,7 +20,11 @@ int br_map_open(br_map *map, const char *path)
     if (file < 0) {
         return -1;
     }
-    if (fstat(file, &about) != 0 || !S_ISREG(about.st_mode)) {
+    if (fstat(file, &about) != 0) {
+        close(file);
+        return -1;
+    }
+    if (!S_ISREG(about.st_mode)) {
         close(file);
         errno = S_ISDIR(about.st_mode) ? EISDIR : EINVAL;
         return -1;

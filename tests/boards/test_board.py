@@ -9,6 +9,7 @@ import time
 import tty
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -114,8 +115,8 @@ def test_an_answer_that_has_come_is_read_however_late(monkeypatch: pytest.Monkey
         time.sleep(0.2)
         return b"BR one\r\nok\r\n"
 
-    line = SimpleNamespace(in_waiting=0, read=read, write=lambda data: None)
-    assert board._Board(line, "port").ask("0", 0.1) == ["BR one", "ok"]  # type: ignore[arg-type]
+    line: Any = SimpleNamespace(in_waiting=0, read=read, write=lambda data: None)
+    assert board._Board(line, "port").ask("0", 0.1) == ["BR one", "ok"]
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,8 @@ from brainc.frontends import gguf
 from brainc.native import Speaker
 from brainc.resources import examples_dir
 
+Built = Callable[[str, str], tuple[Path, Path]]  # architecture and tensor type to the file and what was built of it
+
 TOKENS = [72, 101, 108, 108, 111, 32, 119, 5, 200, 17]
 CPU = Path("/proc/cpuinfo").read_text().split() if Path("/proc/cpuinfo").is_file() else []
 ISAS = ["portable", *(["avx2"] if "avx2" in CPU else []), *(["vnni"] if "avx512_vnni" in CPU else [])]
@@ -36,7 +38,7 @@ def brainc_(*words: str, **given: Any) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], tuple[Path, Path]]:
+def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     """(architecture, tensor type) to the file and the folder that `brainc build` wrote of it."""
     made: dict[tuple[str, str], tuple[Path, Path]] = {}
 
@@ -53,7 +55,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], tupl
 
 
 @pytest.fixture(scope="module")
-def program(built: Callable[[str, str], tuple[Path, Path]]) -> Path:
+def program(built: Built) -> Path:
     """The program of a small llama, compiled with every warning an error."""
     folder = built("llama", "Q4_1")[1]
     sources = sorted(map(str, folder.glob("*.c")))
@@ -86,7 +88,7 @@ EVERY = [*CASES, *(pytest.param(*case, marks=pytest.mark.slow) for case in MORE)
 
 
 @pytest.mark.parametrize(("architecture", "kind"), EVERY)
-def test_every_way_to_run_gives_the_reference_s_bits(architecture: str, kind: str, built) -> None:  # type: ignore[no-untyped-def]
+def test_every_way_to_run_gives_the_reference_s_bits(architecture: str, kind: str, built: Built) -> None:
     file, folder = built(architecture, kind)
     graph = gguf.load(file, "small", {})
     state, wanted = interp.fresh_state(graph), []
@@ -104,7 +106,7 @@ def test_every_way_to_run_gives_the_reference_s_bits(architecture: str, kind: st
                 np.testing.assert_array_equal(speaker.read(TOKENS[4:]).view(np.uint32), wanted[-1].view(np.uint32))
 
 
-def test_a_speaker_reads_text_and_refuses_what_it_has_not(built) -> None:  # type: ignore[no-untyped-def]
+def test_a_speaker_reads_text_and_refuses_what_it_has_not(built: Built) -> None:
     speaker = brainc.load(built("llama", "Q4_1")[1], threads=1)
     assert isinstance(speaker, Speaker)
     with speaker:
@@ -207,7 +209,7 @@ def test_what_comes_in_is_continued_where_it_cannot_chat(program: Path) -> None:
     assert done.returncode == 0 and done.stdout.endswith(b"\n")
 
 
-def test_who_has_no_template_does_not_chat(built, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_who_has_no_template_does_not_chat(built: Built, tmp_path: Path) -> None:
     """Told before anything is built, and after `generate` built it."""
     file, env = tmp_path / "a b.gguf", {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
     shutil.copy(built("llama", "Q4_1")[0], file)
@@ -218,7 +220,7 @@ def test_who_has_no_template_does_not_chat(built, tmp_path: Path) -> None:  # ty
         assert brainc_("generate", str(file), "--prompt", "a", "--tokens", "2", env=env).returncode == 0
 
 
-def test_settings_of_a_manifest_make_another_program(built, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_settings_of_a_manifest_make_another_program(built: Built, tmp_path: Path) -> None:
     """Named as a folder or as brain.toml itself."""
     env = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
     shutil.copy(built("llama", "Q4_1")[0], tmp_path / "m.gguf")
@@ -232,7 +234,7 @@ def test_settings_of_a_manifest_make_another_program(built, tmp_path: Path) -> N
     assert texts[0] != texts[1]
 
 
-def test_other_brains_do_not_generate_and_language_models_take_no_samples(built, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_other_brains_do_not_generate_and_language_models_take_no_samples(built: Built, tmp_path: Path) -> None:
     scribe = brainc_("generate", str(examples_dir() / "scribe"), "--prompt", "a")
     assert scribe.returncode == 2 and "scribe is no language model" in scribe.stderr
     file = str(built("llama", "Q4_1")[0])
@@ -244,7 +246,7 @@ def test_other_brains_do_not_generate_and_language_models_take_no_samples(built,
         assert done.returncode == 2 and f"no use for {told}" in done.stderr
 
 
-def test_a_cache_that_cannot_be_written_or_a_missing_compiler_is_told(built, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_a_cache_that_cannot_be_written_or_a_missing_compiler_is_told(built: Built, tmp_path: Path) -> None:
     words = ["generate", str(built("llama", "Q4_1")[0]), "--prompt", "a"]
     (tmp_path / "file").touch()
     done = brainc_(*words, env={**os.environ, "XDG_CACHE_HOME": str(tmp_path / "file")})
@@ -253,7 +255,7 @@ def test_a_cache_that_cannot_be_written_or_a_missing_compiler_is_told(built, tmp
     assert done.returncode == 3 and "is not installed" in done.stderr and not (tmp_path / "new").exists()
 
 
-def test_generate_builds_once(built, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_generate_builds_once(built: Built, tmp_path: Path) -> None:
     file, _ = built("llama", "Q4_1")
     env = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
     words = ["generate", str(file), "--prompt", "hello", "--tokens", "4", "--seed", "2", "--json"]
@@ -266,7 +268,7 @@ def test_generate_builds_once(built, tmp_path: Path) -> None:  # type: ignore[no
     assert one["hash"] == two["hash"] and one["tokens"] == two["tokens"]
 
 
-def test_bench_tells_rates_and_memory(built, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_bench_tells_rates_and_memory(built: Built, tmp_path: Path) -> None:
     file, _ = built("llama", "Q4_1")
     env = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
     done = brainc_("bench", str(file), "-t", "x86-avx2", "--threads", "1", "--depth", "20", "--json", env=env)
@@ -277,12 +279,12 @@ def test_bench_tells_rates_and_memory(built, tmp_path: Path) -> None:  # type: i
     assert data["threads"] == 1 and data["memory_bytes"]["weights"] > 0
 
 
-def test_a_small_machine_is_no_place_for_it(built) -> None:  # type: ignore[no-untyped-def]
+def test_a_small_machine_is_no_place_for_it(built: Built) -> None:
     done = brainc_("build", str(built("llama", "Q4_1")[0]), "-t", "uno", "-o", "nowhere")
     assert done.returncode == 2 and "desktop" in done.stderr
 
 
-def test_a_manifest_says_how_it_is_spoken_with(built, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_a_manifest_says_how_it_is_spoken_with(built: Built, tmp_path: Path) -> None:
     shutil.copy(built("llama", "Q4_1")[0], tmp_path / "m.gguf")
     text = '[brain]\nname = "desk"\n[modules.m]\nfile = "m.gguf"\n'
     text += 'language = { context = 32, kv = "q8", temperature = 0, seed = 9 }\n'

@@ -15,6 +15,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from subprocess import PIPE
+from typing import Any
 
 import gguf_files
 import pytest
@@ -61,15 +63,14 @@ def chat(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return compiled(place, place / "chat", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover")
 
 
-def run(program: Path, *words: str, text: bytes = b"", **given: object) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run([str(program), *words], input=text, capture_output=True, timeout=60, **given)  # type: ignore[call-overload, no-any-return]
+def run(program: Path, *words: str, text: bytes = b"", **given: Any) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run([str(program), *words], input=text, capture_output=True, timeout=60, **given)
 
 
 @contextmanager
 def listening(program: Path, *words: str) -> Iterator[subprocess.Popen[bytes]]:
     """The program when it has opened its weights and waits for a text."""
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen([str(program), *words], **pipes) as running:  # type: ignore[call-overload]
+    with subprocess.Popen([str(program), *words], stdin=PIPE, stdout=PIPE, stderr=PIPE) as running:
         maps, end = Path(f"/proc/{running.pid}/maps"), time.monotonic() + 60
         while ".weights" not in maps.read_text() and time.monotonic() < end:
             time.sleep(0.01)
@@ -159,8 +160,7 @@ def test_weights_that_are_cut_off_while_it_runs_end_it_with_words(program: Path,
     shutil.copy(program.with_name("tale.weights"), tmp_path / "weights")
     environment = {**os.environ, "ASAN_OPTIONS": "handle_sigbus=0"}
     command = [str(program), "--weights", str(tmp_path / "weights")]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, env=environment, **pipes) as running:  # type: ignore[call-overload]
+    with subprocess.Popen(command, env=environment, stdin=PIPE, stdout=PIPE, stderr=PIPE) as running:
         while "weights" not in Path(f"/proc/{running.pid}/maps").read_text():
             time.sleep(0.01)
         os.truncate(tmp_path / "weights", 0)

@@ -92,8 +92,7 @@ def test_an_interrupt_in_mid_stream_ends_it_whole(program: Path) -> None:
 
 def test_an_interrupt_ends_an_answer_and_not_the_conversation(program: Path) -> None:
     command = [str(program), "--temperature", "0", "--json"]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen(command, **pipes) as running:  # type: ignore[call-overload]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as running:
         assert running.stdin is not None and running.stdout is not None
         running.stdin.write(b"word " * 1500 + b"\n")
         running.stdin.flush()

@@ -10,6 +10,7 @@ import unicodedata
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -328,11 +329,11 @@ def harness(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("pre", ["gpt2", "default", "smollm", "qwen2", "llama3", "spm"])
 def test_random_bytes_hurt_nobody(pre: str, harness: Path, tmp_path: Path) -> None:
     """3,000 texts of any bytes, in memory just large enough, under the address and undefined-behaviour sanitizers."""
-    special = {"more": [b"<s>", b"\n\n", b"<u>"], "types": [3, 4, 2]}
+    special: dict[str, Any] = {"more": [b"<s>", b"\n\n", b"<u>"], "types": [3, 4, 2]}
     if pre == "spm":
-        made = scored({"a": -1.0, "\u2581a": -2.0, "\u2581": -1.0, "a1": -3.0}, add_space_prefix=True, **special)  # type: ignore[arg-type]
+        made = scored({"a": -1.0, "\u2581a": -2.0, "\u2581": -1.0, "a1": -3.0}, add_space_prefix=True, **special)
     else:
-        made = pairs(["a a", "Ġ a", "a b", "' 1", "âĸ ģ"], pre=pre, bos=3, add_bos=True, **special)  # type: ignore[arg-type]
+        made = pairs(["a a", "Ġ a", "a b", "' 1", "âĸ ģ"], pre=pre, bos=3, add_bos=True, **special)
     (tmp_path / "section").write_bytes(pack(made))
     done = subprocess.run([harness, tmp_path / "section"], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr[-2000:]
@@ -358,8 +359,8 @@ def test_a_damaged_section_is_refused(code: ctypes.CDLL) -> None:
 @pytest.mark.parametrize("kind", ["bpe", "spm"])
 def test_damage_anywhere_in_a_section_hurts_nobody(kind: str, harness: Path, tmp_path: Path) -> None:
     """It is refused, or it is another vocabulary: nobody reads out of bounds, no search goes on for ever."""
-    special = {"more": [b"<s>", b"\n\n"], "types": [3, 4]}
-    made = pairs(["a a", "a b"], **special) if kind == "bpe" else scored({"a": -1.0, "ab": -2.0}, **special)  # type: ignore[arg-type]
+    special: dict[str, Any] = {"more": [b"<s>", b"\n\n"], "types": [3, 4]}
+    made = pairs(["a a", "a b"], **special) if kind == "bpe" else scored({"a": -1.0, "ab": -2.0}, **special)
     good, rng, refused = pack(made), random.Random(7), 0
     for _ in range(40):
         data = bytearray(good)
