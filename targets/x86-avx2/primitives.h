@@ -177,7 +177,7 @@ BR_OWN __m128i br_wide_4(const int8_t *from)
 #define BR_VNNI __attribute__((target("avx2,f16c,avx512f,avx512bw,avx512vl,avx512vnni")))
 #endif
 #define BR_VNNI_OWN static inline __attribute__((always_inline, unused)) BR_VNNI
-#define BR_AHEAD 2048 /* bytes: how far before it is read a tile is asked for, where each is read once */
+#define BR_AHEAD 1024 /* bytes: how far before it is read a tile is asked for, where each is read once */
 #define BR_HERE(v) __asm__ volatile("" : "+x"(v)) /* computed here: gcc would put sums off, and keep what they add */
 
 /* The blocks that weights come in, see packs/tiles.py. */
