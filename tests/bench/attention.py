@@ -3,9 +3,9 @@
     python tests/bench/attention.py [SHAPE ...] [--cache f16] [--target x86-avx2] [--cc gcc]
 
 For the shapes of known models and both caches: milliseconds a token, all layers together (each has caches of its own),
-when the token stands at a depth, and when it is one of 64 of a prompt that begin there. Beside it what the bytes alone
-would take at the bandwidth measured in the same run. Every layer's quickest time counts; compare figures
-of one run.
+when the token stands at a depth, and when it is one of 64 of a prompt that begin there. Before each layer others' bytes
+are read, as a model's weights are, so that caches are cold. Beside it what the bytes alone would take at the bandwidth
+measured in the same run. Every layer's median counts; compare figures of one run.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ from brainc.weights import c_float
 DEPTHS = (0, 512, 2048)
 LENGTH = DEPTHS[-1] + 64
 PROMPT = 64
+WEIGHTS = 96 << 20  # bytes that are read between tokens, so that no cache holds what attention reads
 FLAGS = ("-std=gnu99", "-O2", "-ffp-contract=off", "-shared", "-fPIC")
 HELP = r"""
 #include <time.h>
@@ -52,27 +53,31 @@ static double now(void)
     return (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
 }
 
+/* Reads n numbers, at four places in turn. */
 uint64_t stream(const uint64_t *x, int64_t n)
 {
-    uint64_t a = 0, b = 0, c = 0, d = 0;
-    for (int64_t i = 0; i < n; i += 8) {
-        a += x[i] ^ x[i + 4];
-        b += x[i + 1] ^ x[i + 5];
-        c += x[i + 2] ^ x[i + 6];
-        d += x[i + 3] ^ x[i + 7];
+    const uint64_t *const parts[4] = {x, x + n / 4, x + n / 4 * 2, x + n / 4 * 3};
+    uint64_t sums[8] = {0};
+    for (int64_t i = 0; i + 8 <= n / 4; i += 8) {
+        for (int part = 0; part < 4; part++) {
+            for (int j = 0; j < 8; j++) {
+                sums[j] ^= parts[part][i + j];
+            }
+        }
     }
-    return a + b + c + d;
+    return sums[0] ^ sums[1] ^ sums[2] ^ sums[3] ^ sums[4] ^ sums[5] ^ sums[6] ^ sums[7];
 }
 """
 LOOK = """
 void look_%(rows)s(const float *q, const %(kind)s *k, const %(kind)s *v, const int32_t *pos, float *y, uint8_t *scratch,
-             double *least)
+             const uint64_t *weights, double *spent)
 {
     for (int64_t layer = 0; layer < %(layers)s; layer++) {
+        volatile uint64_t other = stream(weights + layer * %(share)s, %(share)s);
+        (void)other;
         const double start = now();
         %(call)s;
-        const double spent = now() - start;
-        least[layer] = spent < least[layer] ? spent : least[layer];
+        spent[layer] = now() - start;
     }
 }
 """
@@ -100,7 +105,7 @@ SHAPES = {"smollm2-135m": Shape(30, 9, 3, 64), "gemma3-270m": Shape(18, 4, 1, 25
 
 
 def function(target: Target, shape: Shape, kind: DType, rows: int) -> tuple[str, int]:
-    """C of `look_ROWS`, which does all layers and keeps the quickest time of each, and the bytes of its scratch."""
+    """C of `look_ROWS`, which does all layers and keeps the time of each, and the bytes of its scratch."""
     cache = np.zeros((shape.groups, LENGTH, shape.size // kind.block), kind.numpy)
     q = np.zeros((rows, shape.heads * shape.size), F32.numpy)
     given = attrs(heads=shape.heads, scale=shape.size**-0.5, window=shape.window)
@@ -115,7 +120,8 @@ def function(target: Target, shape: Shape, kind: DType, rows: int) -> tuple[str,
     for parameter in views[-1].params.split(","):
         value = said.get(arg := re.split(r"\W+", parameter)[-1], arg)
         words.append(c_float(value) if isinstance(value, float) else str(value))
-    facts = {"rows": rows, "kind": kind.c, "layers": shape.layers, "call": f"{name}({', '.join(words)})"}
+    facts = {"rows": rows, "kind": kind.c, "layers": shape.layers, "share": WEIGHTS // 8 // shape.layers}
+    facts |= {"call": f"{name}({', '.join(words)})"}
     text = "\n".join(map(render_kernel, views)) + LOOK % facts
     return re.sub(rf"\b({'|'.join(v.fn for v in views)})", rf"of_{rows}_\1", text), choice.scratch
 
@@ -131,12 +137,14 @@ def best(call: Callable[[], object], seconds: float = 0.4) -> float:
     return found * 1e3
 
 
-def least(call: Callable[..., object], places: list[ctypes.c_void_p], layers: int, seconds: float = 0.6) -> float:
-    """Milliseconds of all layers, each at its quickest."""
-    spent, end = np.full(layers, np.inf), time.perf_counter() + seconds
+def typical(call: Callable[..., object], places: list[ctypes.c_void_p], layers: int, seconds: float = 1.0) -> float:
+    """Milliseconds of all layers, each at its median."""
+    times, end = [], time.perf_counter() + seconds
     while time.perf_counter() < end:
+        spent = np.zeros(layers)
         call(*places, pointer(spent))
-    return float(spent.sum())
+        times.append(spent)
+    return float(np.median(times, axis=0).sum())
 
 
 def compiled(target: Target, text: str, cc: str, folder: str) -> ctypes.CDLL:
@@ -179,14 +187,15 @@ def measure(target: Target, cc: str, name: str, kind: DType) -> None:
     q = np.random.default_rng(1).standard_normal((PROMPT, shape.heads * shape.size)).astype(np.float32)
     y, scratch = np.zeros_like(q), np.zeros(max(s for _, s in texts) + 64, np.uint8)
     caches = [filled(shape.layers * LENGTH * shape.row(kind), kind) for _ in "kv"]
+    weights = np.ones(WEIGHTS // 8, np.uint64)
     speed, first = bandwidth(library), 0.0
     print(f"{name}, {kind} cache, {target.name}; one thread reads {speed / 1e6:.1f} GB/s")
     print("  depth   decode   over depth 0   its bytes alone   a token of 64")
     for depth in DEPTHS:
         pos = np.array([depth], np.int32)
-        places = [pointer(x) for x in (q, *caches, pos, y, scratch)]
-        one = least(library.look_1, places, shape.layers)
-        many = least(library.look_64, places, shape.layers) / PROMPT
+        places = [pointer(x) for x in (q, *caches, pos, y, scratch, weights)]
+        one = typical(library.look_1, places, shape.layers)
+        many = typical(library.look_64, places, shape.layers) / PROMPT
         first = first or one
         alone = 2 * shape.layers * shape.seen(depth) * shape.row(kind) / speed
         print(f"  {depth:5}  {one:7.3f}  {one - first:13.3f}  {alone:16.3f}  {many:14.3f}", flush=True)
