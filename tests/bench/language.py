@@ -4,8 +4,8 @@
     python tests/bench/language.py text MODEL.gguf … --text FILE [--bytes 20000]
 
 llama.cpp is `llama-cpp-python`, built from its source for this machine (CMAKE_ARGS=-DGGML_NATIVE=ON pip install
---no-binary :all: llama-cpp-python); BRAINC_LLAMA_PYTHON names a Python that has it, if it is not this one. Rates are
-medians of five; the two take turns. Nothing else should run meanwhile.
+--no-binary :all: llama-cpp-python); BRAINC_LLAMA_PYTHON names a Python that has it, if it is not this one. The two
+take turns, one measurement each; rates and ratios are medians of five rounds. Nothing else should run meanwhile.
 """
 
 from __future__ import annotations
@@ -15,6 +15,10 @@ import json
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -28,35 +32,24 @@ from brainc.compiler import Request
 from brainc.native import Speaker
 
 PYTHON = os.environ.get("BRAINC_LLAMA_PYTHON", sys.executable)
-TARGET, DEPTHS = "x86-avx2", (0, 512)
+TARGET, ROUNDS = "x86-avx2", 5
 WINDOW = 1024  # tokens that are foretold from one empty start
 
 _RATES = """
-import ctypes, json, sys, time
+import json, sys, time
 import llama_cpp as L
-asked = json.load(sys.stdin)
-model = L.Llama(asked["model"], n_ctx=1100, n_batch=512, n_ubatch=512, n_threads=asked["threads"],
-                n_threads_batch=asked["threads"], flash_attn=asked["flash"], verbose=False)
-size = model.n_vocab()
-some = [(i * 7919 + 13) % size for i in range(512)]
-def fill(n):
-    model.reset(); model._ctx.kv_cache_clear() if hasattr(model._ctx, "kv_cache_clear") else None
+asked = json.loads(sys.stdin.readline())
+models = [L.Llama(asked["model"], n_ctx=1100, n_batch=512, n_ubatch=512, n_threads=asked["threads"],
+                  n_threads_batch=asked["threads"], flash_attn=flash, verbose=False) for flash in (False, True)]
+for line in sys.stdin:
+    flash, before, parts = json.loads(line)
+    model = models[flash]
+    model.reset()
     model.n_tokens = 0
-    if n: model.eval(some[:n])
-def median(times): return sorted(times)[len(times) // 2]
-found = {"decode": {}}
-times = []
-for _ in range(5):
-    fill(0); began = time.perf_counter(); model.eval(some); times.append(time.perf_counter() - began)
-found["prefill"] = 512 / median(times)
-for depth in asked["depths"]:
-    times = []
-    for _ in range(5):
-        fill(depth); began = time.perf_counter()
-        for j in range(128): model.eval([j * 31 % size])
-        times.append(time.perf_counter() - began)
-    found["decode"][depth] = 128 / median(times)
-print(json.dumps(found))
+    if before: model.eval(before)
+    began = time.perf_counter()
+    for part in parts: model.eval(part)
+    print(time.perf_counter() - began, flush=True)
 """
 
 _TEXT = """
@@ -85,23 +78,81 @@ def llama(script: str, **asked: Any) -> Any:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@dataclass(frozen=True)
+class Task:
+    """What is timed: reading tokens at once, or one after the other, behind `depth` others."""
+
+    name: str
+    depth: int
+    tokens: int
+    at_once: bool
+
+    def parts(self, size: int) -> tuple[list[int], list[list[int]]]:
+        """What stands before, and what each call reads; `size` tokens are in the vocabulary."""
+        before, some = [[(i * 7919 + 13) % size for i in range(n)] for n in (self.depth, self.tokens)]
+        return before, [some] if self.at_once else [[token] for token in some]
+
+
+TASKS = (
+    Task("reads 512 tokens", 0, 512, at_once=True),
+    Task("writes behind 0 tokens", 0, 128, at_once=False),
+    Task("writes behind 512 tokens", 512, 128, at_once=False),
+)
+Run = Callable[[Task], float]
+
+
+def ours(request: Request, threads: int) -> tuple[int, Run]:
+    """Tokens of the vocabulary, and what times our brain in this process."""
+    path = speak.program(request, TARGET, lambda line: print(line, file=sys.stderr))
+    speaker = brainc.load(path.parent, threads=threads, isa=request.isa)
+    assert isinstance(speaker, Speaker)
+
+    def run(task: Task) -> float:
+        before, parts = task.parts(speaker.tokens)
+        speaker.forget()
+        if before:
+            speaker.read(before)
+        began = time.perf_counter()
+        for part in parts:
+            speaker.read(part) if task.at_once else speaker.step(part[0])
+        return time.perf_counter() - began
+
+    return speaker.tokens, run
+
+
+@contextmanager
+def theirs(model: Path, threads: int, size: int) -> Iterator[tuple[Run, Run]]:
+    """What times llama.cpp, a process of its own, without and with its flash attention."""
+    with subprocess.Popen([PYTHON, "-c", _RATES], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+
+        def say(words: object) -> None:
+            assert child.stdin
+            print(json.dumps(words), file=child.stdin, flush=True)
+
+        def run(task: Task, flash: bool) -> float:
+            assert child.stdout
+            say([flash, *task.parts(size)])
+            return float(child.stdout.readline() or sys.exit("llama.cpp failed"))
+
+        say({"model": str(model), "threads": threads})
+        yield lambda task: run(task, False), lambda task: run(task, True)
+
+
 def rates(model: Path, threads: int, kv: str, isa: str | None) -> None:
-    """A table of ours, theirs and the ratio."""
-    request = Request(model, shapes=sizes(None, kv), isa=isa)
-    ours = speak.figures(request, TARGET, threads, DEPTHS, lambda line: print(line, file=sys.stderr))
-    both = [llama(_RATES, model=str(model), threads=threads, depths=DEPTHS, flash=flash) for flash in (False, True)]
-    print(f"\n{model.name}, {threads} threads, {ours['isa']}, {kv} | brainc | llama.cpp | ratio\n|---|---|---|---|")
-    prefill = ours["entries"]["prefill"]["tokens_per_second"]
-    theirs = max(one["prefill"] for one in both)
-    print(f"| reads 512 tokens, tokens a second | {prefill:.1f} | {theirs:.1f} | **{prefill / theirs:.2f}** |")
-    decode = {at["depth"]: at["tokens_per_second"] for at in ours["entries"]["decode"]}
-    for depth in DEPTHS:
-        theirs = max(one["decode"][str(depth)] for one in both)
-        mine = decode[depth]
-        print(f"| writes behind {depth} tokens | {mine:.1f} | {theirs:.1f} | **{mine / theirs:.2f}** |")
-    extra = [1000 / decode[512] - 1000 / decode[0], 1000 / both[1]["decode"]["512"] - 1000 / both[1]["decode"]["0"]]
-    print(f"| more a token behind 512, ms | {extra[0]:.2f} | {extra[1]:.2f} | |")
-    print(f"| start until the first token, ms | {1000 * ours['start_seconds']:.0f} | | |", flush=True)
+    """A table of ours, theirs and the ratio: of their two ways the one that is quicker at a task."""
+    size, us = ours(Request(model, shapes=sizes(None, kv), isa=isa), threads)
+    with theirs(model, threads, size) as others:
+        for run in (us, *others):
+            run(TASKS[1])  # once for the caches
+        spent = np.array([[[run(task) for run in (us, *others)] for task in TASKS] for _ in range(ROUNDS)])
+    print(f"\n{model.name}, {threads} threads, {kv} | brainc | llama.cpp | ratio\n|---|---|---|---|")
+    for i, task in enumerate(TASKS):
+        middle = np.median(spent[:, i], axis=0)
+        best = 1 + int(middle[1:].argmin())
+        ratio = np.median(spent[:, i, best] / spent[:, i, 0])
+        print(f"| {task.name} | {task.tokens / middle[0]:.1f} | {task.tokens / middle[best]:.1f} | **{ratio:.2f}** |")
+    more = np.median(spent[:, 2] - spent[:, 1], axis=0) / TASKS[1].tokens * 1000
+    print(f"| more a token behind 512, ms | {more[0]:.2f} | {more[1]:.2f}, {more[2]:.2f} | |", flush=True)
 
 
 def foretold(speaker: Speaker, tokens: list[int]) -> float:
