@@ -43,7 +43,7 @@ DEPTHS = (0, 512, 2048)
 LENGTH = DEPTHS[-1] + 64
 PROMPT = 64
 WEIGHTS = 96 << 20  # bytes that are read between tokens, so that no cache holds what attention reads
-FLAGS = ("-std=gnu99", "-O2", "-ffp-contract=off", "-shared", "-fPIC")
+FLAGS = ("-std=gnu99", "-O3", "-ffp-contract=off", "-shared", "-fPIC")
 HELP = r"""
 #include <time.h>
 static double now(void)
