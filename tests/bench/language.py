@@ -33,7 +33,7 @@ from brainc.native import Speaker
 
 PYTHON = os.environ.get("BRAINC_LLAMA_PYTHON", sys.executable)
 TARGET, ROUNDS = "x86-avx2", 5
-WINDOW = 1024  # tokens that are foretold from one empty start
+WINDOW = 1024  # tokens that are foretold from one empty start, behind the token that a text begins with
 
 _RATES = """
 import json, sys, time
@@ -57,10 +57,10 @@ import json, sys
 import numpy as np
 import llama_cpp as L
 asked = json.load(sys.stdin)
-model = L.Llama(asked["model"], n_ctx=asked["window"], n_threads=1, logits_all=True, verbose=False)
+windows = asked["windows"]
+model = L.Llama(asked["model"], n_ctx=max(map(len, windows)), n_threads=1, logits_all=True, verbose=False)
 loss = count = 0
-for start in range(0, len(asked["tokens"]), asked["window"]):
-    part = asked["tokens"][start : start + asked["window"]]
+for part in windows:
     model.reset(); model.n_tokens = 0
     model.eval(part)
     x = np.array(model.scores[: len(part) - 1], np.float64)
@@ -155,12 +155,11 @@ def rates(model: Path, threads: int, kv: str, isa: str | None) -> None:
     print(f"| more a token behind 512, ms | {more[0]:.2f} | {more[1]:.2f}, {more[2]:.2f} | |", flush=True)
 
 
-def foretold(speaker: Speaker, tokens: list[int]) -> float:
-    """The perplexity of tokens, in windows that begin empty."""
+def foretold(speaker: Speaker, windows: list[list[int]]) -> float:
+    """The perplexity of tokens, in windows that are read from an empty start."""
     loss, count = 0.0, 0
-    for start in range(0, len(tokens), WINDOW):
+    for part in windows:
         speaker.forget()
-        part = tokens[start : start + WINDOW]
         for token, following in pairwise(part):
             x = speaker.step(token).astype(np.float64)
             x -= x.max()
@@ -173,10 +172,11 @@ def text(model: Path, data: str) -> None:
     speaker = brainc.load(program.parent)
     assert isinstance(speaker, Speaker)
     with speaker:
-        tokens = speaker.tokenize(data, ends=False)
-        mine = foretold(speaker, tokens)
-    theirs = llama(_TEXT, model=str(model), tokens=tokens, window=WINDOW)
-    print(f"| {model.name} | {len(tokens):,} tokens | {mine:.4f} | {theirs:.4f} | {100 * (mine / theirs - 1):+.2f} % |")
+        begin, tokens = speaker.tokenize(""), speaker.tokenize(data, ends=False)
+        windows = [begin + tokens[i : i + WINDOW] for i in range(0, len(tokens), WINDOW)]
+        mine = foretold(speaker, windows)
+    peer = llama(_TEXT, model=str(model), windows=windows)
+    print(f"| {model.name} | {len(tokens):,} tokens | {mine:.4f} | {peer:.4f} | {100 * (mine / peer - 1):+.2f} % |")
 
 
 def main() -> None:
