@@ -27,7 +27,7 @@ def _result(
 @densef.cases
 def _cases(rng: Rng) -> Cases:
     for kind in REALS:
-        for m, rows, k in ((1, 1, 1), (1, 24, 576), (5, 17, 50)):
+        for m, rows, k in ((1, 1, 1), (1, 24, 576), (1, 11, 40), (5, 17, 50), (4, 9, 1300)):
             x, w = floats(rng, (m, k)), blocks(rng, (rows, k), kind)
             yield from ragged([x, w, floats(rng, (rows,)), floats(rng, (m, rows))], m)
         yield [floats(rng, (1, 64)), blocks(rng, (48, 64), kind)], {}
