@@ -101,7 +101,8 @@ TASKS = (
 Run = Callable[[Task], float]
 
 
-def ours(request: Request, threads: int) -> tuple[int, Run]:
+@contextmanager
+def ours(request: Request, threads: int) -> Iterator[tuple[int, Run]]:
     """Tokens of the vocabulary, and what times our brain in this process."""
     path = speak.program(request, TARGET, lambda line: print(line, file=sys.stderr))
     speaker = brainc.load(path.parent, threads=threads, isa=request.isa)
@@ -117,7 +118,8 @@ def ours(request: Request, threads: int) -> tuple[int, Run]:
             speaker.read(part) if task.at_once else speaker.step(part[0])
         return time.perf_counter() - began
 
-    return speaker.tokens, run
+    with speaker:
+        yield speaker.tokens, run
 
 
 @contextmanager
@@ -140,8 +142,8 @@ def theirs(model: Path, threads: int, size: int) -> Iterator[tuple[Run, Run]]:
 
 def rates(model: Path, threads: int, kv: str, isa: str | None) -> None:
     """A table of ours, theirs and the ratio: of their two ways the one that is quicker at a task."""
-    size, us = ours(Request(model, shapes=sizes(None, kv), isa=isa), threads)
-    with theirs(model, threads, size) as others:
+    request = Request(model, shapes=sizes(None, kv), isa=isa)
+    with ours(request, threads) as (size, us), theirs(model, threads, size) as others:
         for run in (us, *others):
             run(TASKS[1])  # once for the caches
         spent = np.array([[[run(task) for run in (us, *others)] for task in TASKS] for _ in range(ROUNDS)])
