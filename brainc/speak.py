@@ -10,8 +10,10 @@ import json
 import os
 import re
 import shlex
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from brainc.resources import targets_dir, templates_dir
 from brainc.target import load_target
 
 Note = Callable[[str], None]
+UNUSED = 30 * 24 * 3600  # seconds after which a built model gives its room back, see `_forget`
 
 
 def program(request: Request, target: str, note: Note, *, chats: bool = False) -> Path:
@@ -36,7 +39,10 @@ def program(request: Request, target: str, note: Note, *, chats: bool = False) -
         raise UserError(what, fix="`brainc run` and `brainc bench` are for other brains")
     folder = toolchain.cache_dir() / "languages" / f"{brain.name}-{_digest(brain, request, target)}"
     if not (folder / native.REPORT).is_file():
+        _forget(folder.parent)
         _build(request, target, folder, note, chats)
+    with suppress(OSError):
+        os.utime(folder)  # it is in use, see `_forget`
     found = native.report_of(folder)
     if chats and not found["language"]["chats"]:
         raise _silent(request, brain.name, found["notes"])
@@ -58,6 +64,13 @@ def _build(request: Request, target: str, folder: Path, note: Note, chats: bool)
     told = {"brain": made.name, "target": target, "ports": report.ports(made), "notes": list(made.notes)}
     files = formats.make("project", Delivery(made), {**told, **report.host_data(made)})
     toolchain.write(folder, files, other=toolchain.CACHE)
+
+
+def _forget(shelf: Path) -> None:
+    """Removes the models built there that nobody has used for long: each is as large as its file."""
+    with suppress(OSError):
+        for folder in [each for each in shelf.iterdir() if each.stat().st_mtime < time.time() - UNUSED]:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _silent(request: Request, name: str, why: Sequence[str]) -> UserError:

@@ -268,6 +268,22 @@ def test_generate_builds_once(built: Built, tmp_path: Path) -> None:
     assert one["hash"] == two["hash"] and one["tokens"] == two["tokens"]
 
 
+def test_what_was_not_used_for_long_gives_its_room_back(built: Built, tmp_path: Path) -> None:
+    """When another model is built; using one keeps it, however old it is."""
+    env = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
+    words = ["--prompt", "hello", "--tokens", "1"]
+    file, shelf, long_ago = str(built("llama", "Q4_1")[0]), tmp_path / "brainc" / "languages", time.time() - 31 * 86400
+    assert brainc_("generate", file, *words, env=env).returncode == 0
+    (kept,) = shelf.iterdir()
+    os.utime(kept, (long_ago, long_ago))
+    assert brainc_("generate", file, *words, env=env).returncode == 0
+    shutil.copytree(kept, shelf / "forgotten")
+    os.utime(shelf / "forgotten", (long_ago, long_ago))
+    done = brainc_("generate", file, *words, "--context", "9", env=env)
+    assert done.returncode == 0, done.stderr
+    assert kept in list(shelf.iterdir()) and len(list(shelf.iterdir())) == 2
+
+
 def test_bench_tells_rates_and_memory(built: Built, tmp_path: Path) -> None:
     file, _ = built("llama", "Q4_1")
     env = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
