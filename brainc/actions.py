@@ -282,6 +282,7 @@ def _language_proof(program: Program, host: Host) -> tuple[dict[str, Any], list[
     read = f"{len(proof.tokens)} tokens of {len(host_check.TEXTS)} languages"
     fine = [f"{program.name}  {len(proof.rungs)} ways to read {read}: the same logits, {proof.digest}"]
     lines = [f"  {'same' if r.equal else 'DIFFERS':8} {r.name}" for r in proof.rungs]
+    lines += [f"  {'left out':8} {name}: this CPU has not the instructions" for name in proof.missing]
     data = {**_verdict(proof.rungs), "tokens": proof.tokens.tolist(), "hash": proof.digest}
     return data, [*(_different(program, proof.rungs) or fine), *lines]
 

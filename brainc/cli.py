@@ -19,7 +19,7 @@ from rich.console import Console
 
 from brainc import __version__, actions
 from brainc.actions import Speed
-from brainc.cli_language import LEVELS, VERBS, sized, sizes
+from brainc.cli_language import VERBS, sized, sizes
 from brainc.compiler import Request
 from brainc.errors import BraincError, BugError, FitError, UserError, Where, WorldError
 from brainc.formats import FORMATS
@@ -93,9 +93,7 @@ def shared(function: F) -> F:
                 default="auto",
                 help="Layers row by row through line buffers; by itself where RAM is short.",
             ),
-            click.option(
-                "--isa", type=choice(LEVELS), help="Kernels up to this level; portable: without the target's own."
-            ),
+            click.option("--isa", metavar="LEVEL", help="Kernels up to this level; portable: none of the target's."),
             click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output."),
         )
     ):

@@ -16,7 +16,6 @@ from brainc.target import all_targets
 
 F = TypeVar("F", bound=Callable[..., Any])
 BASE = "c99"  # runs anywhere
-LEVELS = ("portable", "avx2", "vnni")  # of instructions, see accents in target.toml
 _PASSED = ("prompt", "system", "tokens", "temperature", "top_k", "top_p", "min_p", "repeat_penalty", "seed", "threads")
 
 
@@ -63,7 +62,7 @@ def spoken(function: F) -> F:
             click.option("--seed", type=setting("seed"), help="The same seed, the same text, on every machine."),
             click.option("--stop", multiple=True, metavar="TEXT", help="End before this text; may be repeated."),
             click.option("--threads", type=click.IntRange(1, 64), help="Default: one for each processor."),
-            click.option("--isa", type=click.Choice(LEVELS), help="Force a lower level."),
+            click.option("--isa", metavar="LEVEL", help="Force lower kernels: portable, avx2 …"),
             click.option("-t", "--target", help="Default: the best for this machine."),
             click.option("--json", "as_json", is_flag=True, help="One JSON object: text, tokens, rates, hash."),
         )

@@ -39,9 +39,11 @@ Read = Callable[[Array], Array]  # tokens -> logits behind the last
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """The rungs, the tokens that were read, and the hash of the logits (of the first way that was tried)."""
+    """The rungs, kernels for which this CPU has not the instructions, the tokens that were read, and the hash of the
+    logits (of the first way that was tried)."""
 
     rungs: tuple[Rung, ...]
+    missing: tuple[str, ...]
     tokens: Array
     digest: str
 
@@ -54,27 +56,29 @@ def prove(program: Program, host: Host) -> Proof:
         toolchain.write(place, emit.emit_host(program, vocabulary_section.pack(host.language.vocabulary)))
         library = speaker_library(place, program.name, program.target)
         with Speaker(place, program.name, library, 1, None) as model:
-            tokens = _tokens(model, host)
+            tokens, best = _tokens(model, host), model.isa
         want = _reference(program, tokens) if small else list[Array]()
         rungs = [Rung("reference", len(want), None)] if small else list[Rung]()
-        for isa in [voice.accent.name for voice in host.voices]:
+        levels = [voice.accent.name for voice in host.voices]  # a CPU that has one has those before it
+        count = levels.index(best) + 1
+        for isa in levels[:count]:
+            whole = small or isa != levels[0]
             for threads in THREADS:
-                try:
-                    model = Speaker(place, program.name, library, threads, isa)
-                except UserError:
-                    break  # this CPU has not the instructions
-                whole = small or isa != host.voices[0].accent.name
-                for how, got in _ways(model, tokens, whole):
-                    want = want or got
-                    name = f"{isa}, {threads} {'thread' if threads == 1 else 'threads'}, {how}"
-                    rungs.append(Rung(name, len(got), _difference(want, got)))
-                model.close()
-    return Proof(tuple(rungs), tokens, hashlib.sha256(b"".join(a.tobytes() for a in want)).hexdigest()[:16])
+                with Speaker(place, program.name, library, threads, isa) as model:
+                    for how, got in _ways(model, tokens, whole):
+                        want = want or got
+                        name = f"{isa}, {threads} {'thread' if threads == 1 else 'threads'}, {how}"
+                        rungs.append(Rung(name, len(got), _difference(want, got)))
+    digest = hashlib.sha256(b"".join(logits.tobytes() for logits in want)).hexdigest()[:16]
+    return Proof(tuple(rungs), tuple(levels[count:]), tokens, digest)
 
 
 def _tokens(model: Speaker, host: Host) -> Array:
-    """As many of every text, together more than a block, if the context has room."""
+    """As many of every text, together more than a block, if the context has room; UserError: it has none at all."""
     count = min(host.language.block + AHEAD + BEHIND, host.language.context)
+    if count <= AHEAD + BEHIND:
+        what = f"a context of {host.language.context} has no room for the {AHEAD + BEHIND + 1} tokens of a proof"
+        raise UserError(what, fix=f"give it more: --context {AHEAD + BEHIND + 1}")
     each = -(-count // len(TEXTS))
     found = [token for text in TEXTS for token in model.tokenize(text, ends=text is TEXTS[0])[:each]]
     return np.resize(np.array(found or [0], np.int32), count)  # from the start again where a vocabulary has few words

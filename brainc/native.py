@@ -115,6 +115,11 @@ class Speaker:
             what = self._ffi.string(self._call("error", error)).decode()
             raise UserError(f"{self.name}: {what}", fix="see NAME.h in the folder for what this means")
 
+    @property
+    def isa(self) -> str:
+        """The kernels that run: a word of those that NAME.h lists."""
+        return str(self._ffi.string(self._call("isa", self._brain)).decode())
+
     def _logits(self) -> Array:
         place = self._call("logits", self._brain)
         return np.frombuffer(self._ffi.buffer(place, 4 * self.tokens), np.float32).copy()
@@ -143,6 +148,8 @@ class Speaker:
         work, tokens = self._ffi.new("uint64_t[]", room // 8 + 1), self._ffi.new("int32_t[]", 3 * len(data) + 8)
         flags = (1 if special else 0) | (2 if ends else 0)
         count = self._library.br_tokenize(vocabulary, data, len(data), flags, work, room, tokens, len(tokens))
+        if count < 0:
+            raise UserError(f"a text of {len(data):,} bytes is too long to be cut in one piece", fix="give it in parts")
         return list(tokens[0:count])
 
     def text(self, tokens: Sequence[int], special: bool = False) -> str:
@@ -177,6 +184,7 @@ const float *NAME_logits(const void *brain);
 void NAME_forget(void *brain);
 void NAME_close(void *brain);
 const char *NAME_error(int code);
+const char *NAME_isa(const void *brain);
 const void *NAME_vocabulary(const void *brain, size_t *bytes);
 int br_vocabulary_open(void *vocabulary, const void *section, size_t bytes);
 size_t br_tokenize_work(size_t bytes);

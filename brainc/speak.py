@@ -25,6 +25,7 @@ from brainc.resources import targets_dir, templates_dir
 from brainc.target import load_target
 
 Note = Callable[[str], None]
+END = 1 << 20  # bytes of a model's beginning and end that tell it from others
 UNUSED = 30 * 24 * 3600  # seconds after which a built model gives its room back, see `_forget`
 
 
@@ -79,10 +80,16 @@ def _silent(request: Request, name: str, why: Sequence[str]) -> UserError:
 
 
 def _digest(brain: manifest.Brain, request: Request, target: str) -> str:
-    """Of all that the program is made from: files (large ones by size and date), wishes, and brainc itself."""
+    """Of all that the program is made from: files (by place, size, date and both ends), wishes, and brainc itself."""
     sha = hashlib.sha256(repr((__version__, target, request.shapes, request.portable, request.isa)).encode())
     for module in brain.choose(target).modules.values():
-        sha.update(repr((module.language, module.file.stat().st_size, module.file.stat().st_mtime_ns)).encode())
+        sha.update(repr((module.language, module.file.resolve())).encode())
+        with module.file.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            sha.update(repr((size, os.fstat(file.fileno()).st_mtime_ns)).encode())
+            for start in (0, max(size - END, 0)):
+                file.seek(start)
+                sha.update(file.read(END))
     for folder in (Path(__file__).parent, templates_dir(), targets_dir()):
         newest = max(path.stat().st_mtime_ns for path in folder.rglob("*") if path.suffix not in (".pyc", ""))
         sha.update(str(newest).encode())

@@ -15,7 +15,8 @@ static int inside(const br_vocabulary_head *head, uint32_t at, uint64_t count, u
 static int head_is_sound(const br_vocabulary_head *head)
 {
     const uint32_t most = head->text_bits | head->pair_bits | head->special_bits;
-    return most < 32 && head->kind >= 1 && head->kind <= 2 && head->tokens > 0 && head->symbols >= head->tokens
+    return most < 32 && (head->kind == 1 || (head->kind == 2 && head->symbols == head->tokens)) && head->tokens > 0
+        && head->symbols >= head->tokens
         && head->symbols < INT32_MAX && inside(head, head->at_starts, (uint64_t)head->symbols + 1, 4)
         && inside(head, head->at_pieces, head->piece_bytes, 1) && inside(head, head->at_marks, head->tokens, 1)
         && inside(head, head->at_ranks, head->kind == 2 ? head->tokens : 0, 4)

@@ -169,9 +169,10 @@ def test_weights_that_are_missing_or_wrong_end_with_3(program: Path, tmp_path: P
     (tmp_path / "cut").write_bytes(good[:-64])
     (tmp_path / "other").write_bytes(good[:40] + b"x" + good[41:])
     (tmp_path / "empty").touch()
-    for name in ("none", "cut", "other", "empty"):
+    whys = {"none": b"cannot be read: No such file", "cut": b"cut off", "other": b"another build", "empty": b"cut off"}
+    for name, why in whys.items():
         done = run(program, "--prompt", "a", "--weights", str(tmp_path / name))
-        assert done.returncode == 3 and b"weights" in done.stderr
+        assert done.returncode == 3 and why in done.stderr, done.stderr
 
 
 _COUNTING = """
@@ -205,8 +206,10 @@ def test_nothing_is_allocated_once_it_speaks(program: Path, tmp_path: Path) -> N
 
 
 def test_what_comes_in_is_continued_where_it_cannot_chat(program: Path) -> None:
-    done = run(program, "--tokens", "3", "--seed", "1", input=b"abc\n")
-    assert done.returncode == 0 and done.stdout.endswith(b"\n")
+    done = run(program, "--tokens", "3", "--seed", "1", "--json", input=b"abc\n")
+    assert done.returncode == 0
+    same = told(program, "--prompt", "abc\n", "--tokens", "3", "--seed", "1")
+    assert json.loads(done.stdout)["tokens"] == same["tokens"]
 
 
 def test_who_has_no_template_does_not_chat(built: Built, tmp_path: Path) -> None:
@@ -266,6 +269,27 @@ def test_generate_builds_once(built: Built, tmp_path: Path) -> None:
     assert "building" not in second.stderr and time.time() - began < 30
     one, two = json.loads(first.stdout), json.loads(second.stdout)
     assert one["hash"] == two["hash"] and one["tokens"] == two["tokens"]
+
+
+def test_two_files_alike_from_outside_are_two_models(tmp_path: Path) -> None:
+    """Of one name, size and date, as unpacked archives are."""
+    env = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    words, hashes = ["--prompt", "hello", "--tokens", "2", "--json"], set()
+    for seed in (0, 1):
+        (tmp_path / str(seed)).mkdir()
+        file = gguf_files.write(tmp_path / str(seed) / "small.gguf", "llama", "Q4_1", seed=seed)
+        os.utime(file, (1, 1))
+        hashes.add(json.loads(brainc_("generate", str(file), *words, env=env).stdout)["hash"])
+    assert len(hashes) == 2
+
+
+def test_a_proof_says_what_it_left_out_and_needs_room(built: Built) -> None:
+    file = str(built("llama", "Q4_1")[0])
+    done = brainc_("check", file, "-t", "x86-avx2", "--context", "8")
+    assert done.returncode == 2 and "--context 9" in done.stderr, done.stderr
+    done = brainc_("check", file, "-t", "x86-avx2", "--context", "9")
+    assert done.returncode == 0 and "DIFFERS" not in done.stdout, done.stderr
+    assert all(f"left out {isa}" in done.stdout for isa in {"avx2", "vnni"} - set(ISAS))
 
 
 def test_what_was_not_used_for_long_gives_its_room_back(built: Built, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import random
 import shutil
+import struct
 import subprocess
 import unicodedata
 import zlib
@@ -365,13 +366,23 @@ def test_damage_anywhere_in_a_section_hurts_nobody(kind: str, harness: Path, tmp
     for _ in range(40):
         data = bytearray(good)
         for _ in range(rng.choice((1, 1, 3, 30))):
-            at = rng.randrange(124, len(data) // 4 * 4) // 4 * 4
+            at = rng.randrange(16, len(data) // 4 * 4) // 4 * 4
             data[at : at + 4] = rng.choice((b"\xff\xff\xff\xff", b"\0\0\1\0", rng.randbytes(4)))
         (tmp_path / "section").write_bytes(data)
         done = subprocess.run([harness, tmp_path / "section"], capture_output=True, text=True, timeout=60)
         assert done.returncode in (0, 1), done.stderr[-2000:]
         refused += done.returncode
     assert 0 < refused < 40
+
+
+def test_scores_are_of_tokens_alone(harness: Path, tmp_path: Path) -> None:
+    """A table of scores has no place for symbols that are no tokens."""
+    data = bytearray(pack(scored({"a": -1.0, "ab": -2.0, "b": -3.0})))
+    (tokens,) = struct.unpack_from("<I", data, 40)
+    assert struct.unpack_from("<I", data, 44) == (tokens,)
+    struct.pack_into("<I", data, 40, tokens - 1)
+    (tmp_path / "section").write_bytes(data)
+    assert subprocess.run([harness, tmp_path / "section"], capture_output=True, timeout=60).returncode == 1
 
 
 def test_what_is_unknown_or_hostile_is_told() -> None:
