@@ -30,6 +30,15 @@ _HEADERS = frozenset({
     "stdbool", "stddef", "stdint", "stdio", "stdlib", "string", "strings", "threads", "time", "unistd",
     "wchar",
 })
+# NAME_t would be a type of the C library's.
+_TYPES = frozenset({
+    *(f"{sign}int{kind}{bits}" for sign in ("", "u") for kind in ("", "_least", "_fast") for bits in (8, 16, 32, 64)),
+    "blkcnt", "blksize", "char16", "char32", "char8", "clock", "clockid", "dev", "div", "double", "float", "fpos", "gid",
+    "id", "imaxdiv", "ino", "intmax", "intptr", "key", "ldiv", "lldiv", "loff", "max_align", "mbstate", "mode", "nlink",
+    "nullptr", "off", "off64", "pid", "ptrdiff", "quad", "regex", "sig_atomic", "sigset", "size", "socklen", "ssize",
+    "stack", "suseconds", "time", "timer", "u_int8", "u_int16", "u_int32", "u_int64", "u_quad", "uid", "uintmax",
+    "uintptr", "useconds", "wchar", "wctrans", "wctype", "wint",
+})
 # What NAME.h and NAME.c call something of their own, where ports are parameters and parts of names.
 _OURS = ("at", "brain", "init", "m", "memcpy", "memset", "null", "ram", "t")
 # fmt: on
@@ -53,10 +62,10 @@ def _runtime() -> frozenset[str]:
 
 
 def c_file_name(text: str) -> str:
-    """`text` as an identifier that also names files, and begins others' names: `math` becomes `math_`."""
+    """`text` as an identifier that also names files and a type, and begins others' names: `math` becomes `math_`."""
     name = c_identifier(text)
     small = name.lower()
-    return name + "_" if small in _HEADERS | _runtime() or small == "br" or small.startswith("br_") else name
+    return name + "_" if small in _HEADERS | _TYPES | _runtime() or small == "br" or small.startswith("br_") else name
 
 
 class Names:

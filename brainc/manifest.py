@@ -211,9 +211,9 @@ def _c_name(name: str, where: Where) -> str:
 
 
 def _file_name(name: str, where: Where) -> str:
-    """The brain's name is also a header's, which must not hide one of the C library."""
+    """The brain's name is also a header's and a type's, which must not hide those of the C library."""
     if c_file_name(_c_name(name, where)) != name:
-        what = f"{name}.h would stand in for a header of that name that others need"
+        what = f"{name}.h or {name}_t would stand in for what others need by that name"
         raise ManifestError(what, fix=f"call the brain something else, like {name}_brain", where=where)
     return name
 

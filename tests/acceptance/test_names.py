@@ -52,8 +52,8 @@ def small(folder: Path, name: str) -> Path:
     return save(folder / f"{name}.onnx", [helper.make_node("Relu", ["x"], ["y"])], {}, [("x", [4])], [("y", [4])])
 
 
-@pytest.mark.parametrize("stem", ["string", "math", "harness"])
-def test_a_model_file_called_like_a_header(tmp_path: Path, stem: str) -> None:
+@pytest.mark.parametrize("stem", ["string", "math", "harness", "size", "int32", "ssize"])
+def test_a_model_file_called_like_a_header_or_a_type(tmp_path: Path, stem: str) -> None:
     program = compiled(small(tmp_path, stem))
     assert program.name == c_file_name(stem) != stem
     proven(program)
@@ -63,5 +63,5 @@ def test_a_brain_called_like_a_header_is_refused(tmp_path: Path) -> None:
     small(tmp_path, "net")
     manifest = tmp_path / "brain.toml"
     manifest.write_text('[brain]\nname = "string"\n[modules.net]\nkind = "onnx"\nfile = "net.onnx"\n')
-    with pytest.raises(ManifestError, match=r"string\.h would stand in"):
+    with pytest.raises(ManifestError, match=r"string\.h or string_t would stand in"):
         compiled(manifest)

@@ -221,6 +221,9 @@ REFUSED: Mapping[str, tuple[Callable[[Header], Header], type[BraincError], str]]
         UnsupportedError,
         "head_count_kv differs from layer to layer",
     ),
+    "no decoder": (set_(attention__causal=False), UnsupportedError, "llama.attention.causal is off"),
+    "wide heads": (set_(attention__key_length=1 << 20, attention__value_length=1 << 20), UnsupportedError, "together"),
+    "heads of windows": (set_(attention__key_length_swa=16), UnsupportedError, "do not go together"),
     "values": (set_(attention__value_length=64), UnsupportedError, "do not go together"),
     "experts": (set_(expert_count=8), UnsupportedError, "llama.expert_count is set"),
     "an expert": (

@@ -18,7 +18,8 @@ from brainc.frontends.gguf.reader import Header
 
 GEMMA_PERIOD = 6  # of gemma3's layers every sixth sees everything (Gemma 3 report, 2025)
 GEMMA_27B = 62  # layers; its scores are scaled by the width that heads would have without key_length
-_LIMITS = {"block_count": 4096, "embedding_length": 1 << 20, "head_count": 1 << 14, "context_length": 1 << 30}
+_WIDEST = 4096  # a head
+_LIMITS = {"block_count": 512, "embedding_length": 1 << 20, "head_count": 1 << 14, "context_length": 1 << 30}
 _REFUSED = (
     *("expert_count", "attn_logit_softcapping", "final_logit_softcapping", "attention.kv_lora_rank"),
     *("attention.scale", "attention.max_alibi_bias", "attention.clamp_kqv"),
@@ -79,11 +80,14 @@ def facts_of(header: Header) -> Facts:
     for key in (*_REFUSED, *_FACTORS):
         if settings.number(key, 0.0) not in ((0.0, 1.0) if key in _FACTORS else (0.0,)):
             raise UnsupportedError(f"{name}.{key} is set, which brainc cannot follow", fix="choose another model")
+    if header.meta.get(f"{name}.attention.causal") is False:
+        raise UnsupportedError(f"{name}.attention.causal is off: it is no decoder", fix="choose another model")
     architecture = ARCHITECTURES[name]
     layers, model, heads = (settings.whole(k) for k in ("block_count", "embedding_length", "attention.head_count"))
     groups = settings.whole("attention.head_count_kv", heads)
     width = settings.whole("attention.key_length", model // heads)
-    if heads % groups or width % 2 or settings.whole("attention.value_length", width) != width:
+    widths = {settings.whole(f"attention.{key}", width) for key in ("value_length", "key_length_swa", "value_length_swa")}
+    if heads % groups or width % 2 or width > _WIDEST or widths != {width}:
         what = f"{heads} heads in {groups} groups, {width} numbers wide, do not go together"
         raise UnsupportedError(what, fix="choose another model")
     rotated = settings.whole("rope.dimension_count", width)

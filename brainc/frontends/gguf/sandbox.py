@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 MEMORY, SECONDS = 1 << 30, 5  # of the process: address space, processor time
-PATIENCE = 20.0  # seconds on the clock, on a busy machine
+PATIENCE = 10.0  # seconds on the clock, on a busy machine
 LONGEST = 1 << 16  # characters of a template, and of what it renders
 Message = Mapping[str, str]
 
@@ -37,7 +37,7 @@ def render(template: str, conversations: Sequence[Sequence[Message]], words: Map
     except subprocess.TimeoutExpired:
         raise TemplateError("the template takes too long") from None
     if done.returncode:
-        raise TemplateError("the template takes too long, or needs too much memory")
+        raise TemplateError("the template fails, takes too long, or needs too much memory")
     answer: dict[str, Any] = json.loads(done.stdout)
     if "wrong" in answer:
         raise TemplateError(answer["wrong"])
@@ -68,7 +68,7 @@ def _texts(asked: Mapping[str, Any]) -> dict[str, Any]:
     environment.globals["raise_exception"] = refuse
     try:
         template = environment.from_string(asked["template"])
-    except (jinja2.TemplateError, RecursionError) as error:
+    except (jinja2.TemplateError, SyntaxError, RecursionError) as error:
         return {"wrong": f"the template cannot be read: {error}"}
     texts: list[str | None] = []
     for messages in asked["conversations"]:
@@ -80,6 +80,8 @@ def _texts(asked: Mapping[str, Any]) -> dict[str, Any]:
             continue
         if len(text) > LONGEST:
             return {"wrong": f"the template writes more than {LONGEST:,} characters"}
+        if "\0" in text or text != text.encode(errors="ignore").decode():
+            return {"wrong": "the template writes what is no text"}
         texts.append(text)
     return {"texts": texts}
 

@@ -19,6 +19,7 @@ from brainc.vocabulary_section import splitter
 
 KINDS = {b"gpt2": "bpe", b"llama": "spm"}
 _FIX = "convert the model once more"
+_MOST, _LONGEST = 1 << 20, 1024  # tokens, or merges; bytes of a token, see templates/runtime/talk.c
 NONE = (-1, 0xFFFFFFFF)  # in the place of a token
 
 
@@ -32,8 +33,14 @@ def vocabulary_of(header: Header) -> Vocabulary:
     kind, pre = KINDS[word], meta.text("pre", b"").decode("utf-8", "replace")
     pieces = meta.texts("tokens")
     count = len(pieces)
+    merges = meta.texts("merges") if kind == "bpe" else ()
     if not count:
         raise ModelError("the vocabulary is empty", fix=_FIX)
+    if max(count, len(merges)) > _MOST:
+        what = f"the vocabulary has {count:,} tokens and {len(merges):,} merges, more than {_MOST:,}"
+        raise ModelError(what, fix=_FIX)
+    if long := next((i for i, piece in enumerate(pieces) if len(piece) > _LONGEST), None):
+        raise ModelError(f"token {long} is longer than {_LONGEST:,} bytes", fix=_FIX)
     scores = meta.numbers("scores", count, np.float32, 0.0 if kind == "bpe" else None)
     types = meta.numbers("token_type", count, np.int32, 1)
     if not np.isfinite(scores).all():
@@ -44,7 +51,7 @@ def vocabulary_of(header: Header) -> Vocabulary:
         pieces=pieces,
         scores=scores,
         types=types,
-        merges=meta.texts("merges") if kind == "bpe" else (),
+        merges=merges,
         bos=meta.token("bos_token_id", count, 11 if kind == "bpe" else 1),
         eos=meta.token("eos_token_id", count, 11 if kind == "bpe" else 2),
         eot=meta.token("eot_token_id", count, None),
