@@ -19,6 +19,7 @@ from brainc.frontends.gguf.reader import Header
 GEMMA_PERIOD = 6  # of gemma3's layers every sixth sees everything (Gemma 3 report, 2025)
 GEMMA_27B = 62  # layers; its scores are scaled by the width that heads would have without key_length
 _WIDEST = 4096  # a head
+_WIDTHS = ("value_length", "key_length_swa", "value_length_swa")  # all as wide as its keys
 _LIMITS = {"block_count": 512, "embedding_length": 1 << 20, "head_count": 1 << 14, "context_length": 1 << 30}
 _REFUSED = (
     *("expert_count", "attn_logit_softcapping", "final_logit_softcapping", "attention.kv_lora_rank"),
@@ -86,8 +87,8 @@ def facts_of(header: Header) -> Facts:
     layers, model, heads = (settings.whole(k) for k in ("block_count", "embedding_length", "attention.head_count"))
     groups = settings.whole("attention.head_count_kv", heads)
     width = settings.whole("attention.key_length", model // heads)
-    widths = {settings.whole(f"attention.{key}", width) for key in ("value_length", "key_length_swa", "value_length_swa")}
-    if heads % groups or width % 2 or width > _WIDEST or widths != {width}:
+    others = (settings.whole(f"attention.{key}", width) for key in _WIDTHS)
+    if heads % groups or width % 2 or width > _WIDEST or {*others} != {width}:
         what = f"{heads} heads in {groups} groups, {width} numbers wide, do not go together"
         raise UnsupportedError(what, fix="choose another model")
     rotated = settings.whole("rope.dimension_count", width)
