@@ -33,11 +33,11 @@ _HEADERS = frozenset({
 # NAME_t would be a type of the C library's.
 _TYPES = frozenset({
     *(f"{sign}int{kind}{bits}" for sign in ("", "u") for kind in ("", "_least", "_fast") for bits in (8, 16, 32, 64)),
-    "blkcnt", "blksize", "char16", "char32", "char8", "clock", "clockid", "dev", "div", "double", "float", "fpos",
-    "gid", "id", "imaxdiv", "ino", "intmax", "intptr", "key", "ldiv", "lldiv", "loff", "max_align", "mbstate", "mode",
-    "nlink", "nullptr", "off", "off64", "pid", "ptrdiff", "quad", "regex", "sig_atomic", "sigset", "size", "socklen", "ssize",
-    "stack", "suseconds", "time", "timer", "u_int8", "u_int16", "u_int32", "u_int64", "u_quad", "uid", "uintmax",
-    "uintptr", "useconds", "wchar", "wctrans", "wctype", "wint",
+    "blkcnt", "blksize", "char16", "char32", "char8", "clock", "clockid", "dev", "div", "double", "float",
+    "fpos", "gid", "id", "imaxdiv", "ino", "intmax", "intptr", "key", "ldiv", "lldiv", "loff", "max_align",
+    "mbstate", "mode", "nlink", "nullptr", "off", "off64", "pid", "ptrdiff", "quad", "regex", "sig_atomic",
+    "sigset", "size", "socklen", "ssize", "stack", "suseconds", "time", "timer", "u_int8", "u_int16", "u_int32",
+    "u_int64", "u_quad", "uid", "uintmax", "uintptr", "useconds", "wchar", "wctrans", "wctype", "wint",
 })
 # What NAME.h and NAME.c call something of their own, where ports are parameters and parts of names.
 _OURS = ("at", "brain", "init", "m", "memcpy", "memset", "null", "ram", "t")
