@@ -7,8 +7,8 @@ typedef struct { uint16_t d; uint8_t q[16]; } br_w4_t;
 typedef struct { uint16_t d, m; uint8_t q[16]; } br_w4m_t;
 typedef struct { uint16_t d; uint8_t h[4], q[16]; } br_w5_t;
 typedef struct { uint16_t d, m; uint8_t h[4], q[16]; } br_w5m_t;
+typedef struct { uint16_t d[2]; uint8_t h[8], q[16]; } br_w6_t;
 typedef struct { uint16_t d; int8_t q[32]; } br_w8_t;
-typedef struct { uint16_t d; int8_t q[16]; } br_w16_t;
 typedef struct { float d, s; int16_t n[2]; int8_t q[32]; } br_a8_t;
 typedef struct { uint16_t bits; } br_bf16_t;
 
@@ -133,17 +133,17 @@ BR_INLINE void br_quantise(const float *x, br_a8_t *y)
 
 /* --- Tiles of eight rows of weights, as brainc/packs/tiles.py lays them --- */
 
-typedef enum { br_plain_w4, br_plain_w4m, br_plain_w5, br_plain_w5m, br_plain_w8, br_plain_w16 } br_plain_kind;
+typedef enum { br_plain_w4, br_plain_w4m, br_plain_w5, br_plain_w5m, br_plain_w6, br_plain_w8 } br_plain_kind;
 
-BR_INLINE int32_t br_plain_block(br_plain_kind kind)
+BR_INLINE int32_t br_plain_has_offsets(br_plain_kind kind)
 {
-    return kind == br_plain_w16 ? 16 : 32;
+    return kind == br_plain_w4m || kind == br_plain_w5m;
 }
 
 /* Bytes of a tile before its numbers. */
 BR_INLINE int32_t br_plain_head(br_plain_kind kind)
 {
-    return kind == br_plain_w4m || kind == br_plain_w5m ? 32 : 16;
+    return kind == br_plain_w6 || br_plain_has_offsets(kind) ? 32 : 16;
 }
 
 BR_INLINE int32_t br_plain_has_fifths(br_plain_kind kind)
@@ -153,45 +153,57 @@ BR_INLINE int32_t br_plain_has_fifths(br_plain_kind kind)
 
 BR_INLINE int32_t br_plain_bytes(br_plain_kind kind)
 {
-    return br_plain_head(kind) + (kind == br_plain_w8 ? 256 : br_plain_has_fifths(kind) ? 160 : 128);
+    const int32_t more = kind == br_plain_w8 ? 128 : kind == br_plain_w6 ? 64 : br_plain_has_fifths(kind) ? 32 : 0;
+    return br_plain_head(kind) + 128 + more;
 }
 
-/* Scale (or, 8 further on, offset) number `i` of a tile. */
+/* Scale (or, 8 further on, offset, or scale of the upper half) number `i` of a tile. */
 BR_INLINE float br_plain_scale(const uint8_t *tile, int32_t i)
 {
     return br_from_f16((uint16_t)(tile[2 * i] | tile[2 * i + 1] << 8));
 }
 
-/* The number of a tile that is row r's at place k: i = 4 * r + k % 4 and v = k / 4. Offsets are taken off. */
+/* The number of a tile that is row r's at place k: i = 4 * r + k % 4 and v = k / 4. What it has too much is off. */
 BR_INLINE int16_t br_plain_number(br_plain_kind kind, const uint8_t *tile, int32_t v, int32_t i)
 {
     const uint8_t *const q = tile + br_plain_head(kind);
-    if (kind == br_plain_w8 || kind == br_plain_w16) {
+    if (kind == br_plain_w8) {
         return (int8_t)q[32 * v + i];
     }
     const int32_t low = v < 4 ? q[32 * v + i] & 15 : q[32 * (v - 4) + i] >> 4;
+    if (kind == br_plain_w6) {
+        return (int16_t)(low + 16 * (q[128 + 32 * (v / 4) + i] >> 2 * (v % 4) & 3) - 32);
+    }
     const int32_t fifth = br_plain_has_fifths(kind) ? q[128 + i] >> v & 1 : 0;
     return (int16_t)(low + 16 * fifth - (kind == br_plain_w4 ? 8 : kind == br_plain_w5 ? 16 : 0));
 }
 
-/* A tile times the part of a block of x that it meets, from `from` on: added to the sums of the eight rows. Products
- * lie beside each other as the numbers do, four of each row, so that a compiler takes many at once. */
-BR_INLINE void br_plain_add(br_plain_kind kind, const uint8_t *tile, const br_a8_t *x, int32_t from, float sums[8])
+BR_INLINE int32_t br_plain_four(const int32_t *x)
 {
-    int32_t products[32] = {0};
-    for (int32_t v = 0; 4 * v < br_plain_block(kind); v++) {
+    return x[0] + x[1] + x[2] + x[3];
+}
+
+/* A tile times a block of x: added to the sums of the eight rows. Products lie beside each other as the numbers do,
+ * four of each row, so that a compiler takes many at once. */
+BR_INLINE void br_plain_add(br_plain_kind kind, const uint8_t *tile, const br_a8_t *x, float sums[8])
+{
+    int32_t products[2][32] = {{0}}; /* of the block's halves */
+    for (int32_t v = 0; v < 8; v++) {
         int8_t four[32];
         for (int32_t r = 0; r < 8; r++) {
-            memcpy(four + 4 * r, x->q + from + 4 * v, 4);
+            memcpy(four + 4 * r, x->q + 4 * v, 4);
         }
         for (int32_t i = 0; i < 32; i++) {
-            products[i] += br_plain_number(kind, tile, v, i) * (int16_t)four[i];
+            products[v / 4][i] += br_plain_number(kind, tile, v, i) * (int16_t)four[i];
         }
     }
     for (int32_t r = 0; r < 8; r++) {
-        const int32_t *const of = products + 4 * r;
-        sums[r] += (br_plain_scale(tile, r) * x->d) * (float)(of[0] + of[1] + of[2] + of[3]);
-        if (br_plain_head(kind) == 32) {
+        const int32_t low = br_plain_four(products[0] + 4 * r), high = br_plain_four(products[1] + 4 * r);
+        const float scale = br_plain_scale(tile, r) * x->d;
+        sums[r] += scale * (float)(kind == br_plain_w6 ? low : low + high);
+        if (kind == br_plain_w6) {
+            sums[r] += (br_plain_scale(tile, 8 + r) * x->d) * (float)high;
+        } else if (br_plain_has_offsets(kind)) {
             sums[r] += br_plain_scale(tile, 8 + r) * x->s;
         }
     }
@@ -202,15 +214,13 @@ BR_INLINE void br_plain_add(br_plain_kind kind, const uint8_t *tile, const br_a8
 BR_INLINE void br_plain_dense(br_plain_kind kind, const br_a8_t *x, const uint8_t *w, const float *b, const float *r,
                               float *y, int32_t rows, int32_t N, int32_t B, int32_t first, int32_t end)
 {
-    const int32_t parts = 32 / br_plain_block(kind);
-    const size_t bytes = (size_t)br_plain_bytes(kind), row = (size_t)B * (size_t)parts * bytes;
+    const size_t bytes = (size_t)br_plain_bytes(kind), row = (size_t)B * bytes;
     for (int32_t share = first; share < end; share++) {
         for (int32_t m = 0; m < rows; m++) {
             const br_a8_t *const blocks = x + (size_t)m * (size_t)B;
             float sums[8] = {0};
-            for (int32_t i = 0; i < B * parts; i++) {
-                const uint8_t *const tile = w + (size_t)share * row + (size_t)i * bytes;
-                br_plain_add(kind, tile, blocks + i / parts, i % parts * 16, sums);
+            for (int32_t i = 0; i < B; i++) {
+                br_plain_add(kind, w + (size_t)share * row + (size_t)i * bytes, blocks + i, sums);
             }
             for (int32_t i = 0; i < 8 && 8 * share + i < N; i++) {
                 const size_t at = (size_t)m * (size_t)N + (size_t)(8 * share + i);
@@ -224,13 +234,13 @@ BR_INLINE void br_plain_dense(br_plain_kind kind, const br_a8_t *x, const uint8_
 /* Row `row` of the tiles at w, B blocks to a row, as reals. */
 BR_INLINE void br_plain_reals(br_plain_kind kind, const uint8_t *w, int32_t row, int32_t B, float scale, float *y)
 {
-    const int32_t block = br_plain_block(kind), r = row % 8;
+    const int32_t r = row % 8;
     const uint8_t *tile = w + (size_t)(row / 8) * (size_t)B * (size_t)br_plain_bytes(kind);
-    for (int32_t i = 0; i < B; i++, tile += br_plain_bytes(kind), y += block) {
-        const float d = br_plain_scale(tile, r);
-        for (int32_t k = 0; k < block; k++) {
+    for (int32_t i = 0; i < B; i++, tile += br_plain_bytes(kind), y += 32) {
+        for (int32_t k = 0; k < 32; k++) {
+            const float d = br_plain_scale(tile, kind == br_plain_w6 && k > 15 ? 8 + r : r);
             const float real = d * (float)br_plain_number(kind, tile, k / 4, 4 * r + k % 4);
-            y[k] = scale * (br_plain_head(kind) == 32 ? real + br_plain_scale(tile, 8 + r) : real);
+            y[k] = scale * (br_plain_has_offsets(kind) ? real + br_plain_scale(tile, 8 + r) : real);
         }
     }
 }

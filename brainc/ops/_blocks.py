@@ -5,15 +5,18 @@ Called by the files beside this one.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
-from brainc.dtypes import BF16, F16, F32, W4, W4M, W5, W5M, W8, W16, Array, DType, of_numpy
+from brainc.dtypes import BF16, F16, F32, W4, W4M, W5, W5M, W6, W8, Array, DType, of_numpy
 from brainc.ir import TensorType
 from brainc.lanes import BLOCK, quantised
 from brainc.ops import Rng
 
-WEIGHTS = (W4, W4M, W5, W5M, W8, W16)
+WEIGHTS = (W4, W4M, W5, W5M, W6, W8)
 REALS = (F32, F16, BF16)
+LESS: Mapping[DType | None, int] = {W4: 8, W5: 16, W6: 32}  # what their numbers have too much
 
 
 def numbers(type_: TensorType) -> int:
@@ -22,15 +25,18 @@ def numbers(type_: TensorType) -> int:
 
 
 def fields(w: Array) -> tuple[Array, Array, Array | None]:
-    """Blocks [..., B] as (q int32 [..., B, block], d float32 [..., B], m or None); a w4's q with its 8 taken off, a
-    w5's with its 16."""
-    kind, q, names = of_numpy(w.dtype), w["q"], w.dtype.names or ()
+    """Blocks [..., B] as (q int32 [..., B, 32], d float32 [..., B], m or None); a w4's q with its 8 taken off, a
+    w5's with its 16. A w6 as two of 16, with 32 taken off."""
+    kind, q, d, names = of_numpy(w.dtype), w["q"], w["d"].astype(np.float32), w.dtype.names or ()
     if q.dtype == np.uint8:
         q = np.concatenate([q & 15, q >> 4], axis=-1)
     if "h" in names:
-        q = q | np.unpackbits(w["h"], axis=-1, bitorder="little") << 4
-    whole = q.astype(np.int32) - (8 if kind is W4 else 16 if kind is W5 else 0)
-    return whole, w["d"].astype(np.float32), w["m"].astype(np.float32) if "m" in names else None
+        bits = np.unpackbits(w["h"], axis=-1, bitorder="little").reshape(*q.shape, -1)
+        q = q | np.packbits(bits, axis=-1, bitorder="little")[..., 0] << 4
+    whole = q.astype(np.int32) - LESS.get(kind, 0)
+    if kind is W6:
+        return whole.reshape(*w.shape[:-1], -1, 16), d.reshape(*w.shape[:-1], -1), None
+    return whole, d, w["m"].astype(np.float32) if "m" in names else None
 
 
 def reals(w: Array) -> Array:
@@ -61,15 +67,15 @@ def blocks(rng: Rng, shape: tuple[int, int], kind: DType, spread: float = 0.1) -
         real = (rng.standard_normal(shape) * spread).astype(np.float32)
         return to_bf16(real) if kind is BF16 else real.astype(kind.numpy)
     w: Array = np.zeros((rows, columns // kind.block), kind.numpy)
-    lo, hi = {W8: (-128, 128), W16: (-32, 32)}.get(kind, (0, 256))
+    lo, hi = (-128, 128) if kind is W8 else (0, 256)
     w["q"] = rng.integers(lo, hi, w["q"].shape)
-    w["d"] = rng.uniform(-spread, spread, w.shape) / 8
+    w["d"] = rng.uniform(-spread, spread, w["d"].shape) / 8
     if "m" in (kind.numpy.names or ()):
         w["m"] = rng.uniform(-spread, spread, w.shape)
     if "h" in (kind.numpy.names or ()):
         w["h"] = rng.integers(0, 256, w["h"].shape)
-    w["d"].reshape(-1)[:1] = 0.0
-    w["d"].reshape(-1)[-1:] = 3e-6  # no normal number of 16 bits
+    w["d"][:1, :1] = 0.0
+    w["d"][-1:, -1:] = 3e-6  # no normal number of 16 bits
     return w
 
 

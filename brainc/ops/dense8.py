@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from brainc.dtypes import F32, W5, W5M, W16, of_numpy
+from brainc.dtypes import F32
 from brainc.lanes import quantised
 from brainc.ops import Array, Cases, Rng, TensorType, op
 from brainc.ops._blocks import WEIGHTS, activations, blocks, counted, fields
 from brainc.ops._samples import floats, ragged
 
 
-@op("x[M,B]:a8 w[N,B2]c b[N]?c:f32 r[M,N]?:f32 n[1]?:i32 -> y[M,N]:f32", macs="32*M*N*B", bits=True)
+@op("x[M,B]:a8 w[N,B]c b[N]?c:f32 r[M,N]?:f32 n[1]?:i32 -> y[M,N]:f32", macs="32*M*N*B", bits=True)
 def dense8(x: Array, w: Array, b: Array | None, r: Array | None, n: Array | None) -> Array:
     """y = r + (sum over blocks + b), block after block: sum += (d_w * d_x) * float(sum of q_w * q_x); then, where the
-    weights have offsets, sum += m_w * s_x. A w16 adds its two halves of a block one after the other."""
+    weights have offsets, sum += m_w * s_x. A w6 adds its two halves of a block one after the other."""
     q, d, m = fields(w)
-    halves = 2 if of_numpy(w.dtype) is W16 else 1
+    halves = 32 // q.shape[-1]
     xq = x["q"].astype(np.int32).reshape(len(x), -1, 32 // halves)
     xd = x["d"].repeat(halves, axis=1)
     sums = np.zeros((len(x), len(w)), np.float32)
@@ -46,6 +46,6 @@ def _cases(rng: Rng) -> Cases:
     for kind in WEIGHTS:  # sums as large as they get
         full = blocks(rng, (16, 64), kind)
         full["q"] = 255 if full["q"].dtype == np.uint8 else -128
-        if kind in (W5, W5M):
+        if "h" in (kind.numpy.names or ()):
             full["h"] = 255
         yield [quantised(np.full((5, 64), -1, np.float32)), full], {}

@@ -31,7 +31,7 @@ from brainc.packs.tiles import tiles
 from brainc.target import load_target
 from brainc.weights import as_text
 
-TYPES = ("w4", "w4m", "w5", "w5m", "w8", "w16")
+TYPES = ("w4", "w4m", "w5", "w5m", "w8", "w6")
 CHECKS = {"avx2": "avx2", "vnni": "avx512vnni"}
 ROWS = (1, 64)
 SAMPLE = (64, 96)  # numbers of a matrix whose tiles fill the memory
@@ -50,8 +50,7 @@ def bound(table: KernelTable, kind: str, rows: int) -> Iterator[Bound]:
 def wrapper(name: str, job: Job) -> str:
     """The job's kernel on any sizes."""
     split = job.kernel.split.replace("//", "/") or "1"
-    halves = 2 if job.kernel.ins[1] == "w16" else 1
-    sizes = {"N": "N", "B": "B", "B2": f"({halves} * B)"}
+    sizes = {"N": "N", "B": "B"}
     sized = replace(job, choice=replace(job.choice, env={**job.choice.env, **sizes}))
     statement = call(sized, ["x", "w", "y", "scratch"], shares=("0", split))
     head = f"static void {name}(const br_a8_t *x, const uint8_t *w, float *y, br_len N, br_len B, uint8_t *scratch)"

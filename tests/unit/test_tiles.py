@@ -7,32 +7,36 @@ import struct
 import numpy as np
 import pytest
 
-from brainc.dtypes import W8, W16, Array, DType
+from brainc.dtypes import W6, W8, Array, DType
 from brainc.ops._blocks import WEIGHTS, blocks
 from brainc.packs.tiles import tiles
 
 
 def plain(block: Array, k: int, kind: DType) -> int:
     """Number k of a block as its record holds it."""
-    if kind in (W8, W16):
+    if kind is W8:
         return int(block["q"][k])
     low = int(block["q"][k % 16] >> (4 if k >= 16 else 0) & 15)
+    if kind is W6:
+        return low + 16 * (int(block["h"][k // 4]) >> 2 * (k % 4) & 3)
     return low + 16 * (int(block["h"][k // 8]) >> k % 8 & 1) if "h" in (kind.numpy.names or ()) else low
 
 
 def unpacked(tile: bytes, r: int, kind: DType) -> tuple[bytes, list[int]]:
     """The scale (and the offset) of row r of a tile, as bytes, and its numbers."""
-    heads = 2 if "m" in (kind.numpy.names or ()) else 1
+    heads = 2 if kind is W6 or "m" in (kind.numpy.names or ()) else 1
     scales = b"".join(tile[16 * i + 2 * r : 16 * i + 2 * r + 2] for i in range(heads))
     quarter, numbers = tile[16 * heads :], []
     for k in range(kind.block):
         v, j = divmod(k, 4)
-        if kind in (W8, W16):
+        if kind is W8:
             numbers.append(struct.unpack_from("b", quarter, 32 * v + 4 * r + j)[0])
             continue
         byte = quarter[32 * (v % 4) + 4 * r + j]
         numbers.append(byte & 15 if k < 16 else byte >> 4)
-        if "h" in (kind.numpy.names or ()):
+        if kind is W6:
+            numbers[-1] += 16 * (quarter[128 + 32 * (v // 4) + 4 * r + j] >> 2 * (v % 4) & 3)
+        elif "h" in (kind.numpy.names or ()):
             numbers[-1] += 16 * (quarter[128 + 4 * r + j] >> v & 1)
     return scales, numbers
 

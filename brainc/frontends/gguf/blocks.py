@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from brainc.dtypes import BF16, F16, F32, W4, W4M, W5, W5M, W8, W16, Array, DType
+from brainc.dtypes import BF16, F16, F32, W4, W4M, W5, W5M, W6, W8, Array, DType
 from brainc.errors import ModelError, UnsupportedError
 from brainc.frontends.gguf.reader import Header, Tensor
 from brainc.ir import Const, Role, TensorType, Value
@@ -88,7 +88,7 @@ def _plain(dtype: DType) -> Unpack:
 
 def _records(dtype: DType, **fields: Array) -> Array:
     """These fields of parts, [R,B,parts,..], as records [R,B * parts]."""
-    found: Array = np.empty(fields["d"].shape, dtype.numpy)
+    found: Array = np.empty(fields["q"].shape[:-1], dtype.numpy)
     for name, field in fields.items():
         found[name] = field
     return found.reshape(len(found), -1)
@@ -127,10 +127,12 @@ def _q6_k(raw: Array) -> Array:
     low, high = raw[..., :128].reshape(*raw.shape[:2], 2, 2, 32), raw[..., 128:192].reshape(*raw.shape[:2], 2, 1, 32)
     fours = np.stack([low[..., 0, :] & 15, low[..., 1, :] & 15, low[..., 0, :] >> 4, low[..., 1, :] >> 4], axis=-2)
     twos = high >> np.array([0, 2, 4, 6], np.uint8)[:, None] & 3
-    q = ((fours | twos << 4).astype(np.int8) - 32).reshape(*raw.shape[:2], 16, 16)
+    fours, twos = (x.reshape(*raw.shape[:2], 8, 32) for x in (fours, twos))
+    four = twos.reshape(*twos.shape[:-1], 8, 4) << np.array([0, 2, 4, 6], np.uint8)
     scale = raw[..., 192:208].view(np.int8).astype(np.float32)
-    d = (_halves(raw, 208).astype(np.float32)[..., None] * scale).astype(np.float16)
-    return _records(W16, d=d, q=q)
+    d = (_halves(raw, 208).astype(np.float32)[..., None] * scale).astype(np.float16).reshape(*raw.shape[:2], 8, 2)
+    q = fours[..., :16] | fours[..., 16:] << 4
+    return _records(W6, d=d, h=np.bitwise_or.reduce(four, axis=-1), q=q)
 
 
 KINDS: Mapping[str, tuple[DType, int, Unpack]] = {  # element type, numbers of a block in the file, how it opens
@@ -144,5 +146,5 @@ KINDS: Mapping[str, tuple[DType, int, Unpack]] = {  # element type, numbers of a
     "Q8_0": (W8, 32, _plain(W8)),
     "Q4_K": (W4M, 256, _q4_k),
     "Q5_K": (W5M, 256, _q5_k),
-    "Q6_K": (W16, 256, _q6_k),
+    "Q6_K": (W6, 256, _q6_k),
 }
