@@ -28,7 +28,7 @@ def kept(x: Array, like: Array) -> Array:
     return found
 
 
-@op("cache[G,T,W]! x[M,K]:f32 pos[1]:i32 n[1]?:i32 -> ", bits=True)
+@op("cache[G,T,W]! x[M,K]:f32 pos[1]:i32 n[1]?:i32 -> ", bits=True, fresh=True)
 def keep(cache: Array, x: Array, pos: Array, n: Array | None) -> tuple[Array, ...]:
     """Row pos + i of each group's rows = its part of x[i], for the first n rows of x; none beyond T.
 
