@@ -20,7 +20,7 @@ GEMMA_PERIOD = 6  # of gemma3's layers every sixth sees everything (Gemma 3 repo
 GEMMA_27B = 62  # layers; its scores are scaled by the width that heads would have without key_length
 _WIDEST = 4096  # a head
 _WIDTHS = ("value_length", "key_length_swa", "value_length_swa")  # all as wide as its keys
-_LIMITS = {"block_count": 512, "embedding_length": 1 << 20, "head_count": 1 << 14, "context_length": 1 << 30}
+_LIMITS = {"block_count": 512, "embedding_length": 1 << 20, "head_count": 1 << 14, "context_length": 1 << 26}
 _REFUSED = (
     *("expert_count", "attn_logit_softcapping", "final_logit_softcapping", "attention.kv_lora_rank"),
     *("attention.scale", "attention.max_alibi_bias", "attention.clamp_kqv"),
