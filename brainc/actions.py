@@ -234,8 +234,7 @@ def check(
     if port and len(targets) > 1:
         raise UserError("there is one board at a port", fix="name one target: -t BOARD")
     if manifest.load(request.source).speaks:
-        given = {"--samples": path, "--limit": limit, "--quality": with_quality, "--metric": metric, "--port": port}
-        speak.without(given)
+        speak.without({"--samples": path, "--limit": limit, "--quality": with_quality, "--metric": metric, "--port": port})
     compiled = {target: _compile_to_run(request, target, note) for target in targets}
     data: dict[str, Any] = {"brain": "", "optimize": request.optimize, "targets": {}}
     lines: list[str | Table] = []
@@ -282,9 +281,9 @@ def _language_proof(program: Program, host: Host) -> tuple[dict[str, Any], list[
     read = f"{len(proof.tokens)} tokens of {len(host_check.TEXTS)} languages"
     fine = [f"{program.name}  {len(proof.rungs)} ways to read {read}: the same logits, {proof.digest}"]
     lines = [f"  {'same' if r.equal else 'DIFFERS':8} {r.name}" for r in proof.rungs]
-    lines += [f"  {'left out':8} {name}: this CPU has not the instructions" for name in proof.missing]
+    missing = [f"  left out {name}: this CPU has not the instructions" for name in proof.missing]
     data = {**_verdict(proof.rungs), "tokens": proof.tokens.tolist(), "hash": proof.digest}
-    return data, [*(_different(program, proof.rungs) or fine), *lines]
+    return data, [*(_different(program, proof.rungs) or fine), *lines, *missing]
 
 
 def _ladder(job: Job, program: Program, vectors: proofs.Vectors, port: str | None, note: Note) -> list[proofs.Rung]:
