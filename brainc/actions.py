@@ -234,7 +234,8 @@ def check(
     if port and len(targets) > 1:
         raise UserError("there is one board at a port", fix="name one target: -t BOARD")
     if manifest.load(request.source).speaks:
-        speak.without({"--samples": path, "--limit": limit, "--quality": with_quality, "--metric": metric, "--port": port})
+        given = {"--samples": path, "--limit": limit, "--quality": with_quality, "--metric": metric, "--port": port}
+        speak.without(given)
     compiled = {target: _compile_to_run(request, target, note) for target in targets}
     data: dict[str, Any] = {"brain": "", "optimize": request.optimize, "targets": {}}
     lines: list[str | Table] = []
@@ -270,8 +271,8 @@ def _proof(
     """(what check says of a brain, the same for people)."""
     rungs = _ladder(job, program, vectors.arrays, port, note)
     verdict = "the same" if proofs.is_exact(program.graph) else "equal within tolerance"
-    names = ", ".join(["reference", *(r.name for r in rungs)])
-    fine = [f"{program.name}  {vectors.count} samples: {names}: {verdict}"]
+    names = ["reference", *(r.name for r in rungs)]
+    fine = [f"{program.name}  {vectors.count} samples: {', '.join(names)}: {verdict}"]
     return {"samples": vectors.count, **_verdict(rungs)}, _different(program, rungs) or fine
 
 
@@ -280,10 +281,10 @@ def _language_proof(program: Program, host: Host) -> tuple[dict[str, Any], list[
     proof = host_check.prove(program, host)
     read = f"{len(proof.tokens)} tokens of {len(host_check.TEXTS)} languages"
     fine = [f"{program.name}  {len(proof.rungs)} ways to read {read}: the same logits, {proof.digest}"]
-    lines = [f"  {'same' if r.equal else 'DIFFERS':8} {r.name}" for r in proof.rungs]
-    missing = [f"  left out {name}: this CPU has not the instructions" for name in proof.missing]
-    data = {**_verdict(proof.rungs), "tokens": proof.tokens.tolist(), "hash": proof.digest}
-    return data, [*(_different(program, proof.rungs) or fine), *lines, *missing]
+    lines = _different(program, proof.rungs) or fine
+    lines += [f"  {'same' if r.equal else 'DIFFERS':8} {r.name}" for r in proof.rungs]
+    lines += [f"  left out {name}: this CPU has not the instructions" for name in proof.missing]
+    return {**_verdict(proof.rungs), "tokens": proof.tokens.tolist(), "hash": proof.digest}, lines
 
 
 def _ladder(job: Job, program: Program, vectors: proofs.Vectors, port: str | None, note: Note) -> list[proofs.Rung]:
