@@ -279,9 +279,8 @@ def _proof(
 def _language_proof(program: Program, host: Host) -> tuple[dict[str, Any], list[str]]:
     """The same of a language model."""
     proof = host_check.prove(program, host)
-    read = f"{len(proof.tokens)} tokens of {len(host_check.TEXTS)} languages"
-    fine = [f"{program.name}  {len(proof.rungs)} ways to read {read}: the same logits, {proof.digest}"]
-    lines = _different(program, proof.rungs) or fine
+    told = f"{len(proof.rungs)} ways to read {len(proof.tokens)} tokens of {len(host_check.TEXTS)} languages"
+    lines = _different(program, proof.rungs) or [f"{program.name}  {told}: the same logits, {proof.digest}"]
     lines += [f"  {'same' if r.equal else 'DIFFERS':8} {r.name}" for r in proof.rungs]
     lines += [f"  left out {name}: this CPU has not the instructions" for name in proof.missing]
     return {**_verdict(proof.rungs), "tokens": proof.tokens.tolist(), "hash": proof.digest}, lines
