@@ -106,6 +106,20 @@ BR_INLINE float br_lane_gelu(float x)
     return x / (1.0f + br_lane_exp((-1.5957691216f * x) * (1.0f + 0.044715f * (x * x))));
 }
 
+/* s [n] becomes exp(s - max s): 1 / their sum. */
+BR_INLINE float br_lane_soft(float *s, int32_t n)
+{
+    float most = s[0], lanes[BR_LANES] = {0};
+    for (int32_t i = 1; i < n; i++) {
+        most = s[i] > most ? s[i] : most;
+    }
+    for (int32_t i = 0; i < n; i++) {
+        s[i] = br_lane_exp(s[i] - most);
+        lanes[i % BR_LANES] += s[i];
+    }
+    return 1.0f / br_lane_tree(lanes);
+}
+
 /* 32 reals as a block of 8 bits: d = max / 127, q to the nearest, half to even; smaller than 1e-30: zeros. */
 BR_INLINE void br_quantise(const float *x, br_a8_t *y)
 {
