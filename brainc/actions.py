@@ -271,20 +271,19 @@ def _proof(
     """(what check says of a brain, the same for people)."""
     rungs = _ladder(job, program, vectors.arrays, port, note)
     verdict = "the same" if proofs.is_exact(program.graph) else "equal within tolerance"
-    names = ", ".join(["reference", *(r.name for r in rungs)])
-    fine = [f"{program.name}  {vectors.count} samples: {names}: {verdict}"]
+    names = ["reference", *(r.name for r in rungs)]
+    fine = [f"{program.name}  {vectors.count} samples: {', '.join(names)}: {verdict}"]
     return {"samples": vectors.count, **_verdict(rungs)}, _different(program, rungs) or fine
 
 
 def _language_proof(program: Program, host: Host) -> tuple[dict[str, Any], list[str]]:
     """The same of a language model."""
     proof = host_check.prove(program, host)
-    read = f"{len(proof.tokens)} tokens of {len(host_check.TEXTS)} languages"
-    fine = [f"{program.name}  {len(proof.rungs)} ways to read {read}: the same logits, {proof.digest}"]
-    lines = [f"  {'same' if r.equal else 'DIFFERS':8} {r.name}" for r in proof.rungs]
-    lines += [f"  {'left out':8} {name}: this CPU has not the instructions" for name in proof.missing]
-    data = {**_verdict(proof.rungs), "tokens": proof.tokens.tolist(), "hash": proof.digest}
-    return data, [*(_different(program, proof.rungs) or fine), *lines]
+    told = f"{len(proof.rungs)} ways to read {len(proof.tokens)} tokens of {len(host_check.TEXTS)} languages"
+    lines = _different(program, proof.rungs) or [f"{program.name}  {told}: the same logits, {proof.digest}"]
+    lines += [f"  {'same' if r.equal else 'DIFFERS':8} {r.name}" for r in proof.rungs]
+    lines += [f"  left out {name}: this CPU has not the instructions" for name in proof.missing]
+    return {**_verdict(proof.rungs), "tokens": proof.tokens.tolist(), "hash": proof.digest}, lines
 
 
 def _ladder(job: Job, program: Program, vectors: proofs.Vectors, port: str | None, note: Note) -> list[proofs.Rung]:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from brainc import __version__
+from brainc import __version__, ops
 from brainc.chain_views import Spots
 from brainc.dtypes import Array, of_numpy
 from brainc.errors import BugError
@@ -35,7 +35,6 @@ LIBRARY = ("map", "pool", "vocabulary", "tokenize", "merge", "words", "unicode",
 PROGRAM = ("talk", "typing", "options", "report", "program")
 WITHOUT_HEADER = ("tokenize", "unicode_table")  # which another one's header declares
 HEADERS = ("exact",)  # that declare nothing
-_CACHES = frozenset({"keep", "attend"})  # of a state they read only rows written since the brain was told to forget
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +232,7 @@ class HostViewer(Viewer):
             if value.const is not None:
                 packed = self.stored(name, name, "", value.array)
                 yield f"memcpy(m + {home.offset}, {packed.symbol}, {home.nbytes});"
-            elif not {node.op for node in users.get(name, ())} <= _CACHES:
+            elif not all(ops.get(node.op).fresh for node in users.get(name, ())):
                 zero = value.type.quant.zero[0] if value.type.quant else 0
                 yield f"memset(m + {home.offset}, {zero & 0xFF}, {home.nbytes});"
 

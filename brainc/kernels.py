@@ -12,8 +12,8 @@ more by that row; running down, those behind last(r). `inplace`: element i is re
 `split` says of how many shares a call is made: it then takes `first` and `end` and does the shares from one to before
 the other, whoever does the rest. A share writes only what is its own, so threads may have some each.
 
-A part is a function that kernels share, `kernels/_parts/<name>.c.j2`: a kernel's head names it (`parts`), its own head
-says only what is baked in, and layers for which that is the same have one copy of it in the C.
+A part is functions that kernels share, `kernels/_parts/<name>.c.j2`: a kernel's head names it (`parts`), its own head
+says only what is baked in and its own parts; layers for which those are the same have one copy of it in the C.
 """
 
 from __future__ import annotations
@@ -47,11 +47,8 @@ _SCALARS = {
     "residual": tuple(f"ADD_{name.upper()}" for name in ops.RESIDUAL),
 }
 _OPEN, _CLOSE = "/*--- kernel", "---*/"
-_KEYS = {
-    *("op", "types", "args", "bake", "needs", "let", "where", "pack", "parts", "scratch", "rows", "reads", "inplace"),
-    "split",
-    "cost",
-}
+_KEYS = {"op", "types", "args", "bake", "needs", "let", "where", "pack", "parts", "scratch", "rows", "reads"}
+_KEYS |= {"inplace", "split", "cost"}
 _PART = "/*--- part"
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -112,12 +109,13 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A function that several kernels share: its file, its body, and the values it is made for."""
+    """Functions that several kernels share: their file, its body, the values it is made for, and its own parts."""
 
     name: str
     path: Path
     body: str
     bake: tuple[str, ...]
+    parts: Mapping[str, str]
 
 
 def shown(kernel: Kernel | Part, env: Mapping[str, Any]) -> dict[str, Any]:
@@ -134,9 +132,9 @@ def load_part(path: Path) -> Part:
     text = path.read_text(encoding="utf-8")
     with at(file=str(path)):
         head, body = _split(text, _PART)
-        if set(head) != {"bake"}:
-            raise KernelError("a part's head says what is baked in and nothing else", fix="write bake = [...] alone")
-    return Part(path.name.removesuffix(".c.j2"), path, body, tuple(head["bake"]))
+        if set(head) - {"parts"} != {"bake"}:
+            raise KernelError("a part's head says what is baked in, and its parts", fix="write bake = [...] and parts")
+    return Part(path.name.removesuffix(".c.j2"), path, body, tuple(head["bake"]), head.get("parts", {}))
 
 
 def _split(text: str, opening: str) -> tuple[dict[str, Any], str]:

@@ -2,8 +2,9 @@
 
 Knocks: the compiler, for a brain that runs on a desktop. Leaves: a `Layout`. Every thread runs every step: a call made
 in shares does those of its thread, and a call of one share is made by each thread, into memory of its own, so that
-nobody waits for it; one that changes a state is made by the first thread alone. Threads meet (at a barrier) only where
-a step touches bytes that another thread may have written, or may still read, since they last met.
+nobody waits for it; one that changes a state, or that has shares in some accents only, is made by the first thread
+alone. Threads meet (at a barrier) only where a step touches bytes that another thread may have written, or may still
+read, since they last met.
 """
 
 from __future__ import annotations
@@ -127,9 +128,10 @@ def shares(choice: Choice) -> int:
 
 
 def _who(node: Node, accents: Sequence[Choices]) -> Who:
-    if max(shares(choices[node.name]) for choices in accents) > 1:
-        return Who.SHARES
-    return Who.FIRST if changes_state(node) else Who.EACH
+    chosen = [choices[node.name] for choices in accents]
+    if max(map(shares, chosen)) == 1:
+        return Who.FIRST if changes_state(node) else Who.EACH
+    return Who.SHARES if all(c.kernel.split for c in chosen) else Who.FIRST  # a kernel without would do all of it
 
 
 def _entry(graph: Graph, entry: Entry, accents: Sequence[Choices]) -> tuple[EntryLayout, Placement, Placement]:

@@ -134,18 +134,19 @@ class Viewer:
             self.functions[key] = KernelView(kernel, choice.env, fn, params, parts)
         return self.functions[key].fn
 
-    def _parts(self, kernel: Kernel, env: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-        """(what the kernel calls it, its name) of every shared function, each rendered once for its baked values.
+    def _parts(self, kernel: Kernel | Part, env: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        """(what the kernel calls it, its name) of every part, each rendered once for its baked values, after its own.
 
         A part is left out where a layer lacks those, as for a residual that it has not.
         """
         for name, file in kernel.parts.items():
             part = load_part(kernel.path.parents[1] / f"{file}.c.j2")
             if set(part.bake) <= env.keys():
-                key = (str(part.path), repr(shown(part, env)))
+                parts = dict(self._parts(part, env))
+                key = (str(part.path), repr(shown(part, env)), *parts.values())
                 if key not in self.functions:
                     fn = self._function_names.of(f"{part.name}_{len(self.functions)}")
-                    self.functions[key] = KernelView(part, env, fn, "", {})
+                    self.functions[key] = KernelView(part, env, fn, "", parts)
                 yield name, self.functions[key].fn
 
     def _arguments(self, node: Node, choice: Choice, spots: Spots | None) -> list[tuple[str, str]]:

@@ -40,16 +40,11 @@ BR_INLINE float br_from_f16(uint16_t half)
     return br_real_of(sign | (rest < 0x7C00u ? (rest << 13) + 0x38000000u : (rest << 13) | 0x7F800000u));
 }
 
-/* The other way, half to even; too large: infinite. */
+/* The other way, half to even; what is beyond the largest one becomes that, and so does what is no number. */
 BR_INLINE uint16_t br_to_f16(float real)
 {
-    const uint32_t bits = br_bits_of(real), sign = bits >> 16 & 0x8000u, rest = bits & 0x7FFFFFFFu;
-    if (rest > 0x7F800000u) {
-        return (uint16_t)(sign | 0x7E00u);
-    }
-    if (rest >= 0x477FF000u) {
-        return (uint16_t)(sign | 0x7C00u);
-    }
+    const float low = real < 65504.0f ? real : 65504.0f, held = low > -65504.0f ? low : -65504.0f;
+    const uint32_t bits = br_bits_of(held), sign = bits >> 16 & 0x8000u, rest = bits & 0x7FFFFFFFu;
     if (rest < 0x38800000u) { /* adding 0.5 leaves steps of 2^-24, and rounds to them */
         return (uint16_t)(sign | (br_bits_of(br_real_of(rest) + 0.5f) - 0x3F000000u));
     }
@@ -111,6 +106,20 @@ BR_INLINE float br_lane_gelu(float x)
     return x / (1.0f + br_lane_exp((-1.5957691216f * x) * (1.0f + 0.044715f * (x * x))));
 }
 
+/* s [n] becomes exp(s - max s): 1 / their sum. */
+BR_INLINE float br_lane_soft(float *s, int32_t n)
+{
+    float most = s[0], lanes[BR_LANES] = {0};
+    for (int32_t i = 1; i < n; i++) {
+        most = s[i] > most ? s[i] : most;
+    }
+    for (int32_t i = 0; i < n; i++) {
+        s[i] = br_lane_exp(s[i] - most);
+        lanes[i % BR_LANES] += s[i];
+    }
+    return 1.0f / br_lane_tree(lanes);
+}
+
 /* 32 reals as a block of 8 bits: d = max / 127, q to the nearest, half to even; smaller than 1e-30: zeros. */
 BR_INLINE void br_quantise(const float *x, br_a8_t *y)
 {
@@ -125,7 +134,7 @@ BR_INLINE void br_quantise(const float *x, br_a8_t *y)
     y->n[0] = y->n[1] = 0;
     for (int i = 0; i < 32; i++) {
         const float v = br_lane_rint(x[i] * inverse);
-        y->q[i] = (int8_t)(v < -127.0f ? -127.0f : v > 127.0f ? 127.0f : v);
+        y->q[i] = (int8_t)(v > -127.0f ? v < 127.0f ? v : 127.0f : -127.0f); /* whatever x is, it fits */
         y->n[i / 16] = (int16_t)(y->n[i / 16] + y->q[i]);
     }
     y->s = y->d * (float)(y->n[0] + y->n[1]);

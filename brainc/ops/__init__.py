@@ -9,7 +9,8 @@ shape (its number of elements is bound as `E`, that of `[...2]` as `E2`); `[]` a
 bracket: `c` constant, `?` optional, `!` mutated, `*` any number of these. `:dtype` fixes a type; else
 that of an output is the first operand's. A `result` rule says what a signature cannot; it takes types
 where the meaning takes arrays. Ops whose name starts with `q` are exact on integers. One marked `bits` computes with
-reals and is exact all the same: its meaning is float32 with a declared order of every sum (`lanes.py`).
+reals and is exact all the same: its meaning is float32 with a declared order of every sum (`lanes.py`). One marked
+`fresh` reads of a state only what was written since the brain forgot, so that nobody need clear it.
 """
 
 from __future__ import annotations
@@ -86,6 +87,7 @@ class Op:
     rule: ResultRule | None = None
     make_cases: MakeCases | None = field(default=None, repr=False)
     bits: bool = False
+    fresh: bool = False
 
     @property
     def exact(self) -> bool:
@@ -183,11 +185,17 @@ def _size(name: str, dims: Mapping[str, int]) -> int:
 
 
 def op(
-    signature: str, *, macs: str = "0", shared: Attrs = NONE, result: ResultRule | None = None, bits: bool = False
+    signature: str,
+    *,
+    macs: str = "0",
+    shared: Attrs = NONE,
+    result: ResultRule | None = None,
+    bits: bool = False,
+    fresh: bool = False,
 ) -> Callable[[Callable[..., Any]], Op]:
     """Decorator: makes an op of a numpy function; keyword-only parameters are its attributes.
 
-    shared: further attributes with their defaults, which the meaning takes as `**`. bits: exact in float32.
+    shared: further attributes with their defaults, which the meaning takes as `**`. bits, fresh: see above.
     """
 
     def make(meaning: Callable[..., Any]) -> Op:
@@ -195,7 +203,7 @@ def op(
         parameters = inspect.signature(meaning).parameters.values()
         own = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
         name = meaning.__name__.rstrip("_")
-        return Op(name, ins, outs, meaning, {**own, **shared}, macs, result, bits=bits)
+        return Op(name, ins, outs, meaning, {**own, **shared}, macs, result, bits=bits, fresh=fresh)
 
     return make
 

@@ -54,7 +54,7 @@ def mixed(p: Array, v: Array, start: int) -> Array:
     return total
 
 
-@op("q[M,E]:f32 k[G,T,W] v[G,T,W] pos[1]:i32 n[1]?:i32 -> y[M,E]:f32", bits=True)
+@op("q[M,E]:f32 k[G,T,W] v[G,T,W] pos[1]:i32 n[1]?:i32 -> y[M,E]:f32", bits=True, fresh=True)
 def attend(
     q: Array, k: Array, v: Array, pos: Array, n: Array | None, *, heads: int, scale: float, window: int = 0
 ) -> Array:

@@ -23,6 +23,7 @@ from brainc import interp
 from brainc.dtypes import Array
 from brainc.errors import UserError
 from brainc.frontends import gguf
+from brainc.frontends.gguf import reader
 from brainc.native import Speaker
 from brainc.resources import examples_dir
 
@@ -104,6 +105,19 @@ def test_every_way_to_run_gives_the_reference_s_bits(architecture: str, kind: st
                 speaker.forget()
                 speaker.read(TOKENS[:4])
                 np.testing.assert_array_equal(speaker.read(TOKENS[4:]).view(np.uint32), wanted[-1].view(np.uint32))
+
+
+@pytest.mark.parametrize("kv", [16, pytest.param(8, marks=pytest.mark.slow)])
+def test_numbers_beyond_f16_have_the_same_bits_too(kv: int, tmp_path: Path) -> None:
+    """Keys and values of 1e8: caches hold the largest that they can, and nothing becomes infinite."""
+    file = gguf_files.write(tmp_path / "loud.gguf", "llama", "Q8_0")
+    norm, raw = reader.read(file).tensors["blk.0.attn_norm.weight"], bytearray(file.read_bytes())
+    raw[norm.offset : norm.offset + norm.nbytes] = np.full(norm.shape, 1e7, np.float32).tobytes()
+    file.write_bytes(raw)
+    graph, first = gguf.load(file, "loud", {"kv": kv}), {name: np.zeros(1, np.int32) for name in ("token", "pos")}
+    assert np.isfinite(interp.run(graph, "decode", first, interp.fresh_state(graph))["decode/logits"]).all()
+    done = brainc_("check", str(file), "-t", "x86-avx2", "--shape", f"kv={kv}")
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_a_speaker_reads_text_and_refuses_what_it_has_not(built: Built) -> None:

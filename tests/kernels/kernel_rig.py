@@ -98,7 +98,7 @@ class Rig:
         """The C that these jobs need."""
         used = {job.fn for job in self.jobs}
         for fn in reversed(self.functions):  # a shared part stands before those who call it
-            names = set(re.findall(r"\b(\w+?_\d+)(?:_[a-z]+)?\b", self.functions[fn])) if fn in used else set()
+            names = set(re.findall(r"\b(\w+?_\d+)(?:_\w+)?\b", self.functions[fn])) if fn in used else set()
             used |= names & self.functions.keys()
         return "\n".join([self.head, *(text for fn, text in self.functions.items() if fn in used)])
 

@@ -246,6 +246,11 @@ REFUSED: Mapping[str, tuple[Callable[[Header], Header], type[BraincError], str]]
     "no tensor": (tensor("blk.3.ffn_up.weight"), ModelError, "no tensor blk.3.ffn_up.weight"),
     "no embedding": (tensor("token_embd.weight"), ModelError, "no tensor token_embd.weight"),
     "shape": (tensor("output_norm.weight", shape=(95,)), ModelError, r"output_norm.weight is \[95\], not \[96\]"),
+    "a matrix": (
+        tensor("token_embd.weight", kind="F16", shape=(22_369_622, 96)),
+        UnsupportedError,
+        "tensor token_embd.weight has 2,147,483,712 numbers, more than the 2,147,483,647",
+    ),
     "type": (tensor("blk.0.attn_q.weight", kind="IQ2_XS"), UnsupportedError, "blk.0.attn_q.weight is of type IQ2_XS"),
 }
 
@@ -257,6 +262,23 @@ def test_what_is_refused(name: str, headers: Mapping[str, Header]) -> None:
     with pytest.raises(kind, match=says) as caught:
         decoder(change(headers["llama"]), "m", SIZES)
     assert caught.value.fix
+
+
+@pytest.mark.parametrize("kv", ["f16", "q8"])
+def test_a_context_that_kernels_cannot_count_is_refused(kv: str, headers: Mapping[str, Header]) -> None:
+    """The largest that works is told: one more is 2^31 numbers. No table is made for it before."""
+    with pytest.raises(UnsupportedError, match="cache of keys has 2,147,483,648 numbers") as caught:
+        decoder(headers["llama"], "m", Sizes(context=1 << 26, kv=kv))
+    assert caught.value.fix == "choose a context of at most 67,108,863"
+
+
+def test_a_block_that_kernels_cannot_count_is_refused(headers: Mapping[str, Header]) -> None:
+    """The widest rows of an activation have 160 numbers; a matrix of blocks may have any number of them."""
+    large = tensor("token_embd.weight", shape=(22_369_622, 96))(headers["llama"])
+    assert decoder(large, "m", replace(SIZES, block=13_421_772)).type("tokens").shape == (13_421_772,)
+    with pytest.raises(UnsupportedError, match=r"prefill/blk.0/gate has 2,147,483,680 numbers") as caught:
+        decoder(large, "m", replace(SIZES, block=13_421_773))
+    assert caught.value.fix == "choose a smaller block"
 
 
 def test_caches_of_8_bits_need_heads_in_blocks(tmp_path: Path) -> None:

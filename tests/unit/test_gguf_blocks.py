@@ -83,12 +83,14 @@ def test_pieces_of_a_large_tensor_are_the_whole(kind: str, tmp_path: Path, monke
 @pytest.mark.parametrize("kind", F16S)
 @pytest.mark.parametrize("scale", [np.nan, np.inf, -np.inf])
 def test_scales_that_are_no_numbers_are_refused(kind: str, scale: float, tmp_path: Path) -> None:
+    """And the file is named, though the tensor is read long after the frontend is done."""
     for place in F16S[kind]:
         raw = random_bytes(kind, (1.0,))
         raw[3, place : place + 2] = np.array([scale], np.float16).view(np.uint8)
         value = constant(written(tmp_path / f"{place}.gguf", raw, kind), "w")
-        with pytest.raises(ModelError, match=r"tensor w has .* not finite"):
+        with pytest.raises(ModelError, match=r"tensor w has .* not finite") as caught:
             value.array()
+        assert caught.value.where.file == str(tmp_path / f"{place}.gguf")
 
 
 @pytest.mark.parametrize("kind", ["Q4_K", "Q5_K", "Q6_K"])

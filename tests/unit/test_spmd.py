@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -117,6 +118,17 @@ def test_a_layer_has_few_meetings_and_its_values_lie_apart(rows: int) -> None:
     assert all(
         layout.arena <= h.offset and h.offset + h.nbytes <= layout.arena + layout.state for h in layout.states.values()
     )
+
+
+def test_a_kernel_without_shares_in_one_accent_is_run_by_one_thread() -> None:
+    """Else every thread would write all of what the others write."""
+    graph, table = layer(5), KernelTable(load_target("c99"))
+    choices = {node.name: table.choose(graph, node) for node in graph.nodes()}
+    whole = {name: replace(choice, kernel=replace(choice.kernel, split="")) for name, choice in choices.items()}
+    (entry,) = spmd.lay_out(graph, [choices, choices | {"n/q": whole["n/q"]}]).entries
+    assert entry.who["n/q"] is Who.FIRST and not entry.homes["q"].own and entry.who["n/k"] is Who.SHARES
+    (entry,) = spmd.lay_out(graph, [whole, whole]).entries
+    assert entry.who["n/q"] is Who.EACH and entry.homes["q"].own  # nobody waits for a call of one share
 
 
 def test_nothing_is_written_over_what_is_still_needed() -> None:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from brainc.dtypes import BF16, F16, F32, W4, W4M, W5, W5M, W6, W8, Array, DType
-from brainc.errors import ModelError, UnsupportedError
+from brainc.errors import ModelError, UnsupportedError, at
 from brainc.frontends.gguf.reader import Header, Tensor
 from brainc.ir import Const, Role, TensorType, Value
 
@@ -41,7 +41,8 @@ def constant(header: Header, name: str) -> Value:
     kept = F32 if vector else dtype
 
     def load() -> Array:
-        found = _numbers(header, tensor, block, dtype, unpack).reshape(shape)
+        with at(file=header.file):  # long after the frontend named it
+            found = _numbers(header, tensor, block, dtype, unpack).reshape(shape)
         return _widened(found) if vector else found
 
     return Value(name, TensorType(kept, shape), Role.CONST, Const(key.hexdigest(), load))

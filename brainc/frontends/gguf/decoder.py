@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import sqrt
+from math import prod, sqrt
 
 import numpy as np
 
@@ -27,6 +27,7 @@ from brainc.ops import get
 
 REALS = ("f32", "f16", "bf16")
 NOTHING = attrs()
+NUMBERS = (1 << 31) - 1  # of a tensor that kernels find by an index of 32 bits
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,8 @@ class _Builder:
         if sizes.kv == "q8" and facts.width % BLOCK:
             what = f"heads are {facts.width} numbers wide: caches of 8 bits need a multiple of {BLOCK}"
             raise UnsupportedError(what, fix="keep keys and values as f16")
+        row = facts.groups * facts.width
+        _countable("a layer's cache of keys", row * sizes.context, f"choose a context of at most {NUMBERS // row:,}")
         cache = TensorType(F16, (facts.groups, sizes.context, facts.width))
         if sizes.kv == "q8":
             cache = TensorType(W8, (facts.groups, sizes.context, facts.width // BLOCK))
@@ -113,6 +116,7 @@ class _Walk:
         values = self.builder.values
         types = get(op).infer([values[i].type if i else None for i in ins], given)
         if types:
+            _countable(wanted, types[0].size * types[0].dtype.block, "choose a smaller block")
             values[wanted] = Value(wanted, types[0], role)
         self.nodes.append(Node(wanted, op, tuple(ins), (wanted,) if types else (), given))
         return wanted
@@ -132,6 +136,8 @@ class _Walk:
         """x times a weight [N,K] of the file, with its bias if there is one, plus `more`."""
         weight, bias = self.weight(f"{stem}.weight", *sizes), self.maybe(f"{stem}.bias", sizes[0])
         real = self.builder.values[weight].type.dtype.name in REALS
+        if real:  # blocks are found by their rows
+            _countable(f"tensor {weight}", prod(sizes), "quantise the model, such as to Q8_0")
         count = self.count if self.builder.values[x.source].type.shape[0] > 1 else ""
         inputs = [x.real() if real else x.blocks(), weight, bias, more, count]
         return self.add(name, "densef" if real else "dense8", inputs, role=role)
@@ -238,6 +244,11 @@ class _Gated(_Seen):
 
     def __init__(self, walk: _Walk, name: str, gate: str, up: str) -> None:
         super().__init__(walk, name, gate, up, act=walk.facts.architecture.act)
+
+
+def _countable(what: str, numbers: int, fix: str) -> None:
+    if numbers > NUMBERS:
+        raise UnsupportedError(f"{what} has {numbers:,} numbers, more than the {NUMBERS:,} that kernels count", fix=fix)
 
 
 def decoder(header: Header, name: str, sizes: Sizes) -> Graph:

@@ -20,7 +20,7 @@ GEMMA_PERIOD = 6  # of gemma3's layers every sixth sees everything (Gemma 3 repo
 GEMMA_27B = 62  # layers; its scores are scaled by the width that heads would have without key_length
 _WIDEST = 4096  # a head
 _WIDTHS = ("value_length", "key_length_swa", "value_length_swa")  # all as wide as its keys
-_LIMITS = {"block_count": 512, "embedding_length": 1 << 20, "head_count": 1 << 14, "context_length": 1 << 30}
+_LIMITS = {"block_count": 512, "embedding_length": 1 << 20, "head_count": 1 << 14, "context_length": 1 << 26}
 _REFUSED = (
     *("expert_count", "attn_logit_softcapping", "final_logit_softcapping", "attention.kv_lora_rank"),
     *("attention.scale", "attention.max_alibi_bias", "attention.clamp_kqv"),
@@ -78,11 +78,7 @@ def facts_of(header: Header) -> Facts:
         known = ", ".join(ARCHITECTURES)
         raise UnsupportedError(f"the architecture is {name!r}", fix=f"choose a model of one of these: {known}")
     settings = _Settings(header.meta, name)
-    for key in (*_REFUSED, *_FACTORS):
-        if settings.number(key, 0.0) not in ((0.0, 1.0) if key in _FACTORS else (0.0,)):
-            raise UnsupportedError(f"{name}.{key} is set, which brainc cannot follow", fix="choose another model")
-    if header.meta.get(f"{name}.attention.causal") is False:
-        raise UnsupportedError(f"{name}.attention.causal is off: it is no decoder", fix="choose another model")
+    settings.refuse()
     architecture = ARCHITECTURES[name]
     layers, model, heads = (settings.whole(k) for k in ("block_count", "embedding_length", "attention.head_count"))
     groups = settings.whole("attention.head_count_kv", heads)
@@ -136,6 +132,15 @@ class _Settings:
         if not isinstance(found, int | float) or isinstance(found, bool) or not 0 <= found <= 1e12:
             raise self._wrong(key, found)
         return float(found)
+
+    def refuse(self) -> None:
+        """UnsupportedError where one is set that brainc cannot follow."""
+        for key in (*_REFUSED, *_FACTORS):
+            if self.number(key, 0.0) not in ((0.0, 1.0) if key in _FACTORS else (0.0,)):
+                what = f"{self.name}.{key} is set, which brainc cannot follow"
+                raise UnsupportedError(what, fix="choose another model")
+        if self.meta.get(f"{self.name}.attention.causal") is False:
+            raise UnsupportedError(f"{self.name}.attention.causal is off: it is no decoder", fix="choose another model")
 
     def base(self, key: str, default: float) -> float:
         """That of rotary positions: less than 1 would turn faster from number to number, without bounds."""

@@ -44,11 +44,12 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a file says of itself; `data` is all of it, mapped."""
+    """What a file says of itself; `data` is all of it, mapped, and `file` its path."""
 
     meta: Mapping[str, Any]
     tensors: Mapping[str, Tensor]
     data: Array
+    file: str | None = None
 
     def raw(self, tensor: Tensor) -> Array:
         """The bytes of a tensor, as they lie in the file."""
@@ -110,7 +111,7 @@ def read(path: Path) -> Header:
     if isinstance(parts := meta.get("split.count"), int) and parts > 1:
         what = f"{path.name} is one of {parts:,} files that the model is split into"
         raise UnsupportedError(what, fix="make one file of them: llama-gguf-split --merge FIRST.gguf ALL.gguf")
-    return Header(meta, _table(cursor, tensors, meta.get("general.alignment", ALIGNMENT)), data)
+    return Header(meta, _table(cursor, tensors, meta.get("general.alignment", ALIGNMENT)), data, str(path))
 
 
 def _settings(cursor: _Cursor, count: int) -> Mapping[str, Any]:
