@@ -14,7 +14,7 @@ def tiles(w: Array, env: Env) -> Array:
     """Blocks [N,B] to bytes: eight rows after eight rows (filled up with zeros), in each block after block.
 
     A tile is d f16[8], m f16[8] or a second d if there are any, and the numbers, four of a row beside four of the next:
-    byte 32 v + 4 r + j is the one that row r has at k = 4 v + j. Two numbers in a byte: k = 4 v + j below, k + 16 above.
+    byte 32 v + 4 r + j is what row r has at k = 4 v + j. Two numbers in a byte: k = 4 v + j below, k + 16 above.
     Fifth bits are 32 bytes behind them: bit v of byte 4 r + j is row r's at k = 4 v + j. Fifths and sixths are 32 bytes
     for each half of the block, which has its own d: bits 2 v and on of byte 4 r + j, v counted in the half.
     """
