@@ -127,6 +127,63 @@ def test_a_speaker_reads_text_and_refuses_what_it_has_not(built: Built) -> None:
             call()
 
 
+def python(code: str, *words: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-W", "ignore", "-c", code, *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+_KEEPERS = {
+    "one that is never closed": "m = brainc.load(sys.argv[1], threads=3); m.read([1, 2])",
+    "one in a circle": "m = brainc.load(sys.argv[1], threads=2); m.read([1]); m.self = m",
+    "in a fork too": "m = brainc.load(sys.argv[1], threads=2); m.step(1); os.fork() or sys.exit(0); os.wait()",
+}
+
+
+@pytest.mark.parametrize("code", _KEEPERS.values(), ids=_KEEPERS)
+def test_who_never_closes_a_model_ends_well(code: str, built: Built) -> None:
+    done = python(f"import brainc, os, sys; {code}", built("llama", "Q4_1")[1])
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_models_that_nobody_has_any_more_leave_no_threads(built: Built) -> None:
+    code = "import brainc.native, gc, os, sys\n"
+    code += "threads = lambda: len(os.listdir('/proc/self/task')); before = threads()\n"
+    code += "for _ in range(10): brainc.load(sys.argv[1], threads=4).read([1])\n"
+    code += "gc.collect(); print(threads() - before)"
+    done = python(code, built("llama", "Q4_1")[1])
+    assert done.stdout == "0\n", done.stderr
+
+
+def test_what_is_no_token_no_text_and_no_thread_is_told(built: Built, tmp_path: Path) -> None:
+    folder = built("llama", "Q4_1")[1]
+    speaker: Any = brainc.load(folder, threads=1)
+    with speaker:
+        wrong: dict[str, list[Callable[[], object]]] = {
+            "not in the vocabulary": [
+                *(lambda token=token: speaker.step(token) for token in (2**31, -1, 1.7, "a", None)),
+                lambda: speaker.read([1, 2**40]),
+                lambda: speaker.text([2**40]),
+            ],
+            "tokenize it first": [lambda: speaker.read("hello"), lambda: speaker.read(b"hello")],
+            "not bytes": [lambda: speaker.tokenize(b"abc")],
+            "character 1 of the text": [lambda: speaker.tokenize("a\udcffb")],
+            "threads=": [lambda: brainc.load(folder, threads=2**40), lambda: brainc.load(folder, threads=-1)],
+            "those that small.h lists": [lambda: brainc.load(folder, isa="none")],
+        }
+        for words, calls in wrong.items():
+            for call in calls:
+                with pytest.raises(UserError) as told:
+                    call()
+                assert words in str(told.value)
+        logits = speaker.step(np.int64(1))  # numpy's whole numbers are such, too
+        speaker.forget()
+        np.testing.assert_array_equal(speaker.read(np.array([1])), logits)
+    shutil.copytree(folder, tmp_path / "c")
+    (tmp_path / "c" / "small.weights").unlink()
+    with pytest.raises(UserError, match=r"cannot be read \(.*small\.weights\)"):
+        brainc.load(tmp_path / "c")
+
+
 def test_the_same_seed_the_same_text_and_hash(program: Path) -> None:
     runs = [
         told(program, "--prompt", "hello", "--seed", "3", "--tokens", "12", "--isa", isa, "--threads", threads)
