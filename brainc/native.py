@@ -88,7 +88,7 @@ class Speaker:
         self.name, self._ffi, self._weights = name, cffi.FFI(), folder / f"{name}.weights"
         if _whole(threads, THREADS + 1) is None:
             raise UserError(f"threads={threads} is no whole number up to {THREADS}", fix="0: one for each processor")
-        self.tokens = _number(folder / f"{name}.h", f"{name.upper()}_TOKENS")  # in its vocabulary
+        self.tokens = number(folder / f"{name}.h", f"{name.upper()}_TOKENS")  # in its vocabulary
         self._ffi.cdef(_SPEAKER.replace("NAME", name))
         self._library = self._ffi.dlopen(str(library))
         path, word = (self._ffi.new("char[]", text.encode()) for text in (str(self._weights), isa or ""))
@@ -204,7 +204,7 @@ def _close(library: Any, name: str, place: Any, owner: int) -> None:
 def _whole(given: Any, end: int) -> int | None:
     """A whole number from 0 to below `end`, or None."""
     try:
-        return number if 0 <= (number := operator.index(given)) < end else None
+        return found if 0 <= (found := operator.index(given)) < end else None
     except TypeError:
         return None
 
@@ -264,7 +264,7 @@ def load(folder: str | Path, *, threads: int = 0, isa: str | None = None) -> Bra
         library = _library(place, name, target)
         ports = report["ports"]
         ins, outs = (tuple(map(_port, ports[side])) for side in ("inputs", "outputs"))
-        return Brain(name, _number(place / f"{name}.h", f"{name.upper()}_RAM_BYTES"), library, ins, outs)
+        return Brain(name, number(place / f"{name}.h", f"{name.upper()}_RAM_BYTES"), library, ins, outs)
 
 
 def speaker_library(place: Path, name: str, target: Target) -> Path:
@@ -275,7 +275,7 @@ def speaker_library(place: Path, name: str, target: Target) -> Path:
 def program(place: Path, name: str, target: Target) -> Path:
     """The program in a folder, compiled there."""
     made = place / name
-    if not made.exists():
+    if not os.access(made, os.X_OK) or made.stat().st_size == 0:
         toolchain.link_here(target, sorted(place.glob("*.c")), made)
     return made
 
@@ -301,7 +301,7 @@ def _port(entry: Mapping[str, Any]) -> Port:
     return Port(entry["name"], entry["c"], entry["dtype"], tuple(entry["shape"]))
 
 
-def _number(header: Path, macro: str) -> int:
+def number(header: Path, macro: str) -> int:
     """What a header defines."""
     found = re.search(rf"#define {macro} (\d+)", header.read_text(encoding="utf-8"))
     if found is None:

@@ -203,6 +203,13 @@ def test_a_text_that_does_not_fit_ends_with_2(program: Path) -> None:
 
 
 def test_the_context_s_end_is_an_end(program: Path) -> None:
+    """It is told, beside the text or in its JSON."""
+    for seed in ("1", "2", "3"):
+        words = ("--prompt", "hello", "--context", "8", "--seed", seed)
+        done = run(program, *words)
+        full = b"the context is full" in done.stderr
+        assert done.returncode == 0 and full == (told(program, *words)["end"] == "context")
+    assert b"context" not in run(program, *words, "--json").stderr
     assert told(program, "--prompt", "hello", "--temperature", "0", "--top-k", "1")["end"] in ("context", "done")
     many = told(program, "--prompt", "hello", "--context", "8", "--seed", "1")
     assert many["end"] in ("context", "done") and many["prompt_tokens"] + len(many["tokens"]) <= 9
@@ -229,7 +236,48 @@ def test_weights_that_are_missing_or_wrong_end_with_3(program: Path, tmp_path: P
     whys = {"none": b"cannot be read: No such file", "cut": b"cut off", "other": b"another build", "empty": b"cut off"}
     for name, why in whys.items():
         done = run(program, "--prompt", "a", "--weights", str(tmp_path / name))
-        assert done.returncode == 3 and why in done.stderr, done.stderr
+        assert done.returncode == 3 and why in done.stderr and b"--weights FILE" in done.stderr, done.stderr
+        assert str(tmp_path / name).encode() in done.stderr
+
+
+@pytest.mark.skipif("vnni" in ISAS, reason="this CPU has all levels")
+def test_a_level_that_the_cpu_has_not_is_told(program: Path) -> None:
+    done = run(program, "--prompt", "a", "--isa", "vnni")
+    assert done.returncode == 3 and b"leave --isa out" in done.stderr and b"weights" not in done.stderr
+
+
+def test_a_level_that_a_target_has_not_is_told_before_anything_is_built(built: Built, tmp_path: Path) -> None:
+    env = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
+    file = str(built("llama", "Q4_1")[0])
+    done = brainc_("generate", file, "--prompt", "hi", "-t", "c99", "--isa", "avx2", env=env)
+    assert done.returncode == 2 and "c99 has no kernels for avx2" in done.stderr and not list(tmp_path.iterdir())
+
+
+def test_a_damaged_build_is_made_again(built: Built, tmp_path: Path) -> None:
+    env = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
+    words = ["generate", str(built("llama", "Q4_1")[0]), "--prompt", "hello", "--tokens", "2", "--json"]
+    hashes = [json.loads(brainc_(*words, env=env).stdout)["hash"]]
+    (folder,) = (tmp_path / "brainc" / "languages").iterdir()
+    damages: dict[str, Callable[[], object]] = {
+        "weights gone": (folder / "small.weights").unlink,
+        "weights cut": lambda: os.truncate(folder / "small.weights", 1000),
+        "no program": lambda: (folder / "small").chmod(0o644),
+        "empty program": lambda: os.truncate(folder / "small", 0),
+        "no header": lambda: os.truncate(folder / "small.h", 0),
+        "half a report": lambda: (folder / "report.json").write_text('{"brain": "small", "target": "", "ports": {}}'),
+    }
+    for damage, do in damages.items():
+        do()
+        done = brainc_(*words, env=env)
+        assert done.returncode == 0, (damage, done.stderr)
+        assert ("building" in done.stderr) == ("program" not in damage)
+        hashes.append(json.loads(done.stdout)["hash"])
+    assert len(set(hashes)) == 1
+
+
+def test_a_program_ends_when_nobody_reads_any_more() -> None:
+    """As others do: Python, which does not, hands it on as it found it."""
+    assert python("from brainc import speak; speak.run('/bin/sh', ['-c', 'kill -s PIPE $$'])").returncode == -13
 
 
 _COUNTING = """
@@ -301,6 +349,10 @@ def test_other_brains_do_not_generate_and_language_models_take_no_samples(built:
     for words, told in (
         (["check", "--quality", "--limit", "3"], "--limit and --quality"),
         (["bench", "--sim", "x"], "--sim"),
+        (["bench", "--quantize", "int8"], "--quantize"),
+        (["show", "--calibrate", "random", "--io", "int8"], "--calibrate and --io"),
+        (["show", "--calibration", "mse", "--layout", "nhwc"], "--calibration and --layout"),
+        (["show", "--optimize", "ram", "--stream", "always"], "--optimize and --stream"),
     ):
         done = brainc_(*words, file, "-t", "c99")
         assert done.returncode == 2 and f"no use for {told}" in done.stderr
@@ -374,6 +426,8 @@ def test_bench_tells_rates_and_memory(built: Built, tmp_path: Path) -> None:
     assert data["entries"]["prefill"]["tokens_per_second"] > 0
     assert [d["depth"] for d in data["entries"]["decode"]] == [0, 20]
     assert data["threads"] == 1 and data["memory_bytes"]["weights"] > 0
+    done = brainc_("bench", str(file), "-t", "x86-avx2", "--depth", str(gguf_files.CONTEXT), env=env)
+    assert done.returncode == 2 and f"--context {gguf_files.CONTEXT + 128}" in done.stderr, done.stderr
 
 
 def test_a_small_machine_is_no_place_for_it(built: Built) -> None:
@@ -384,12 +438,13 @@ def test_a_small_machine_is_no_place_for_it(built: Built) -> None:
 def test_a_manifest_says_how_it_is_spoken_with(built: Built, tmp_path: Path) -> None:
     shutil.copy(built("llama", "Q4_1")[0], tmp_path / "m.gguf")
     text = '[brain]\nname = "desk"\n[modules.m]\nfile = "m.gguf"\n'
-    text += 'language = { context = 32, kv = "q8", temperature = 0, seed = 9 }\n'
+    text += f'language = {{ context = 32, kv = "q8", temperature = 0, seed = {2**64 - 1} }}\n'
     (tmp_path / "brain.toml").write_text(text)
     done = brainc_("build", str(tmp_path), "-t", "c99", "-o", str(tmp_path / "c"))
     assert done.returncode == 0, done.stderr
     assert "#define DESK_CONTEXT 32" in (tmp_path / "c" / "desk.h").read_text()
-    assert ".temperature = 0.0f" in (tmp_path / "c" / "main.c").read_text()
+    main = (tmp_path / "c" / "main.c").read_text()
+    assert ".temperature = 0.0f" in main and f".seed = {2**64 - 1}ULL" in main
     for wrong, what in (("temperature = -1", "temperature"), ("context = 0", "positions"), ("colour = 1", "colour")):
         (tmp_path / "brain.toml").write_text(text.replace("temperature = 0", wrong).replace("context = 32, ", ""))
         done = brainc_("build", str(tmp_path), "-t", "c99", "-o", str(tmp_path / "d"))
