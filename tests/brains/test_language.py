@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -125,6 +126,39 @@ def test_a_speaker_reads_text_and_refuses_what_it_has_not(built: Built) -> None:
     for call in (speaker.forget, lambda: speaker.step(1), lambda: speaker.tokenize("a"), lambda: speaker.text([1])):
         with pytest.raises(UserError, match="is closed"):
             call()
+
+
+@pytest.mark.parametrize(("compiler", "suffix"), [("gcc", "c"), ("g++", "cpp")])
+def test_the_readme_s_program_writes_in_c_and_c_plus_plus(compiler: str, suffix: str, built: Built) -> None:
+    """With what the folder declares alone; nothing in its headers is C only."""
+    if shutil.which(compiler) is None:
+        pytest.skip(f"{compiler} is not installed")
+    folder, readme = built("llama", "Q4_1")[1], Path(__file__).parents[2] / "README.md"
+    blocks = re.findall(r"```c\n(.*?)```", readme.read_text(encoding="utf-8"), re.DOTALL)
+    (code,) = (block.replace("model", "small").replace("MODEL", "SMALL") for block in blocks if "br_sampler" in block)
+    headers = ("small.h", "talk.h", "vocabulary.h", "sample.h", "typing.h", "stdio.h")
+    (folder / "user").mkdir(exist_ok=True)
+    user = folder / "user" / f"user.{suffix}"
+    user.write_text("".join(f'#include "{header}"\n' for header in headers) + f"int main() {{ {code} return 0; }}")
+    program = {"main.c", "program.c", "talk.c", "typing.c", "options.c", "report.c"}
+    library = [str(path) for path in folder.glob("*.c") if path.name not in program]
+    subprocess.run(["gcc", "-std=c99", "-O1", "-c", *library], cwd=folder / "user", check=True)
+    objects = map(str, (folder / "user").glob("*.o"))
+    command = [compiler, "-Wall", "-Wextra", "-Werror", f"-I{folder}", str(user), *objects, "-pthread", "-lm"]
+    subprocess.run([*command, "-o", str(folder / "user" / suffix)], check=True)
+    done = subprocess.run([str(folder / "user" / suffix)], cwd=folder, capture_output=True, timeout=60)
+    assert done.returncode == 0 and done.stdout
+
+
+def test_a_folder_moves_with_its_build(built: Built, tmp_path: Path) -> None:
+    """The build folder inside it reads the weights beside it, not those of where it was made."""
+    if shutil.which("cmake") is None:
+        pytest.skip("cmake is not installed")
+    shutil.copytree(built("llama", "Q4_1")[1], tmp_path / "one", ignore=shutil.ignore_patterns("user"))
+    for words in (["-S", ".", "-B", "build", "-DCMAKE_C_FLAGS=-O1"], ["--build", "build"]):
+        subprocess.run(["cmake", *words], cwd=tmp_path / "one", check=True, capture_output=True)
+    (tmp_path / "one").rename(tmp_path / "two")
+    assert run(tmp_path / "two" / "build" / "small", "--prompt", "a", "--tokens", "1").returncode == 0
 
 
 def python(code: str, *words: object) -> subprocess.CompletedProcess[str]:
