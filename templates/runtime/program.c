@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: 0BSD */
-#define _POSIX_C_SOURCE 200809L
+#define _XOPEN_SOURCE 700 /* POSIX of 2008, with realpath */
 
 #include "program.h"
 #include "report.h"
