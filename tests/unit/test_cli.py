@@ -263,10 +263,9 @@ def test_closed_streams_are_no_traceback(module: str) -> None:
 
 
 def test_who_stops_it_while_it_is_imported_sees_no_traceback() -> None:
-    code = (
-        "import sys; sys.meta_path.insert(0, type('_', (), {'find_spec': stop})); import brainc.__main__ as m; m.main()"
-    )
-    code = f"def stop(name, *_):\n    if name == 'click': raise KeyboardInterrupt\n{code}"
+    code = "def stop(name, *_):\n    if name == 'click': raise KeyboardInterrupt\n"
+    code += "import sys; sys.meta_path.insert(0, type('_', (), {'find_spec': stop}))\n"
+    code += "from brainc.__main__ import main; main()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
