@@ -39,6 +39,7 @@ from brainc.compiler import RANDOM, Job, Request, compile_job, kernel_table, por
 from brainc.dtypes import Array
 from brainc.errors import DeviceError, ToolMissing, UnsupportedError, UserError
 from brainc.ir import Graph, Stage
+from brainc.language import without
 from brainc.program import Host, Program
 from brainc.resources import templates_dir
 from brainc.target import Board, all_targets, load_target
@@ -133,10 +134,8 @@ def flash(request: Request, target: str, port: str | None, output: Path | None, 
     data |= {"equal": None}  # until it is proven
     flashed = f"{program.name}  flashed to {target}; the project is {folder}"
     if formats.SKETCH in given.overlay:
-        return data, [
-            flashed,
-            "  it runs a sketch of its own: `brainc check --port` proves one that keeps the protocol",
-        ]
+        own = "  it runs a sketch of its own: `brainc check --port` proves one that keeps the protocol"
+        return data, [flashed, own]
     try:
         at = board.find(port or at_first, patience=board.WAKE)  # one with its own USB has gone and comes back
     except DeviceError as none:
@@ -235,7 +234,7 @@ def check(
         raise UserError("there is one board at a port", fix="name one target: -t BOARD")
     if manifest.load(request.source).speaks:
         given = {"--samples": path, "--limit": limit, "--quality": with_quality, "--metric": metric, "--port": port}
-        speak.without(given)
+        without(given)
     compiled = {target: _compile_to_run(request, target, note) for target in targets}
     data: dict[str, Any] = {"brain": "", "optimize": request.optimize, "targets": {}}
     lines: list[str | Table] = []
@@ -325,7 +324,7 @@ def bench(
     lines: list[str | Table] = []
     for target in targets:
         if manifest.load(request.source).speaks:
-            speak.without({"--samples": path, "--sim": sim})
+            without({"--samples": path, "--sim": sim})
             results.append(speak.figures(request, target, speed.threads, speed.depths, note))
             lines += report.speech_lines(results[-1])
             continue

@@ -27,7 +27,8 @@ from brainc.target import PORTABLE
 
 F = TypeVar("F", bound=Callable[..., Any])
 PIPE_WIDTH = 160  # of tables that are not for a terminal
-_out = Console(soft_wrap=True, highlight=False, markup=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
+_seen = sys.stdout is not None and sys.stdout.isatty()  # None: it was closed by who called, and nobody is told
+_out = Console(soft_wrap=True, highlight=False, markup=False, width=None if _seen else PIPE_WIDTH)
 _err = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
 
 
@@ -292,7 +293,7 @@ def main() -> None:
         if os.environ.get("BRAINC_DEBUG", "0") != "0":
             raise
         told = _as_ours(error)
-        _err.print(f"{type(told).__name__}  {told}", style="bold" if sys.stderr.isatty() else None)
+        _err.print(f"{type(told).__name__}  {told}", style="bold" if _err.is_terminal else None)
         sys.exit(told.exit_code)
 
 

@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 import click
 
 from brainc import speak
-from brainc.compiler import Request
+from brainc.compiler import Request, check_level
 from brainc.language import BITS, LIMITS
-from brainc.target import all_targets
+from brainc.target import all_targets, load_target
 
 F = TypeVar("F", bound=Callable[..., Any])
 BASE = "c99"  # runs anywhere
@@ -87,8 +87,9 @@ def _here() -> str:
 
 
 def _run(source: Path, target: str | None, options: Mapping[str, Any], chats: bool = False) -> None:
-    request = Request(source, shapes=sizes(options["context"], options["kv"]))
-    program = speak.program(request, target or _here(), lambda line: click.echo(line, err=True), chats=chats)
+    request, target = Request(source, shapes=sizes(options["context"], options["kv"])), target or _here()
+    check_level(load_target(target), options["isa"])  # which the program is told: one has all of them
+    program = speak.program(request, target, lambda line: click.echo(line, err=True), chats=chats)
     speak.run(program, [*arguments(options)])
 
 

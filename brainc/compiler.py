@@ -15,7 +15,7 @@ from brainc.dtypes import Array
 from brainc.errors import UnsupportedError, UserError, at
 from brainc.ir import Graph, TensorType
 from brainc.kernels import Choice, KernelTable
-from brainc.language import Language
+from brainc.language import Language, without
 from brainc.manifest import Brain, Budget, TargetChoice
 from brainc.memory import Plan
 from brainc.passes.context import Context, Options
@@ -163,11 +163,9 @@ def _less_ram(graph: Graph, table: KernelTable, choices: Choices, plan: Plan) ->
 def prepare(request: Request, target_name: str) -> Job:
     """Loads and links the brain for one target and settles how it is quantised."""
     target = load_target(target_name)
-    levels = [accent.name for accent in (PORTABLE, *target.accents)]
-    if request.isa not in (None, *levels):
-        raise UserError(f"{target.name} has no kernels for {request.isa}", fix=f"--isa {'|'.join(levels)}")
+    check_level(target, request.isa)
     brain = manifest.load(request.source)
-    _check_speech(request, brain, target)
+    check_speech(request, brain, target)
     graph = link.load_brain(brain, target.name, request.shapes)
     quantize, remark = _quantisation(request, brain, target, graph)
     asked = (m.quant.calibration for m in brain.modules.values() if m.quant.calibration)
@@ -178,15 +176,25 @@ def prepare(request: Request, target_name: str) -> Job:
     return Job(request, brain, target, graph, Context(options, vectors), (remark,) if remark else (), spoken)
 
 
-def _check_speech(request: Request, brain: Brain, target: Target) -> None:
-    """Language models are for the desktop, and keep their numbers. Before one is read: it may have gigabytes."""
+def check_level(target: Target, isa: str | None) -> None:
+    """UserError where a target has no kernels of this name."""
+    levels = [accent.name for accent in (PORTABLE, *target.accents)]
+    if isa not in (None, *levels):
+        raise UserError(f"{target.name} has no kernels for {isa}", fix=f"--isa {'|'.join(levels)}")
+
+
+def check_speech(request: Request, brain: Brain, target: Target) -> None:
+    """Language models are for the desktop, and as their file is. Before one is read: it may have gigabytes."""
     if not brain.choose(target.name).speaks:
         return
     if target.word < DESKTOP:
         what = f"{target.name} has no threads and no files, which a language model is made for"
         raise UnsupportedError(what, fix="language models are for the desktop: see `brainc targets`")
-    if request.quantize not in (None, "none") or request.io == "int8":
-        raise UnsupportedError("a language model keeps the numbers of its file", fix="leave --quantize and --io out")
+    usual = Request(request.source)
+    names = ("calibrate", "calibration", "io", "layout", "optimize")
+    given = {f"--{name}": getattr(request, name) != getattr(usual, name) for name in names}
+    quantized = request.quantize not in (None, "none")
+    without({"--quantize": quantized, **given, "--stream": request.stream == "always"})
 
 
 def ports(graph: Graph) -> list[tuple[str, TensorType]]:

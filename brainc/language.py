@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from brainc.dtypes import Array
+from brainc.errors import UnsupportedError
 from brainc.toml_lines import Table, one_of
 
 Settings = Mapping[str, int | float | str]
@@ -21,7 +22,7 @@ LIMITS: Mapping[str, tuple[type[int] | type[float], float, float]] = {
     "top_p": (float, 0.0, 1.0),
     "min_p": (float, 0.0, 1.0),
     "repeat_penalty": (float, 0.01, 100.0),
-    "seed": (int, 0, (1 << 63) - 1),
+    "seed": (int, 0, (1 << 64) - 1),
 }
 
 
@@ -107,6 +108,13 @@ class Language:
         own: dict[str, Any] = {key: settings[key] for key in LIMITS if key in settings}
         system = settings.get("system", self.system)
         return replace(self, sampling=replace(self.sampling, **own), system=None if system is None else str(system))
+
+
+def without(options: Mapping[str, object]) -> None:
+    """UnsupportedError where the user gave one of these, which mean nothing to a language model."""
+    if given := [name for name, value in options.items() if value]:
+        fix = f"leave {'it' if len(given) == 1 else 'them'} out"
+        raise UnsupportedError(f"a language model has no use for {' and '.join(given)}", fix=fix)
 
 
 def settings_of(table: Table, key: str) -> Settings:

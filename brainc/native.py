@@ -8,9 +8,12 @@ user's cache.
 from __future__ import annotations
 
 import json
+import operator
+import os
 import platform
 import re
-from collections.abc import Mapping, Sequence
+import weakref
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +28,7 @@ from brainc.target import Target, load_target
 
 DESKTOP = 64  # bits of a machine that may be this one
 REPORT = "report.json"
+THREADS = 64  # at most, as templates/runtime/pool.h has it
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,31 +82,34 @@ class Brain:
 
 
 class Speaker:
-    """An instance of a language model, with threads and a memory of its own."""
+    """An instance of a language model, with threads and a memory of its own, until it is closed or nobody has it."""
 
     def __init__(self, folder: Path, name: str, library: Path, threads: int, isa: str | None) -> None:
-        self.name, self._ffi, weights = name, cffi.FFI(), folder / f"{name}.weights"
-        self.tokens = _number(folder / f"{name}.h", f"{name.upper()}_TOKENS")  # in its vocabulary
+        self.name, self._ffi, self._weights = name, cffi.FFI(), folder / f"{name}.weights"
+        if _whole(threads, THREADS + 1) is None:
+            raise UserError(f"threads={threads} is no whole number up to {THREADS}", fix="0: one for each processor")
+        self.tokens = number(folder / f"{name}.h", f"{name.upper()}_TOKENS")  # in its vocabulary
         self._ffi.cdef(_SPEAKER.replace("NAME", name))
         self._library = self._ffi.dlopen(str(library))
-        path, word = (self._ffi.new("char[]", text.encode()) for text in (str(weights), isa or ""))
-        options = self._ffi.new(f"{name}_options *", (path, threads, 0, word if isa else self._ffi.NULL))
+        path, word = (self._ffi.new("char[]", text.encode()) for text in (str(self._weights), isa or ""))
+        options = self._ffi.new(f"{name}_options *", (path, int(threads), 0, word if isa else self._ffi.NULL))
         place = self._ffi.new("void **")
         self._checked(self._call("open", place, options))
-        self._place = place  # NULL in it when it is closed
+        self._place = place
+        self._end = weakref.finalize(self, _close, self._library, name, place, os.getpid())  # when Python ends, too
         self._vocabulary = self._ffi.new("uint64_t[32]")  # br_vocabulary: pointers into the mapped file
         count = self._ffi.new("size_t *")
         section = self._call("vocabulary", self._brain, count)
         if self._library.br_vocabulary_open(self._vocabulary, section, count[0]) != 0:
             self.close()
-            raise UserError(f"{weights} has no good vocabulary", fix="build it once more")
+            raise UserError(f"{self._weights} has no good vocabulary", fix="build it once more")
 
     def _call(self, function: str, *given: Any) -> Any:
         return getattr(self._library, f"{self.name}_{function}")(*given)
 
     def _open(self, part: Any) -> Any:
         """A part of the brain, which is there as long as it is not closed."""
-        if not self._place[0]:
+        if not self._end.alive:
             raise UserError(f"{self.name} is closed", fix="load it once more")
         return part
 
@@ -113,7 +120,9 @@ class Speaker:
     def _checked(self, error: int) -> None:
         if error:
             what = self._ffi.string(self._call("error", error)).decode()
-            raise UserError(f"{self.name}: {what}", fix="see NAME.h in the folder for what this means")
+            what += f" ({self._weights})" if error in _OF_WEIGHTS else ""
+            fix = _FIXES.get(error, "see NAME.h in the folder for what this means").replace("NAME", self.name)
+            raise UserError(f"{self.name}: {what}", fix=fix)
 
     @property
     def isa(self) -> str:
@@ -124,17 +133,29 @@ class Speaker:
         place = self._call("logits", self._brain)
         return np.frombuffer(self._ffi.buffer(place, 4 * self.tokens), np.float32).copy()
 
-    def read(self, tokens: Sequence[int]) -> Array:
+    def _token(self, given: Any) -> int:
+        token = _whole(given, self.tokens)
+        if token is None:
+            what = f"{given!r} is not in the vocabulary of {self.name}, the numbers from 0 to {self.tokens - 1}"
+            raise UserError(what, fix="give tokens: whole numbers, as its tokenize makes them")
+        return token
+
+    def _tokens(self, given: Iterable[int]) -> list[int]:
+        if isinstance(given, str | bytes):
+            raise UserError("a text is no list of tokens", fix="tokenize it first: model.read(model.tokenize(text))")
+        return [self._token(token) for token in given]
+
+    def read(self, tokens: Iterable[int]) -> Array:
         """Reads tokens behind those before; the logits of what follows, float32 [tokens of the vocabulary]."""
-        if len(tokens) == 0:
+        given = self._tokens(tokens)
+        if not given:
             raise UserError("there are no tokens to read", fix="give at least one")
-        given = self._ffi.new("int32_t[]", [int(token) for token in tokens])
-        self._checked(self._call("prefill", self._brain, given, len(tokens)))
+        self._checked(self._call("prefill", self._brain, self._ffi.new("int32_t[]", given), len(given)))
         return self._logits()
 
     def step(self, token: int) -> Array:
         """Reads one token; the logits of what follows."""
-        self._checked(self._call("decode", self._brain, int(token), self._ffi.NULL))
+        self._checked(self._call("decode", self._brain, self._token(token), self._ffi.NULL))
         return self._logits()
 
     def forget(self) -> None:
@@ -143,7 +164,7 @@ class Speaker:
 
     def tokenize(self, text: str, special: bool = False, ends: bool = True) -> list[int]:
         """The tokens of a text. special: what looks like a control token is one; ends: begins as the model wants."""
-        data, vocabulary = text.encode(), self._open(self._vocabulary)
+        data, vocabulary = _utf8(text), self._open(self._vocabulary)
         room = int(self._library.br_tokenize_work(len(data)))
         work, tokens = self._ffi.new("uint64_t[]", room // 8 + 1), self._ffi.new("int32_t[]", 3 * len(data) + 8)
         flags = (1 if special else 0) | (2 if ends else 0)
@@ -152,9 +173,9 @@ class Speaker:
             raise UserError(f"a text of {len(data):,} bytes is too long to be cut in one piece", fix="give it in parts")
         return list(tokens[0:count])
 
-    def text(self, tokens: Sequence[int], special: bool = False) -> str:
+    def text(self, tokens: Iterable[int], special: bool = False) -> str:
         """The text that tokens stand for; control tokens are left out unless `special`."""
-        return b"".join(self._piece(int(token), special) for token in tokens).decode("utf-8", "replace")
+        return b"".join(self._piece(token, special) for token in self._tokens(tokens)).decode("utf-8", "replace")
 
     def _piece(self, token: int, special: bool) -> bytes:
         def spell(*room: Any) -> int:
@@ -165,8 +186,7 @@ class Speaker:
 
     def close(self) -> None:
         """Gives back its memory and threads; nothing can be called afterwards but this."""
-        brain, self._place[0] = self._place[0], self._ffi.NULL
-        self._call("close", brain)
+        self._end()
 
     def __enter__(self) -> Speaker:
         return self
@@ -175,6 +195,38 @@ class Speaker:
         self.close()
 
 
+def _close(library: Any, name: str, place: Any, owner: int) -> None:
+    """Ends a brain's threads while the code that they run is there; in a fork there are none that could end."""
+    if os.getpid() == owner:
+        getattr(library, f"{name}_close")(place[0])
+
+
+def _whole(given: Any, end: int) -> int | None:
+    """A whole number from 0 to below `end`, or None."""
+    try:
+        return found if 0 <= (found := operator.index(given)) < end else None
+    except TypeError:
+        return None
+
+
+def _utf8(text: str) -> bytes:
+    if not isinstance(text, str):
+        raise UserError(f"a text is a str, not {type(text).__name__}", fix="decode it first, as bytes.decode does")
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        what = f"character {error.start} of the text is half a character, which UTF-8 cannot spell"
+        raise UserError(what, fix='mend it: text.encode("utf-8", "replace").decode()') from error
+
+
+_OF_WEIGHTS = (1, 2)  # codes of NAME.h
+_FIXES = {
+    **dict.fromkeys(_OF_WEIGHTS, "build it once more"),
+    3: "build it with a smaller --context, or with --kv q8",
+    4: "load it with fewer threads",
+    5: "leave isa out, or give another of those that NAME.h lists",
+    8: "forget what was read, or build it with a larger --context",
+}
 _SPEAKER = """
 typedef struct { const char *weights; int32_t threads, context; const char *isa; } NAME_options;
 int NAME_open(void **brain, const NAME_options *options);
@@ -212,7 +264,7 @@ def load(folder: str | Path, *, threads: int = 0, isa: str | None = None) -> Bra
         library = _library(place, name, target)
         ports = report["ports"]
         ins, outs = (tuple(map(_port, ports[side])) for side in ("inputs", "outputs"))
-        return Brain(name, _number(place / f"{name}.h", f"{name.upper()}_RAM_BYTES"), library, ins, outs)
+        return Brain(name, number(place / f"{name}.h", f"{name.upper()}_RAM_BYTES"), library, ins, outs)
 
 
 def speaker_library(place: Path, name: str, target: Target) -> Path:
@@ -223,7 +275,7 @@ def speaker_library(place: Path, name: str, target: Target) -> Path:
 def program(place: Path, name: str, target: Target) -> Path:
     """The program in a folder, compiled there."""
     made = place / name
-    if not made.exists():
+    if not os.access(made, os.X_OK) or made.stat().st_size == 0:
         toolchain.link_here(target, sorted(place.glob("*.c")), made)
     return made
 
@@ -249,7 +301,7 @@ def _port(entry: Mapping[str, Any]) -> Port:
     return Port(entry["name"], entry["c"], entry["dtype"], tuple(entry["shape"]))
 
 
-def _number(header: Path, macro: str) -> int:
+def number(header: Path, macro: str) -> int:
     """What a header defines."""
     found = re.search(rf"#define {macro} (\d+)", header.read_text(encoding="utf-8"))
     if found is None:

@@ -11,21 +11,23 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from brainc import __version__, formats, manifest, native, report, toolchain
-from brainc.compiler import Request, compile_job, prepare
-from brainc.errors import UnsupportedError, UserError
+from brainc.compiler import Request, check_speech, compile_job, prepare
+from brainc.errors import UserError
 from brainc.formats import Delivery
 from brainc.resources import targets_dir, templates_dir
 from brainc.target import load_target
 
 Note = Callable[[str], None]
 END = 1 << 20  # bytes of a model's beginning and end that tell it from others
+BEHIND = 128  # tokens that are written behind others to measure, see templates/runtime/report.c
 UNUSED = 30 * 24 * 3600  # seconds after which a built model gives its room back, see `_forget`
 
 
@@ -38,8 +40,9 @@ def program(request: Request, target: str, note: Note, *, chats: bool = False) -
     if not brain.speaks:
         what = f"{brain.name} is no language model"
         raise UserError(what, fix="`brainc run` and `brainc bench` are for other brains")
+    check_speech(request, brain, machine)
     folder = toolchain.cache_dir() / "languages" / f"{brain.name}-{_digest(brain, request, target)}"
-    if not (folder / native.REPORT).is_file():
+    if not _is_whole(folder, brain.name):
         _forget(folder.parent)
         _build(request, target, folder, note, chats)
     with suppress(OSError):
@@ -48,6 +51,16 @@ def program(request: Request, target: str, note: Note, *, chats: bool = False) -
     if chats and not found["language"]["chats"]:
         raise _silent(request, brain.name, found["notes"])
     return native.program(folder, brain.name, machine)
+
+
+def _is_whole(folder: Path, name: str) -> bool:
+    """Whether a folder has what `_build` writes."""
+    try:
+        found, size = native.report_of(folder), native.number(folder / f"{name}.h", f"{name.upper()}_WEIGHTS_BYTES")
+        told = "notes" in found and "chats" in found["language"]
+        return told and (folder / f"{name}.weights").stat().st_size == size
+    except (UserError, OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _build(request: Request, target: str, folder: Path, note: Note, chats: bool) -> None:
@@ -96,21 +109,21 @@ def _digest(brain: manifest.Brain, request: Request, target: str) -> str:
     return sha.hexdigest()[:16]
 
 
-def without(options: Mapping[str, object]) -> None:
-    """UnsupportedError where the user gave one of these, which mean nothing to a language model."""
-    if given := [name for name, value in options.items() if value]:
-        fix = f"leave {'it' if len(given) == 1 else 'them'} out"
-        raise UnsupportedError(f"a language model has no use for {' and '.join(given)}", fix=fix)
-
-
 def run(path: Path, arguments: Sequence[str]) -> None:
     """Becomes the program; does not come back."""
+    if hasattr(signal, "SIGPIPE"):  # which Python ignores, and the program would, too: nobody reads any more
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     os.execv(path, [str(path), *arguments])
 
 
 def figures(request: Request, target: str, threads: int | None, depths: Sequence[int], note: Note) -> dict[str, Any]:
     """Rates of reading 512 tokens and of writing behind `depths` others (0 first), memory, and the time to start."""
     path = program(request, target, note)
+    header = path.parent / f"{path.name}.h"
+    context, deepest = native.number(header, f"{path.name.upper()}_CONTEXT"), max(depths, default=0)
+    if deepest >= context:
+        what, fix = f"--depth {deepest:,}: there is a context of {context:,} tokens", f"--context {deepest + BEHIND}"
+        raise UserError(what, fix=f"give it more: {fix}")
     given = ["--threads", str(threads)] if threads else []
     given += ["--isa", request.isa] if request.isa else []
     decode, data = [], dict[str, Any]()
@@ -121,8 +134,7 @@ def figures(request: Request, target: str, threads: int | None, depths: Sequence
     toolchain.output([str(path), "--prompt", "a", "--tokens", "1", *given])
     entries = {"prefill": data["prefill"], "decode": decode}
     told = {key: data[key] for key in ("threads", "isa")}
-    header = (path.parent / f"{path.name}.h").read_text(encoding="utf-8")
-    sizes = dict(re.findall(r"_(ARENA|STATE|THREAD|WEIGHTS)_BYTES (\d+)", header))
+    sizes = dict(re.findall(r"_(ARENA|STATE|THREAD|WEIGHTS)_BYTES (\d+)", header.read_text(encoding="utf-8")))
     memory = {word.lower(): int(size) for word, size in sizes.items()}
     start = {"start_seconds": time.perf_counter() - began, "memory_bytes": memory}
     return {"brain": path.name, "target": target, "brainc": __version__, "entries": entries, **told, **start}

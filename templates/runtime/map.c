@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: 0BSD */
+#if defined(_WIN32)
+#error "needs POSIX: mmap; on Windows compile it in WSL"
+#endif
 #define _DEFAULT_SOURCE
 #include "map.h"
 

@@ -125,7 +125,7 @@ static int set_any(br_options *o, int32_t context, const char *name, const char 
         {.name = "--threads", .whole = &o->threads, .most = BR_THREADS},
         {.name = "--context", .whole = &o->context, .least = 1, .most = context},
         {.name = "--tokens", .whole = &o->tokens, .least = 1, .most = INT32_MAX},
-        {.name = "--depth", .whole = &o->depth, .most = INT32_MAX},
+        {.name = "--depth", .whole = &o->depth, .most = context - 1},
         {.name = "--top-k", .whole = &s->top_k, .most = INT32_MAX},
         {.name = "--temperature", .real = &s->temperature, .most = 100},
         {.name = "--top-p", .real = &s->top_p, .most = 1},

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: 0BSD */
-#define _POSIX_C_SOURCE 200809L
+#define _XOPEN_SOURCE 700 /* POSIX of 2008, with realpath */
 
 #include "program.h"
 #include "report.h"
@@ -9,6 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#if defined(__APPLE__)
+#include <mach-o/dyld.h>
+#endif
 
 enum { LINE = 1 << 15, TEXT = 1 << 20, PATH = 1 << 12 }; /* bytes at most */
 enum { GOOD = 0, WRONG = 2, MACHINE = 3, INTERRUPTED = 130 };
@@ -66,7 +69,11 @@ static int generate(const br_program *program, br_talk *talk, const br_options *
     if (found != BR_READ) {
         return unread(program, talk, found);
     }
-    return answer(talk, options, text, bytes, began) == BR_INTERRUPTED ? INTERRUPTED : GOOD;
+    const br_end end = answer(talk, options, text, bytes, began);
+    if (end == BR_CONTEXT && !options->json) {
+        complain(program, GOOD, "the context is full, and the text ends", "");
+    }
+    return end == BR_INTERRUPTED ? INTERRUPTED : GOOD;
 }
 
 /* One line without its end, and without zeros: its bytes, or `room` if it has as many or more; -1: there is none. */
@@ -198,19 +205,45 @@ static int run(const br_program *program, br_talk *talk, const br_model *model, 
     return talks ? converse(program, talk, options) : generate(program, talk, options, text, bytes);
 }
 
+/* Where this program lies, which may have been found by PATH or by a link; NULL if the system does not say. */
+static const char *own_path(char real[PATH])
+{
+#if defined(__APPLE__)
+    char called[PATH];
+    uint32_t room = sizeof called;
+    return _NSGetExecutablePath(called, &room) == 0 ? realpath(called, real) : NULL;
+#else
+    const ssize_t length = readlink("/proc/self/exe", real, PATH - 1);
+    real[length > 0 ? length : 0] = '\0';
+    return length > 0 ? real : NULL;
+#endif
+}
+
 /* The weights beside the program. */
-static const char *weights_of(const br_program *program, const char *self, char *path, size_t room)
+static const char *weights_of(const br_program *program, const char *called, char *path, size_t room)
 {
     char real[PATH];
-    const ssize_t length = readlink("/proc/self/exe", real, sizeof real - 1); /* found by PATH, or by a link */
-    if (length > 0) {
-        real[length] = '\0';
-        self = real;
-    }
+    const char *const own = own_path(real), *const self = own != NULL ? own : called;
     const char *const slash = self == NULL ? NULL : strrchr(self, '/');
     const int folder = slash == NULL ? 0 : (int)(slash - self) + 1;
     snprintf(path, room, "%.*s%s.weights", folder, folder == 0 ? "" : self, program->name);
     return path;
+}
+
+/* Why there is no brain, and what helps. */
+static int unopened(const br_program *program, int error, const br_options *options, const char *weights)
+{
+    const char *const why = errno != 0 ? strerror(errno) : "";
+    if (error == program->no_isa && options->isa != NULL) {
+        fprintf(stderr, "%s: this CPU has not the instructions of %s: leave --isa out, or name one that it has\n",
+                program->name, options->isa);
+    } else if (error == program->no_weights || error == program->wrong_weights) {
+        fprintf(stderr, "%s: %s%s%s (%s): build it once more, or name the file with --weights FILE\n", program->name,
+                program->error(error), why[0] == '\0' ? "" : ": ", why, weights);
+    } else {
+        complain(program, MACHINE, program->error(error), why);
+    }
+    return MACHINE;
 }
 
 /* The brain, or an exit status that is not 0. */
@@ -220,10 +253,7 @@ static int open_brain(const br_program *program, br_model *model, const br_optio
     errno = 0;
     const int error = program->open(model, options, weights);
     if (error != 0) {
-        const char *const why = errno != 0 ? strerror(errno) : "";
-        fprintf(stderr, "%s: %s%s%s (weights: %s)\n", program->name, program->error(error), why[0] == '\0' ? "" : ": ",
-                why, weights);
-        return MACHINE;
+        return unopened(program, error, options, weights);
     }
     if (options->isa == NULL && options->isas[1] != NULL && strcmp(model->isa, options->isas[0]) == 0) {
         fprintf(stderr, "%s: this CPU has not all that %s needs: running the %s kernels\n", program->name,

@@ -15,6 +15,7 @@ typedef struct {
     int (*open)(br_model *model, const br_options *options, const char *weights);
     void (*close)(void *brain);
     const char *(*error)(int code);
+    int no_weights, wrong_weights, no_isa; /* codes whose way out depends on the command line */
 } br_program;
 
 /* Runs; the result is the exit status: 0, 2 a wrong command line or text, 3 what the machine has not, 130 interrupted. */

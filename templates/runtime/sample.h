@@ -8,6 +8,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 #define BR_RECENT 64 /* tokens that a penalty remembers */
 
 typedef struct {
@@ -38,5 +42,9 @@ void br_sampler_note(br_sampler *sampler, int32_t token);
 
 /* The next token; `work` has room for `count` candidates, `count` > 0. Of equal logits the first one is the likelier. */
 int32_t br_sample(br_sampler *sampler, const float *logits, size_t count, br_candidate *work);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -10,6 +10,10 @@
 
 #include <signal.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* A brain, whatever its name: what it can do (the functions are those of NAME.h) and what is known of it. */
 typedef struct {
     void *brain;
@@ -61,5 +65,9 @@ br_reading br_talk_turn(br_talk *talk, const char *before, const char *said, con
 
 /* Writes up to `most` tokens; says why it ended. The token that ends is not read by the model. */
 br_end br_talk_write(br_talk *talk, size_t most);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -6,6 +6,10 @@
 
 #include <stddef.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 #define BR_STOPS 16
 #define BR_STOP_BYTES 256 /* of the longest stop string */
 
@@ -27,5 +31,9 @@ void br_typing_put(br_typing *typing, const char *text, size_t count);
 
 /* No more will come: what is held goes out, broken characters as U+FFFD. */
 void br_typing_end(br_typing *typing);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

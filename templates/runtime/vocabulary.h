@@ -7,6 +7,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* The beginning of the section. All numbers are little-endian; a part lies `at` so many bytes behind the beginning. */
 typedef struct {
     uint32_t magic, version;      /* "brv1"; 1 */
@@ -88,5 +92,9 @@ int br_token_ends(const br_vocabulary *vocabulary, int32_t token);
 int32_t br_vocabulary_find(const br_vocabulary *vocabulary, const uint8_t *text, size_t bytes);
 int32_t br_vocabulary_special(const br_vocabulary *vocabulary, const uint8_t *text, size_t bytes);
 uint32_t br_vocabulary_pair(const br_vocabulary *vocabulary, uint32_t left, uint32_t right);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -141,6 +142,96 @@ def test_a_speaker_reads_text_and_refuses_what_it_has_not(built: Built) -> None:
             call()
 
 
+@pytest.mark.parametrize(("compiler", "suffix"), [("gcc", "c"), ("g++", "cpp")])
+def test_the_readme_s_program_writes_in_c_and_c_plus_plus(compiler: str, suffix: str, built: Built) -> None:
+    """With what the folder declares alone; nothing in its headers is C only."""
+    if shutil.which(compiler) is None:
+        pytest.skip(f"{compiler} is not installed")
+    folder, readme = built("llama", "Q4_1")[1], Path(__file__).parents[2] / "README.md"
+    blocks = re.findall(r"```c\n(.*?)```", readme.read_text(encoding="utf-8"), re.DOTALL)
+    (code,) = (block.replace("model", "small").replace("MODEL", "SMALL") for block in blocks if "br_sampler" in block)
+    headers = ("small.h", "talk.h", "vocabulary.h", "sample.h", "typing.h", "stdio.h")
+    (folder / "user").mkdir(exist_ok=True)
+    user = folder / "user" / f"user.{suffix}"
+    user.write_text("".join(f'#include "{header}"\n' for header in headers) + f"int main() {{ {code} return 0; }}")
+    program = {"main.c", "program.c", "talk.c", "typing.c", "options.c", "report.c"}
+    library = [str(path) for path in folder.glob("*.c") if path.name not in program]
+    subprocess.run(["gcc", "-std=c99", "-O1", "-c", *library], cwd=folder / "user", check=True)
+    objects = map(str, (folder / "user").glob("*.o"))
+    command = [compiler, "-Wall", "-Wextra", "-Werror", f"-I{folder}", str(user), *objects, "-pthread", "-lm"]
+    subprocess.run([*command, "-o", str(folder / "user" / suffix)], check=True)
+    done = subprocess.run([str(folder / "user" / suffix)], cwd=folder, capture_output=True, timeout=60)
+    assert done.returncode == 0 and done.stdout
+
+
+def test_a_folder_moves_with_its_build(built: Built, tmp_path: Path) -> None:
+    """The build folder inside it reads the weights beside it, not those of where it was made."""
+    if shutil.which("cmake") is None:
+        pytest.skip("cmake is not installed")
+    shutil.copytree(built("llama", "Q4_1")[1], tmp_path / "one", ignore=shutil.ignore_patterns("user"))
+    for words in (["-S", ".", "-B", "build", "-DCMAKE_C_FLAGS=-O1"], ["--build", "build"]):
+        subprocess.run(["cmake", *words], cwd=tmp_path / "one", check=True, capture_output=True)
+    (tmp_path / "one").rename(tmp_path / "two")
+    assert run(tmp_path / "two" / "build" / "small", "--prompt", "a", "--tokens", "1").returncode == 0
+
+
+def python(code: str, *words: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-W", "ignore", "-c", code, *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+_KEEPERS = {
+    "one that is never closed": "m = brainc.load(sys.argv[1], threads=3); m.read([1, 2])",
+    "one in a circle": "m = brainc.load(sys.argv[1], threads=2); m.read([1]); m.self = m",
+    "in a fork too": "m = brainc.load(sys.argv[1], threads=2); m.step(1); os.fork() or sys.exit(0); os.wait()",
+}
+
+
+@pytest.mark.parametrize("code", _KEEPERS.values(), ids=_KEEPERS)
+def test_who_never_closes_a_model_ends_well(code: str, built: Built) -> None:
+    done = python(f"import brainc, os, sys; {code}", built("llama", "Q4_1")[1])
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_models_that_nobody_has_any_more_leave_no_threads(built: Built) -> None:
+    code = "import brainc.native, gc, os, sys\n"
+    code += "threads = lambda: len(os.listdir('/proc/self/task')); before = threads()\n"
+    code += "for _ in range(10): brainc.load(sys.argv[1], threads=4).read([1])\n"
+    code += "gc.collect(); print(threads() - before)"
+    done = python(code, built("llama", "Q4_1")[1])
+    assert done.stdout == "0\n", done.stderr
+
+
+def test_what_is_no_token_no_text_and_no_thread_is_told(built: Built, tmp_path: Path) -> None:
+    folder = built("llama", "Q4_1")[1]
+    speaker: Any = brainc.load(folder, threads=1)
+    with speaker:
+        wrong: dict[str, list[Callable[[], object]]] = {
+            "not in the vocabulary": [
+                *(lambda token=token: speaker.step(token) for token in (2**31, -1, 1.7, "a", None)),
+                lambda: speaker.read([1, 2**40]),
+                lambda: speaker.text([2**40]),
+            ],
+            "tokenize it first": [lambda: speaker.read("hello"), lambda: speaker.read(b"hello")],
+            "not bytes": [lambda: speaker.tokenize(b"abc")],
+            "character 1 of the text": [lambda: speaker.tokenize("a\udcffb")],
+            "threads=": [lambda: brainc.load(folder, threads=2**40), lambda: brainc.load(folder, threads=-1)],
+            "those that small.h lists": [lambda: brainc.load(folder, isa="none")],
+        }
+        for words, calls in wrong.items():
+            for call in calls:
+                with pytest.raises(UserError) as told:
+                    call()
+                assert words in str(told.value)
+        logits = speaker.step(np.int64(1))  # numpy's whole numbers are such, too
+        speaker.forget()
+        np.testing.assert_array_equal(speaker.read(np.array([1])), logits)
+    shutil.copytree(folder, tmp_path / "c")
+    (tmp_path / "c" / "small.weights").unlink()
+    with pytest.raises(UserError, match=r"cannot be read \(.*small\.weights\)"):
+        brainc.load(tmp_path / "c")
+
+
 def test_the_same_seed_the_same_text_and_hash(program: Path) -> None:
     runs = [
         told(program, "--prompt", "hello", "--seed", "3", "--tokens", "12", "--isa", isa, "--threads", threads)
@@ -160,6 +251,13 @@ def test_a_text_that_does_not_fit_ends_with_2(program: Path) -> None:
 
 
 def test_the_context_s_end_is_an_end(program: Path) -> None:
+    """It is told, beside the text or in its JSON."""
+    for seed in ("1", "2", "3"):
+        words = ("--prompt", "hello", "--context", "8", "--seed", seed)
+        done = run(program, *words)
+        full = b"the context is full" in done.stderr
+        assert done.returncode == 0 and full == (told(program, *words)["end"] == "context")
+    assert b"context" not in run(program, *words, "--json").stderr
     assert told(program, "--prompt", "hello", "--temperature", "0", "--top-k", "1")["end"] in ("context", "done")
     many = told(program, "--prompt", "hello", "--context", "8", "--seed", "1")
     assert many["end"] in ("context", "done") and many["prompt_tokens"] + len(many["tokens"]) <= 9
@@ -186,7 +284,48 @@ def test_weights_that_are_missing_or_wrong_end_with_3(program: Path, tmp_path: P
     whys = {"none": b"cannot be read: No such file", "cut": b"cut off", "other": b"another build", "empty": b"cut off"}
     for name, why in whys.items():
         done = run(program, "--prompt", "a", "--weights", str(tmp_path / name))
-        assert done.returncode == 3 and why in done.stderr, done.stderr
+        assert done.returncode == 3 and why in done.stderr and b"--weights FILE" in done.stderr, done.stderr
+        assert str(tmp_path / name).encode() in done.stderr
+
+
+@pytest.mark.skipif("vnni" in ISAS, reason="this CPU has all levels")
+def test_a_level_that_the_cpu_has_not_is_told(program: Path) -> None:
+    done = run(program, "--prompt", "a", "--isa", "vnni")
+    assert done.returncode == 3 and b"leave --isa out" in done.stderr and b"weights" not in done.stderr
+
+
+def test_a_level_that_a_target_has_not_is_told_before_anything_is_built(built: Built, tmp_path: Path) -> None:
+    env = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
+    file = str(built("llama", "Q4_1")[0])
+    done = brainc_("generate", file, "--prompt", "hi", "-t", "c99", "--isa", "avx2", env=env)
+    assert done.returncode == 2 and "c99 has no kernels for avx2" in done.stderr and not list(tmp_path.iterdir())
+
+
+def test_a_damaged_build_is_made_again(built: Built, tmp_path: Path) -> None:
+    env = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
+    words = ["generate", str(built("llama", "Q4_1")[0]), "--prompt", "hello", "--tokens", "2", "--json"]
+    hashes = [json.loads(brainc_(*words, env=env).stdout)["hash"]]
+    (folder,) = (tmp_path / "brainc" / "languages").iterdir()
+    damages: dict[str, Callable[[], object]] = {
+        "weights gone": (folder / "small.weights").unlink,
+        "weights cut": lambda: os.truncate(folder / "small.weights", 1000),
+        "no program": lambda: (folder / "small").chmod(0o644),
+        "empty program": lambda: os.truncate(folder / "small", 0),
+        "no header": lambda: os.truncate(folder / "small.h", 0),
+        "half a report": lambda: (folder / "report.json").write_text('{"brain": "small", "target": "", "ports": {}}'),
+    }
+    for damage, do in damages.items():
+        do()
+        done = brainc_(*words, env=env)
+        assert done.returncode == 0, (damage, done.stderr)
+        assert ("building" in done.stderr) == ("program" not in damage)
+        hashes.append(json.loads(done.stdout)["hash"])
+    assert len(set(hashes)) == 1
+
+
+def test_a_program_ends_when_nobody_reads_any_more() -> None:
+    """As others do: Python, which does not, hands it on as it found it."""
+    assert python("from brainc import speak; speak.run('/bin/sh', ['-c', 'kill -s PIPE $$'])").returncode == -13
 
 
 _COUNTING = """
@@ -258,6 +397,10 @@ def test_other_brains_do_not_generate_and_language_models_take_no_samples(built:
     for words, told in (
         (["check", "--quality", "--limit", "3"], "--limit and --quality"),
         (["bench", "--sim", "x"], "--sim"),
+        (["bench", "--quantize", "int8"], "--quantize"),
+        (["show", "--calibrate", "random", "--io", "int8"], "--calibrate and --io"),
+        (["show", "--calibration", "mse", "--layout", "nhwc"], "--calibration and --layout"),
+        (["show", "--optimize", "ram", "--stream", "always"], "--optimize and --stream"),
     ):
         done = brainc_(*words, file, "-t", "c99")
         assert done.returncode == 2 and f"no use for {told}" in done.stderr
@@ -331,6 +474,8 @@ def test_bench_tells_rates_and_memory(built: Built, tmp_path: Path) -> None:
     assert data["entries"]["prefill"]["tokens_per_second"] > 0
     assert [d["depth"] for d in data["entries"]["decode"]] == [0, 20]
     assert data["threads"] == 1 and data["memory_bytes"]["weights"] > 0
+    done = brainc_("bench", str(file), "-t", "x86-avx2", "--depth", str(gguf_files.CONTEXT), env=env)
+    assert done.returncode == 2 and f"--context {gguf_files.CONTEXT + 128}" in done.stderr, done.stderr
 
 
 def test_a_small_machine_is_no_place_for_it(built: Built) -> None:
@@ -341,12 +486,13 @@ def test_a_small_machine_is_no_place_for_it(built: Built) -> None:
 def test_a_manifest_says_how_it_is_spoken_with(built: Built, tmp_path: Path) -> None:
     shutil.copy(built("llama", "Q4_1")[0], tmp_path / "m.gguf")
     text = '[brain]\nname = "desk"\n[modules.m]\nfile = "m.gguf"\n'
-    text += 'language = { context = 32, kv = "q8", temperature = 0, seed = 9 }\n'
+    text += f'language = {{ context = 32, kv = "q8", temperature = 0, seed = {2**64 - 1} }}\n'
     (tmp_path / "brain.toml").write_text(text)
     done = brainc_("build", str(tmp_path), "-t", "c99", "-o", str(tmp_path / "c"))
     assert done.returncode == 0, done.stderr
     assert "#define DESK_CONTEXT 32" in (tmp_path / "c" / "desk.h").read_text()
-    assert ".temperature = 0.0f" in (tmp_path / "c" / "main.c").read_text()
+    main = (tmp_path / "c" / "main.c").read_text()
+    assert ".temperature = 0.0f" in main and f".seed = {2**64 - 1}ULL" in main
     for wrong, what in (("temperature = -1", "temperature"), ("context = 0", "positions"), ("colour = 1", "colour")):
         (tmp_path / "brain.toml").write_text(text.replace("temperature = 0", wrong).replace("context = 32, ", ""))
         done = brainc_("build", str(tmp_path), "-t", "c99", "-o", str(tmp_path / "d"))

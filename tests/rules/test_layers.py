@@ -22,7 +22,7 @@ ROOMS = (
     *("program", "weights", "chain_views", "views", "host_views", "project", "emit", "formats", "compiler"),
     *("toolchain", "native", "flash", "runners", "check", "host_check", "board", "footprint", "fit", "bench"),
     *("quality", "report", "skeletons"),
-    *("speak", "actions", "cli_language", "cli"),
+    *("speak", "actions", "cli_language", "cli", "__main__"),
 )
 
 # Who may import it; everyone else comes to them.

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import re
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -251,6 +252,22 @@ def test_a_language_model_keeps_its_names_and_shows_its_memory(brainc: Callable[
         size = re.search(rf"SMALL_{part}_BYTES (\d+)", header)
         assert size and f"{int(size[1]):,} bytes" in out
     assert out.count("blk.#/gate\n") == 2 and "scratch of blk.#/mixed" in out and "keys" not in out
+
+
+@pytest.mark.parametrize("module", ["brainc", "brainc.cli"])
+def test_closed_streams_are_no_traceback(module: str) -> None:
+    for closed in (">&-", ">&- 2>&-"):
+        command = f"{sys.executable} -m {module} targets {closed}; echo $?; {sys.executable} -m {module} none {closed}"
+        done = subprocess.run(["sh", "-c", command], capture_output=True, text=True)
+        assert (done.stdout, done.returncode) == ("0\n", 2) and "Traceback" not in done.stderr
+
+
+def test_who_stops_it_while_it_is_imported_sees_no_traceback() -> None:
+    code = "def stop(name, *_):\n    if name == 'click': raise KeyboardInterrupt\n"
+    code += "import sys; sys.meta_path.insert(0, type('_', (), {'find_spec': stop}))\n"
+    code += "from brainc.__main__ import main; main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
 def test_a_model_file_is_known_by_its_suffix(brainc: Callable[..., Result], tmp_path: Path) -> None:

@@ -174,7 +174,7 @@ def test_sizes_that_cannot_be(given: Mapping[str, int], says: str, files: Mappin
     [
         ({}, "uno", "uno has no threads and no files", "see `brainc targets`"),
         ({}, "teensy41", "teensy41 has no threads and no files", "see `brainc targets`"),
-        ({"quantize": "int8"}, "x86-avx2", "keeps the numbers of its file", "leave --quantize"),
+        ({"quantize": "int8"}, "x86-avx2", "no use for --quantize", "leave it out"),
     ],
 )
 def test_where_it_cannot_go(
