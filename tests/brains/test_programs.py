@@ -153,7 +153,7 @@ def test_weights_that_cannot_be_read_are_told_with_the_reason(program: Path, tmp
     ):
         done = run(program, "--prompt", "a", "--weights", str(path))
         assert done.returncode == MACHINE
-        assert told in done.stderr.decode() and f"(weights: {path})" in done.stderr.decode()
+        assert told in done.stderr.decode() and f"({path})" in done.stderr.decode()
 
 
 def test_weights_that_are_cut_off_while_it_runs_end_it_with_words(program: Path, tmp_path: Path) -> None:
