@@ -23,6 +23,7 @@ from brainc.cli_language import VERBS, sized, sizes
 from brainc.compiler import Request
 from brainc.errors import BraincError, BugError, FitError, UserError, Where, WorldError
 from brainc.formats import FORMATS
+from brainc.native import THREADS
 from brainc.target import PORTABLE
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -208,7 +209,7 @@ def flash(source: Path, target: str, port: str | None, output: Path | None, as_j
 @_targets
 @click.option("--samples", type=click.Path(path_type=Path), help="Inputs to measure with (default: the brain's).")
 @click.option("--sim", help="One of the target's simulators, where it has several.")
-@click.option("--threads", type=click.IntRange(1, 64), help="Of a language model (default: one for each processor).")
+@click.option("--threads", type=click.IntRange(1, THREADS), help="Of a language model; default: one a processor.")
 @click.option("--depth", multiple=True, type=click.IntRange(0), help="Tokens before those that it writes; repeatable.")
 def bench(
     source: Path,

@@ -12,6 +12,7 @@ import click
 from brainc import speak
 from brainc.compiler import Request, check_level
 from brainc.language import BITS, LIMITS
+from brainc.native import THREADS
 from brainc.target import all_targets, load_target
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -61,7 +62,7 @@ def spoken(function: F) -> F:
             click.option("--repeat-penalty", type=setting("repeat_penalty"), help="Makes what was said rarer; 1: not."),
             click.option("--seed", type=setting("seed"), help="The same seed, the same text, on every machine."),
             click.option("--stop", multiple=True, metavar="TEXT", help="End before this text; may be repeated."),
-            click.option("--threads", type=click.IntRange(1, 64), help="Default: one for each processor."),
+            click.option("--threads", type=click.IntRange(1, THREADS), help="Default: one for each processor."),
             click.option("--isa", metavar="LEVEL", help="Force lower kernels: portable, avx2 …"),
             click.option("-t", "--target", help="Default: the best for this machine."),
             click.option("--json", "as_json", is_flag=True, help="One JSON object: text, tokens, rates, hash."),
