@@ -15,6 +15,10 @@ blocks of 32 is a tensor [N,K/32]. In numpy a block is a record with these field
     a8   d(f32) s(f32) n[2] q[32]  an activation: d * q, q int8 in -127 .. 127; n: the sums of q's two halves (int16),
                                  s: d times both of them
     bf16 bits                    one number: the upper half of a float32
+    k8   d(f16)[16] q[16,16,2]   sixteen rows of a cache of keys, 32 numbers of each: d * q, q int8, with a d for each
+                                 row; number 2 a + b of row r is q[a,r,b]
+    v8   d(f16)[16] q[8,32,2]    the same of a cache of values: number i of row 2 a + b is q[a,i,b]
+    k16, v16                     the same with q int16 in -8192 .. 8192, and d a power of two
 """
 
 from __future__ import annotations
@@ -69,7 +73,7 @@ I64 = DType("i64", "int", 64, "int64_t")
 U8 = DType("u8", "uint", 8, "uint8_t")
 U16 = DType("u16", "uint", 16, "uint16_t")
 U32 = DType("u32", "uint", 32, "uint32_t")
-F16 = DType("f16", "float", 16, "uint16_t")  # C computes with none: of constants and caches
+F16 = DType("f16", "float", 16, "uint16_t")  # C computes with none: of constants only
 F32 = DType("f32", "float", 32, "float")
 F64 = DType("f64", "float", 64, "double")
 BOOL = DType("bool", "bool", 8, "uint8_t")
@@ -83,6 +87,10 @@ _RECORDS: Mapping[str, np.dtype[Any]] = {
     "w8": np.dtype([("d", "<f2"), ("q", "i1", 32)]),
     "a8": np.dtype([("d", "<f4"), ("s", "<f4"), ("n", "<i2", 2), ("q", "i1", 32)]),
     "bf16": np.dtype([("bits", "<u2")]),
+    "k8": np.dtype([("d", "<f2", 16), ("q", "i1", (16, 16, 2))]),
+    "v8": np.dtype([("d", "<f2", 16), ("q", "i1", (8, 32, 2))]),
+    "k16": np.dtype([("d", "<f2", 16), ("q", "<i2", (16, 16, 2))]),
+    "v16": np.dtype([("d", "<f2", 16), ("q", "<i2", (8, 32, 2))]),
 }
 
 
@@ -92,7 +100,8 @@ def _blocks(name: str, block: int) -> DType:
 
 W4, W4M, W5, W5M, W6, W8, A8 = (_blocks(name, 32) for name in ("w4", "w4m", "w5", "w5m", "w6", "w8", "a8"))
 BF16 = _blocks("bf16", 1)
-BLOCKS = (W4, W4M, W5, W5M, W6, W8, A8, BF16)
+K8, V8, K16, V16 = CACHES = tuple(_blocks(name, 512) for name in ("k8", "v8", "k16", "v16"))
+BLOCKS = (W4, W4M, W5, W5M, W6, W8, A8, BF16, *CACHES)
 
 DTYPES = {d.name: d for d in (I8, I16, I32, I64, U8, U16, U32, F16, F32, F64, BOOL, I4, *BLOCKS)}
 

@@ -65,22 +65,26 @@ def gelu(x: Array) -> Array:
     return np.asarray(x / (_F(1) + exp((_F(-1.5957691216) * x) * (_F(1) + _F(0.044715) * (x * x)))))
 
 
-def quantised(x: Array) -> Array:
-    """float32 [..., K] in blocks of 32 (K a multiple) as a8 [..., K/32].
+def whole(x: Array, top: int) -> tuple[Array, Array]:
+    """float32 [..., N] as whole numbers, int32, and what one of them stands for [...]: max|x| / top.
 
-    d = max|x| / 127; q = round_half_even(x * (127 / max|x|)); all 0 where the maximum is below 1e-30; n, s: see
-    `dtypes.py`.
+    q = round_half_even(x * (top / max|x|)); all 0 where the maximum is below 1e-30.
     """
-    blocks = x.reshape(*x.shape[:-1], x.shape[-1] // BLOCK, BLOCK)
-    most = np.abs(blocks).max(axis=-1)
+    most = np.abs(x).max(axis=-1)
     most = np.where(most < LEAST, _F(0), most)
     with np.errstate(divide="ignore"):
-        inverse = np.where(most > 0, _F(127) / most, _F(0)).astype(np.float32)
-        q = np.clip(np.rint(blocks * inverse[..., None]), -127, 127).astype(np.int8)
-    found = np.zeros(most.shape, A8.numpy)
-    found["d"], found["q"] = most / _F(127), q
-    found["n"] = q.reshape(*most.shape, 2, BLOCK // 2).sum(axis=-1, dtype=np.int16)
-    found["s"] = found["d"] * found["n"].sum(axis=-1, dtype=np.int32).astype(np.float32)
+        up = np.where(most > 0, _F(top) / most, _F(0)).astype(np.float32)
+        q = np.clip(np.rint(x * up[..., None]), -top, top).astype(np.int32)
+    return q, most / _F(top)
+
+
+def quantised(x: Array) -> Array:
+    """float32 [..., K] in blocks of 32 (K a multiple) as a8 [..., K/32]: whole(block, 127); n, s: see `dtypes.py`."""
+    q, d = whole(x.reshape(*x.shape[:-1], x.shape[-1] // BLOCK, BLOCK), 127)
+    found = np.zeros(d.shape, A8.numpy)
+    found["d"], found["q"] = d, q
+    found["n"] = q.reshape(*d.shape, 2, BLOCK // 2).sum(axis=-1, dtype=np.int16)
+    found["s"] = d * found["n"].sum(axis=-1, dtype=np.int32).astype(np.float32)
     return found
 
 

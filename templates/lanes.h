@@ -11,9 +11,13 @@ typedef struct { uint16_t d[2]; uint8_t h[8], q[16]; } br_w6_t;
 typedef struct { uint16_t d; int8_t q[32]; } br_w8_t;
 typedef struct { float d, s; int16_t n[2]; int8_t q[32]; } br_a8_t;
 typedef struct { uint16_t bits; } br_bf16_t;
+typedef struct { uint16_t d[16]; int8_t q[16][16][2]; } br_k8_t;
+typedef struct { uint16_t d[16]; int8_t q[8][32][2]; } br_v8_t;
+typedef struct { uint16_t d[16]; int16_t q[16][16][2]; } br_k16_t;
+typedef struct { uint16_t d[16]; int16_t q[8][32][2]; } br_v16_t;
 
 #define BR_LANES 16
-#define BR_TOGETHER 128 /* positions of a w8 cache whose weights share a scale, see ops/attend.py */
+#define BR_ROWS 16 /* of a unit of a cache */
 
 /* A real by its bits, and the other way round. */
 BR_INLINE float br_real_of(uint32_t bits)
@@ -120,24 +124,52 @@ BR_INLINE float br_lane_soft(float *s, int32_t n)
     return 1.0f / br_lane_tree(lanes);
 }
 
-/* 32 reals as a block of 8 bits: d = max / 127, q to the nearest, half to even; smaller than 1e-30: zeros. */
-BR_INLINE void br_quantise(const float *x, br_a8_t *y)
+/* n reals as whole numbers, the largest `top`, to the nearest, half to even: what one stands for. All below 1e-30:
+ * zeros. Whatever x is, they fit. */
+BR_INLINE float br_whole(const float *x, int32_t n, float top, int16_t *y)
 {
-    float most = 0.0f, inverse;
-    for (int i = 0; i < 32; i++) {
+    float most = 0.0f;
+    for (int32_t i = 0; i < n; i++) {
         const float size = x[i] < 0.0f ? -x[i] : x[i];
         most = size > most ? size : most;
     }
     most = most < 1e-30f ? 0.0f : most;
-    inverse = most > 0.0f ? 127.0f / most : 0.0f;
-    y->d = most / 127.0f;
+    const float up = most > 0.0f ? top / most : 0.0f;
+    for (int32_t i = 0; i < n; i++) {
+        const float v = br_lane_rint(x[i] * up);
+        y[i] = (int16_t)(v > -top ? v < top ? v : top : -top);
+    }
+    return most / top;
+}
+
+/* 32 reals as a block of 8 bits. */
+BR_INLINE void br_quantise(const float *x, br_a8_t *y)
+{
+    int16_t q[32];
+    y->d = br_whole(x, 32, 127.0f, q);
     y->n[0] = y->n[1] = 0;
     for (int i = 0; i < 32; i++) {
-        const float v = br_lane_rint(x[i] * inverse);
-        y->q[i] = (int8_t)(v > -127.0f ? v < 127.0f ? v : 127.0f : -127.0f); /* whatever x is, it fits */
-        y->n[i / 16] = (int16_t)(y->n[i / 16] + y->q[i]);
+        y->q[i] = (int8_t)q[i];
+        y->n[i / 16] = (int16_t)(y->n[i / 16] + q[i]);
     }
     y->s = y->d * (float)(y->n[0] + y->n[1]);
+}
+
+/* 32 reals, held at +-65504, as whole numbers in -8192 .. 8192 of a power of two: that. */
+BR_INLINE float br_whole_16(const float *x, int16_t *y)
+{
+    float held[32], most = 0.0f;
+    for (int i = 0; i < 32; i++) {
+        const float low = x[i] < 65504.0f ? x[i] : 65504.0f;
+        held[i] = low > -65504.0f ? low : -65504.0f;
+        most = held[i] > most ? held[i] : -held[i] > most ? -held[i] : most;
+    }
+    const float least = 5.9604644775390625e-8f, power = br_real_of(br_bits_of(most) & 0x7F800000u) * 2.44140625e-4f;
+    const float d = power > least ? power : least;
+    for (int i = 0; i < 32; i++) {
+        y[i] = (int16_t)br_lane_rint(held[i] * (1.0f / d));
+    }
+    return d;
 }
 
 /* --- Tiles of eight rows of weights, as brainc/packs/tiles.py lays them --- */

@@ -79,12 +79,6 @@ def blocks(rng: Rng, shape: tuple[int, int], kind: DType, spread: float = 0.1) -
     return w
 
 
-def caches(rng: Rng, shape: tuple[int, int, int], kind: DType, spread: float = 0.1) -> Array:
-    """What attention looks back at [G,T,D], as a cache of that kind."""
-    found = blocks(rng, (shape[0] * shape[1], shape[2]), kind, spread)
-    return found.reshape(*shape[:2], -1)
-
-
 def to_bf16(w: Array) -> Array:
     """float32 to bf16, cut off."""
     found = np.zeros(w.shape, BF16.numpy)

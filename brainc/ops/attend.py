@@ -4,75 +4,61 @@ from __future__ import annotations
 
 import numpy as np
 
-from brainc.dtypes import F16, W8
-from brainc.lanes import BLOCK, LEAST, exp, lane_sum, quantised
+from brainc.dtypes import K8, K16, V8, V16
+from brainc.lanes import BLOCK, exp, lane_sum, whole
 from brainc.ops import Array, Cases, Rng, TensorType, op
-from brainc.ops._blocks import caches, fields
+from brainc.ops._caches import ROWS, caches, rows_of, units_of
 from brainc.ops._samples import floats, ragged
 
-TOGETHER = 128  # positions of a w8 cache whose weights share a scale
-MOST = np.float32(32767)  # what the largest of them becomes
+TOP = 8191  # the largest whole number of a row of q, and of weights: sums of 32 products fit 32 bits
 
 
-def scores(q: Array, k: Array) -> Array:
-    """q [D] with each row of k [S,W] -> [S]: the lane sum of the products; of a w8 cache the block sums of q as a8,
-    sum += (d_k * d_q) * float(sum of q_k * q_q), block after block."""
-    if k.dtype == np.float16:
-        return lane_sum(q * k.astype(np.float32))
-    whole, d, _ = fields(k)
-    x, sums = quantised(q), np.zeros(len(k), np.float32)
-    for i in range(k.shape[1]):
-        sums = sums + (d[:, i] * x["d"][i]) * (whole[:, i] @ x["q"][i].astype(np.int32)).astype(np.float32)
+def scores(x: Array, q: Array, d: Array) -> Array:
+    """A row x [D] with rows of keys, q [S,W,32] and d [S,W] -> [S]: with blocks of 32 of x as whole(block, 8191),
+    sum += (d_k * d_x) * float(sum of q_k * q_x), block after block."""
+    wide = np.zeros(q.shape[1] * BLOCK, np.float32)
+    wide[: len(x)] = x
+    asked, unit = whole(wide.reshape(-1, BLOCK), TOP)
+    sums = np.zeros(len(q), np.float32)
+    for i, (row, one) in enumerate(zip(asked, unit, strict=True)):
+        sums = sums + (d[:, i] * one) * (q[:, i] @ row).astype(np.float32)
     return sums
 
 
-def counts(weights: Array) -> tuple[Array, Array]:
-    """Weights [S,W] as whole numbers, and what one of these stands for [W]."""
-    most = np.abs(weights).max(axis=0)
-    most = np.where(most < LEAST, np.float32(0), most)
-    up = np.divide(MOST, most, out=np.zeros_like(most), where=most > 0)
-    return np.clip(np.rint(weights * up), -MOST, MOST).astype(np.int32), most / MOST
+def mixed(p: Array, q: Array, d: Array, start: int) -> Array:
+    """Rows of values, q [S,W,32] and d [S,W], which stand at `start` and on, weighted by p [S] -> [W * 32].
 
-
-def mixed(p: Array, v: Array, start: int) -> Array:
-    """The rows of v [S,W], which stand at `start` and on, weighted by p [S] and added row after row -> [D].
-
-    Of a w8 cache 128 rows together, from a multiple of that on: their weights p * d_v as whole numbers of 16 bits, the
-    largest one 32767, and what one of these stands for times the exact sum (where all are below 1e-30: nothing).
+    Sixteen rows together, from a multiple of that on: their weights p * d as whole(weights, 8191), and what one of these
+    stands for times the exact sum is added.
     """
-    total = np.zeros(v.shape[1] * (1 if v.dtype == np.float16 else BLOCK), np.float32)
-    if v.dtype == np.float16:
-        for weight, row in zip(p, v, strict=True):
-            total = total + weight * row.astype(np.float32)
-        return total
-    whole, d, _ = fields(v)
-    for base in range(start // TOGETHER * TOGETHER, start + len(v), TOGETHER):
-        at = slice(max(base - start, 0), base + TOGETHER - start)
-        shares, unit = counts(p[at, None] * d[at])
-        sums = np.einsum("sw,swk->wk", shares, whole[at]).astype(np.float32)
-        total = total + (unit[:, None] * sums).reshape(-1)
-    return total
+    total = np.zeros(q.shape[1:], np.float32)
+    for base in range(start // ROWS * ROWS, start + len(q), ROWS):
+        at = slice(max(base - start, 0), base + ROWS - start)
+        weights, unit = whole((p[at, None] * d[at]).T, TOP)
+        total = total + unit[:, None] * np.einsum("ws,swk->wk", weights, q[at]).astype(np.float32)
+    return total.reshape(-1)
 
 
-@op("q[M,E]:f32 k[G,T,W] v[G,T,W] pos[1]:i32 n[1]?:i32 -> y[M,E]:f32", bits=True, fresh=True)
+@op("q[M,E]:f32 k[G,U,W] v[G,U,W] pos[1]:i32 n[1]?:i32 -> y[M,E]:f32", bits=True, fresh=True)
 def attend(
     q: Array, k: Array, v: Array, pos: Array, n: Array | None, *, heads: int, scale: float, window: int = 0
 ) -> Array:
     """Row i of q sees the cache's rows 0 .. pos + i, or the last `window` of these; head h those of group
     h * G / heads. With s = scores * scale: p = exp(s - max s), y = mixed(p, v) * (1 / lane_sum(p)).
 
-    Of M rows the first n are computed. The cache is f16 or, heads of a multiple of 32 numbers, w8.
+    Of M rows the first n are computed. Caches are k8 and v8, or k16 and v16, of 16 U rows.
     """
-    groups, length, _ = k.shape
+    (keys, scale_k), (values, scale_v) = rows_of(k), rows_of(v)
     count, y = len(q) if n is None else int(n[0]), np.zeros_like(q)
     for i in range(count):
-        end = min(int(pos[0]) + i + 1, length)
+        end = min(int(pos[0]) + i + 1, keys.shape[1])
         start = max(0, end - window) if window else 0
         for h, head in enumerate(q[i].reshape(heads, -1)):
-            seen = h * groups // heads, slice(start, end)
-            s = scores(head, k[seen]) * np.float32(scale)
+            seen = h * len(k) // heads, slice(start, end)
+            s = scores(head, keys[seen], scale_k[seen]) * np.float32(scale)
             p = exp(s - s.max())
-            y[i].reshape(heads, -1)[h] = mixed(p, v[seen], start) * (np.float32(1) / lane_sum(p))
+            sums = mixed(p, values[seen], scale_v[seen], start)[: len(head)]
+            y[i].reshape(heads, -1)[h] = sums * (np.float32(1) / lane_sum(p))
     return y
 
 
@@ -89,13 +75,15 @@ def _cases(rng: Rng) -> Cases:
         (3, 4, 4, 96, 30, 7),
         (5, 4, 2, 64, 253, 140),
         (1, 3, 1, 32, 298, 0),
+        (2, 2, 2, 20, 8, 0),
+        (18, 2, 1, 80, 14, 5),
     ):
         given = {"heads": heads, "scale": d**-0.5, "window": window}
-        for kind in (F16, W8):
-            kept = [caches(rng, (groups, 300, d), kind, 4.0) for _ in "kv"]
+        for kinds in ((K16, V16), (K8, V8)):
+            kept = [caches(rng, (groups, 304, d), kind, 4.0) for kind in kinds]
             yield from ragged([floats(rng, (m, heads * d)), *kept, np.array([at], np.int32)], m, **given)
-    far = caches(rng, (1, 40, 32), W8)
-    far["q"], far["d"] = -128, 3e-8  # sums as large as they get, on the smallest scale
-    yield [floats(rng, (1, 32), 900.0), far, far, np.array([39], np.int32)], {"heads": 1, "scale": 1.0, "window": 0}
-    kept = [caches(rng, (1, 9, 20), F16) for _ in "kv"]
-    yield [floats(rng, (1, 20), 30.0), *kept, np.array([8], np.int32)], {"heads": 1, "scale": 0.2, "window": 0}
+    for kinds, least in (((K16, V16), -8192), ((K8, V8), -128)):  # sums as large as they get
+        q, small = np.full((1, 48, 1, 32), least, np.int32), np.full((1, 48, 1), 3e-8, np.float32)
+        far = [units_of(q, small, kind) for kind in kinds]
+        given = {"heads": 1, "scale": 1.0, "window": 0}
+        yield [np.full((1, 32), 900.0, np.float32), *far, np.array([39], np.int32)], given

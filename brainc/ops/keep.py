@@ -4,41 +4,28 @@ from __future__ import annotations
 
 import numpy as np
 
-from brainc.dtypes import F16, W8
-from brainc.lanes import quantised
+from brainc.dtypes import CACHES, of_numpy
 from brainc.ops import Array, Cases, Rng, TensorType, op
-from brainc.ops._blocks import caches
+from brainc.ops._caches import ROWS, caches, kept, kinds, rows_of, units_of
 from brainc.ops._samples import floats, ragged
 
-MOST = np.float32(65504)  # of f16
 
-
-def held(x: Array) -> Array:
-    """float32 as f16, half to even: what is beyond its largest number becomes that, and so does what is no number."""
-    return np.fmax(np.fmin(x, MOST), -MOST).astype(np.float16)
-
-
-def kept(x: Array, like: Array) -> Array:
-    """float32 rows as a cache holds them: f16, or w8 with the d of a8 as f16. No infinity comes into it."""
-    if like.dtype == np.float16:
-        return held(x)
-    wide = quantised(x)
-    found = np.zeros(wide.shape, W8.numpy)
-    found["d"], found["q"] = held(wide["d"]), wide["q"]
-    return found
-
-
-@op("cache[G,T,W]! x[M,K]:f32 pos[1]:i32 n[1]?:i32 -> ", bits=True, fresh=True)
+@op("cache[G,U,W]! x[M,K]:f32 pos[1]:i32 n[1]?:i32 -> ", bits=True, fresh=True)
 def keep(cache: Array, x: Array, pos: Array, n: Array | None) -> tuple[Array, ...]:
-    """Row pos + i of each group's rows = its part of x[i], for the first n rows of x; none beyond T.
+    """Row pos + i of each group's rows = its part of x[i], for the first n rows of x; none beyond 16 U.
 
-    A group's rows [T,W] lie together: that is how they are read. The cache is f16 or w8, W blocks wide; numbers, and
-    the scales of blocks, are held at +-65504.
+    A group's rows lie together, in units of sixteen, W blocks of 32 numbers wide, as they are read: see `dtypes.py`. How
+    numbers become whole: `_caches.kept`.
     """
-    groups, length, wide = cache.shape
-    count = max(0, min(len(x) if n is None else int(n[0]), length - int(pos[0])))
-    rows = kept(x[:count], cache).reshape(count, groups, wide)
-    cache[:, int(pos[0]) : int(pos[0]) + count] = rows.swapaxes(0, 1)
+    groups, units, _ = cache.shape
+    first, count = int(pos[0]), len(x) if n is None else int(n[0])
+    end = min(first + count, units * ROWS)
+    q, d = rows_of(cache)
+    parts = x[: max(0, end - first)].reshape(-1, groups, x.shape[1] // groups).swapaxes(0, 1)
+    q[:, first:end], d[:, first:end] = kept(parts, kinds(cache)[1])
+    kind = of_numpy(cache.dtype)
+    assert kind is not None
+    cache[...] = units_of(q, d, kind)
     return ()
 
 
@@ -49,12 +36,12 @@ def _result(cache: TensorType, x: TensorType, pos: TensorType, n: TensorType | N
 
 @keep.cases
 def _cases(rng: Rng) -> Cases:
-    for m, groups, k, at in ((1, 2, 32, 0), (5, 1, 96, 3), (4, 3, 64, 7)):
-        for kind in (F16, W8):
-            cache = caches(rng, (groups, 10, k), kind)
+    for kind in CACHES:
+        for m, groups, k, at in ((1, 2, 32, 0), (5, 1, 96, 30), (4, 3, 64, 7), (20, 2, 20, 10)):
+            cache = caches(rng, (groups, 32, k), kind)
             yield from ragged([cache, floats(rng, (m, groups * k), 5.0), np.array([at], np.int32)], m)
     far = np.array([[65503, 65504, 65519, 65520, 1e5, -65520, -1e9, 3e38, -3e38, 7] * 16], np.float32)
-    for kind in (F16, W8):
-        for x in (floats(rng, (1, 64), 1e5), far[:, :64], far[:, 64:128]):
-            yield [caches(rng, (2, 4, 32), kind), x, np.array([3], np.int32)], {}
-    yield [caches(rng, (2, 4, 25), F16), far[:, :50], np.array([3], np.int32)], {}
+    near = np.array([[0.25 - 2**-26, 2e-4, -3e-5, 6e-8, 3e-8, 1e-31, -0.0] * 8], np.float32)
+    for kind in CACHES:
+        for x in (floats(rng, (1, 64), 1e5), far[:, :64], far[:, 64:128], far[:, :50], near, near / 4096):
+            yield [caches(rng, (2, 16, x.shape[1] // 2), kind), x, np.array([3], np.int32)], {}
