@@ -1,6 +1,6 @@
 """What looking back costs a language model: attention alone, on this machine, one thread.
 
-    python tests/bench/attention.py [SHAPE ...] [--cache f16] [--target x86-avx2] [--cc gcc]
+    python tests/bench/attention.py [SHAPE ...] [--cache 16] [--target x86-avx2] [--cc gcc]
 
 For the shapes of known models and both caches: milliseconds a token, all layers together (each has caches of its own),
 when the token stands at a depth, and when it is one of 64 of a prompt that begin there. Before each layer others' bytes
@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "kernels"))
 from kernel_rig import one_node
 
 from brainc import memory, ops
-from brainc.dtypes import F16, F32, I32, W8, DType
+from brainc.dtypes import F32, I32, K8, K16, V8, V16, DType
 from brainc.emit import render_kernel
 from brainc.expressions import evaluate
 from brainc.ir import Entry, Graph, attrs
@@ -39,6 +39,7 @@ from brainc.target import Target, load_target
 from brainc.views import Viewer
 from brainc.weights import c_float
 
+KINDS = {16: (K16, V16), 8: (K8, V8)}
 DEPTHS = (0, 512, 2048)
 LENGTH = DEPTHS[-1] + 64
 PROMPT = 64
@@ -69,7 +70,7 @@ uint64_t stream(const uint64_t *x, int64_t n)
 }
 """
 LOOK = """
-void look_%(rows)s(const float *q, const %(kind)s *k, const %(kind)s *v, const int32_t *pos, float *y, uint8_t *scratch,
+void look_%(rows)s(const float *q, const %(keys)s *k, const %(values)s *v, const int32_t *pos, float *y, uint8_t *scratch,
              const uint64_t *weights, double *spent)
 {
     for (int64_t layer = 0; layer < %(layers)s; layer++) {
@@ -93,9 +94,13 @@ class Shape:
     size: int
     window: int = 0
 
+    def units(self, kind: DType) -> tuple[int, int, int]:
+        """Of one of a layer's two caches."""
+        return self.groups, LENGTH // 16, self.size * 16 // kind.block
+
     def row(self, kind: DType) -> int:
         """Bytes that a layer keeps of a token in one of its two caches."""
-        return self.groups * self.size // kind.block * kind.nbytes
+        return self.groups * self.size * kind.nbytes // kind.block
 
     def seen(self, depth: int) -> int:
         return min(depth + 1, self.window) if self.window else depth + 1
@@ -104,23 +109,24 @@ class Shape:
 SHAPES = {"smollm2-135m": Shape(30, 9, 3, 64), "gemma3-270m": Shape(18, 4, 1, 256, 512)}
 
 
-def function(target: Target, shape: Shape, kind: DType, rows: int) -> tuple[str, int]:
+def function(target: Target, shape: Shape, kinds: tuple[DType, DType], rows: int) -> tuple[str, int]:
     """C of `look_ROWS`, which does all layers and keeps the time of each, and the bytes of its scratch."""
-    cache = np.zeros((shape.groups, LENGTH, shape.size // kind.block), kind.numpy)
+    caches = [np.zeros(shape.units(kind), kind.numpy) for kind in kinds]
     q = np.zeros((rows, shape.heads * shape.size), F32.numpy)
     given = attrs(heads=shape.heads, scale=shape.size**-0.5, window=shape.window)
-    node, values = one_node(ops.get("attend"), [q, cache, cache, np.zeros(1, I32.numpy)], given)
+    node, values = one_node(ops.get("attend"), [q, *caches, np.zeros(1, I32.numpy)], given)
     graph = Graph("bench", {v.name: v for v in values}, (Entry("step", (), (), (node,)),))
     choice = KernelTable(target).choose(graph, node)
     viewer = Viewer(Program(graph, target, {node.name: choice}, memory.Plan(0, 0, 0, True, 1, (), {})))
     name, views = viewer.function(node, choice), list(viewer.functions.values())
     said = {"first": 0, "end": evaluate(choice.kernel.split or "1", choice.env), **choice.env}
-    said |= {operand: f"{operand} + layer * {cache.size}" for operand in "kv"}
+    said |= {operand: f"{operand} + layer * {caches[0].size}" for operand in "kv"}
     words = []
     for parameter in views[-1].params.split(","):
         value = said.get(arg := re.split(r"\W+", parameter)[-1], arg)
         words.append(c_float(value) if isinstance(value, float) else str(value))
-    facts = {"rows": rows, "kind": kind.c, "layers": shape.layers, "share": WEIGHTS // 8 // shape.layers}
+    facts = {"rows": rows, "layers": shape.layers, "share": WEIGHTS // 8 // shape.layers}
+    facts |= {"keys": kinds[0].c, "values": kinds[1].c}
     facts |= {"call": f"{name}({', '.join(words)})"}
     text = "\n".join(map(render_kernel, views)) + LOOK % facts
     return re.sub(rf"\b({'|'.join(v.fn for v in views)})", rf"of_{rows}_\1", text), choice.scratch
@@ -160,12 +166,18 @@ def compiled(target: Target, text: str, cc: str, folder: str) -> ctypes.CDLL:
 def filled(nbytes: int, kind: DType) -> Array:
     """A cache of plausible numbers."""
     rng = np.random.default_rng(0)
-    some = np.zeros(4096, kind.numpy)
-    if kind is F16:
-        some[:] = rng.standard_normal(4096)
-    else:
-        some["d"], some["q"] = rng.uniform(0.005, 0.03, 4096), rng.integers(-127, 128, (4096, kind.block))
-    return np.resize(some.view(np.uint8), nbytes)
+    some, most = np.zeros(256, kind.numpy), 127 if kind in (K8, V8) else 8191
+    some["d"] = rng.uniform(0.5, 3, some["d"].shape) / most
+    some["q"] = rng.integers(-most, most + 1, some["q"].shape)
+    return aligned(np.resize(some.view(np.uint8), nbytes))
+
+
+def aligned(x: Array) -> Array:
+    """The same where a line of the processor's caches begins, as states do in a brain."""
+    room = np.zeros(x.nbytes + 64, np.uint8)
+    found = room[-room.ctypes.data % 64 :][: x.nbytes].view(x.dtype).reshape(x.shape)
+    found[...] = x
+    return found
 
 
 def pointer(x: Array) -> ctypes.c_void_p:
@@ -178,18 +190,18 @@ def bandwidth(library: ctypes.CDLL) -> float:
     return big.nbytes / best(lambda: library.stream(pointer(big), ctypes.c_int64(big.size)))
 
 
-def measure(target: Target, cc: str, name: str, kind: DType) -> None:
+def measure(target: Target, cc: str, name: str, bits: int) -> None:
     """Prints the table of one shape and one cache."""
-    shape = SHAPES[name]
-    texts = [function(target, shape, kind, rows) for rows in (1, PROMPT)]
+    shape, kinds = SHAPES[name], KINDS[bits]
+    texts = [function(target, shape, kinds, rows) for rows in (1, PROMPT)]
     with tempfile.TemporaryDirectory() as folder:
         library = compiled(target, HELP + "".join(t for t, _ in texts), cc, folder)
     q = np.random.default_rng(1).standard_normal((PROMPT, shape.heads * shape.size)).astype(np.float32)
-    y, scratch = np.zeros_like(q), np.zeros(max(s for _, s in texts) + 64, np.uint8)
-    caches = [filled(shape.layers * LENGTH * shape.row(kind), kind) for _ in "kv"]
+    y, scratch = np.zeros_like(q), aligned(np.zeros(max(s for _, s in texts) + 64, np.uint8))
+    caches = [filled(shape.layers * LENGTH * shape.row(kind), kind) for kind in kinds]
     weights = np.ones(WEIGHTS // 8, np.uint64)
     speed, first = bandwidth(library), 0.0
-    print(f"{name}, {kind} cache, {target.name}; one thread reads {speed / 1e6:.1f} GB/s")
+    print(f"{name}, a cache of {bits} bits, {target.name}; one thread reads {speed / 1e6:.1f} GB/s")
     print("  depth   decode   over depth 0   its bytes alone   a token of 64")
     for depth in DEPTHS:
         pos = np.array([depth], np.int32)
@@ -197,7 +209,7 @@ def measure(target: Target, cc: str, name: str, kind: DType) -> None:
         one = typical(library.look_1, places, shape.layers)
         many = typical(library.look_64, places, shape.layers) / PROMPT
         first = first or one
-        alone = 2 * shape.layers * shape.seen(depth) * shape.row(kind) / speed
+        alone = 2 * shape.layers * shape.seen(depth) * shape.row(kinds[0]) / speed
         print(f"  {depth:5}  {one:7.3f}  {one - first:13.3f}  {alone:16.3f}  {many:14.3f}", flush=True)
 
 
@@ -206,12 +218,11 @@ def main() -> None:
     parser.add_argument("shapes", nargs="*", metavar="SHAPE", help=", ".join(SHAPES))
     parser.add_argument("--target", default="x86-avx2")
     parser.add_argument("--cc", default="gcc")
-    parser.add_argument("--cache", choices=["f16", "w8"], nargs="*", default=["f16", "w8"])
+    parser.add_argument("--cache", choices=[*KINDS], type=int, nargs="*", default=[*KINDS])
     given = parser.parse_args()
     for name in given.shapes or SHAPES:
-        for kind in (F16, W8):
-            if kind.name in given.cache:
-                measure(load_target(given.target), given.cc, name, kind)
+        for bits in given.cache:
+            measure(load_target(given.target), given.cc, name, bits)
 
 
 if __name__ == "__main__":
