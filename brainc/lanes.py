@@ -17,6 +17,8 @@ from brainc.dtypes import A8, Array
 
 LANES = 16
 BLOCK = 32
+ROWS = 16  # of a cache that lie in a unit
+HALF_MOST, HALF_LEAST = np.float32(65504), np.float32(2.0**-24)  # of f16, above 0
 LEAST = np.float32(1e-30)  # a block of smaller numbers is a block of zeros
 _F = np.float32
 EXP_LOW, EXP_HIGH = _F(-87.0), _F(88.0)  # beyond these an answer is held: exp stays a normal number
@@ -76,6 +78,23 @@ def whole(x: Array, top: int) -> tuple[Array, Array]:
         up = np.where(most > 0, _F(top) / most, _F(0)).astype(np.float32)
         q = np.clip(np.rint(x * up[..., None]), -top, top).astype(np.int32)
     return q, most / _F(top)
+
+
+def held(x: Array) -> Array:
+    """float32 within +-65504, the largest of f16, and that where it is no number."""
+    return np.asarray(np.fmax(np.fmin(x, HALF_MOST), -HALF_MOST))
+
+
+def whole_16(x: Array) -> tuple[Array, Array]:
+    """float32 [..., N], held, as whole numbers in -8192 .. 8192, int32, and what one of them stands for [...].
+
+    d = 2^-12 times the largest power of two that is not above max|x|, at least 2^-24, so an f16 has it;
+    q = round_half_even(x / d).
+    """
+    x = held(x)
+    power = (np.abs(x).max(axis=-1).view(np.uint32) & np.uint32(0x7F800000)).view(np.float32)
+    d = np.maximum(power * _F(2.0**-12), HALF_LEAST)
+    return np.rint(x / d[..., None]).astype(np.int32), d
 
 
 def quantised(x: Array) -> Array:

@@ -15,7 +15,7 @@ from brainc.toml_lines import Table, one_of
 
 Settings = Mapping[str, int | float | str]
 SIZES = ("context", "block", "kv")  # of a graph, see frontends/gguf
-BITS = {"f16": 16, "q8": 8}  # how people call what kv may be
+BITS = {"q16": 16, "q8": 8, "f16": 16}  # how people call what kv may be; the last as llama.cpp calls 16 bits
 LIMITS: Mapping[str, tuple[type[int] | type[float], float, float]] = {
     "temperature": (float, 0.0, 100.0),
     "top_k": (int, 0, 1 << 30),

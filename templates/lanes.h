@@ -126,7 +126,7 @@ BR_INLINE float br_lane_soft(float *s, int32_t n)
 
 /* n reals as whole numbers, the largest `top`, to the nearest, half to even: what one stands for. All below 1e-30:
  * zeros. Whatever x is, they fit. */
-BR_INLINE float br_whole(const float *x, int32_t n, float top, int16_t *y)
+BR_INLINE float br_lane_whole(const float *x, int32_t n, float top, int16_t *y)
 {
     float most = 0.0f;
     for (int32_t i = 0; i < n; i++) {
@@ -146,7 +146,7 @@ BR_INLINE float br_whole(const float *x, int32_t n, float top, int16_t *y)
 BR_INLINE void br_quantise(const float *x, br_a8_t *y)
 {
     int16_t q[32];
-    y->d = br_whole(x, 32, 127.0f, q);
+    y->d = br_lane_whole(x, 32, 127.0f, q);
     y->n[0] = y->n[1] = 0;
     for (int i = 0; i < 32; i++) {
         y->q[i] = (int8_t)q[i];
@@ -156,7 +156,7 @@ BR_INLINE void br_quantise(const float *x, br_a8_t *y)
 }
 
 /* 32 reals, held at +-65504, as whole numbers in -8192 .. 8192 of a power of two: that. */
-BR_INLINE float br_whole_16(const float *x, int16_t *y)
+BR_INLINE float br_lane_whole_16(const float *x, int16_t *y)
 {
     float held[32], most = 0.0f;
     for (int i = 0; i < 32; i++) {

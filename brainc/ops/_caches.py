@@ -8,12 +8,8 @@ from __future__ import annotations
 import numpy as np
 
 from brainc.dtypes import CACHES, K8, K16, Array, DType, of_numpy
-from brainc.lanes import BLOCK, whole
+from brainc.lanes import BLOCK, ROWS, held, whole, whole_16
 from brainc.ops import Rng
-
-ROWS = 16  # of a unit
-MOST = np.float32(65504)  # of f16
-LEAST = np.float32(2.0**-24)  # of f16 above 0
 
 
 def kinds(cache: Array) -> tuple[bool, bool]:
@@ -43,27 +39,14 @@ def units_of(q: Array, d: Array, kind: DType) -> Array:
     return found
 
 
-def held(x: Array) -> Array:
-    """float32 within +-65504, and that where it is no number."""
-    return np.fmax(np.fmin(x, MOST), -MOST)
-
-
 def kept(x: Array, deep: bool) -> tuple[Array, Array]:
-    """float32 [..., D] in blocks of 32: whole numbers [..., W, 32] and what one stands for, f16 [..., W].
-
-    Of 8 bits: whole(block, 127). Of 16 (`deep`), held at +-65504: d = 2^-12 times the largest power of two that is not
-    above max|x|, at least 2^-24; q = round_half_even(x / d).
-    """
+    """float32 [..., D] in blocks of 32 as a cache has them: whole numbers [..., W, 32] and what one stands for, as f16
+    [..., W]. Of 8 bits: whole(block, 127), with d held; of 16 (`deep`): whole_16(block)."""
     wide = np.zeros((*x.shape[:-1], -(-x.shape[-1] // BLOCK) * BLOCK), np.float32)
     wide[..., : x.shape[-1]] = x
     blocks = wide.reshape(*x.shape[:-1], -1, BLOCK)
-    if not deep:
-        q, d = whole(blocks, 127)
-        return q, held(d).astype(np.float16)
-    blocks = held(blocks)
-    power = (np.abs(blocks).max(axis=-1).view(np.uint32) & 0x7F800000).view(np.float32)
-    d = np.maximum(power * np.float32(2.0**-12), LEAST)
-    return np.rint(blocks / d[..., None]).astype(np.int32), d.astype(np.float16)
+    q, d = whole_16(blocks) if deep else whole(blocks, 127)
+    return q, held(d).astype(np.float16)
 
 
 def caches(rng: Rng, shape: tuple[int, int, int], kind: DType, spread: float = 0.1) -> Array:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from brainc.dtypes import K8, K16, V8, V16
-from brainc.lanes import BLOCK, exp, lane_sum, whole
+from brainc.lanes import BLOCK, ROWS, exp, lane_sum, whole
 from brainc.ops import Array, Cases, Rng, TensorType, op
-from brainc.ops._caches import ROWS, caches, rows_of, units_of
+from brainc.ops._caches import caches, rows_of, units_of
 from brainc.ops._samples import floats, ragged
 
 TOP = 8191  # the largest whole number of a row of q, and of weights: sums of 32 products fit 32 bits
@@ -28,8 +28,8 @@ def scores(x: Array, q: Array, d: Array) -> Array:
 def mixed(p: Array, q: Array, d: Array, start: int) -> Array:
     """Rows of values, q [S,W,32] and d [S,W], which stand at `start` and on, weighted by p [S] -> [W * 32].
 
-    Sixteen rows together, from a multiple of that on: their weights p * d as whole(weights, 8191), and what one of these
-    stands for times the exact sum is added.
+    Sixteen rows together, from a multiple of that on: their weights p * d as whole(weights, 8191), and what one of
+    these stands for times the exact sum is added.
     """
     total = np.zeros(q.shape[1:], np.float32)
     for base in range(start // ROWS * ROWS, start + len(q), ROWS):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from brainc.dtypes import CACHES, of_numpy
+from brainc.lanes import ROWS
 from brainc.ops import Array, Cases, Rng, TensorType, op
-from brainc.ops._caches import ROWS, caches, kept, kinds, rows_of, units_of
+from brainc.ops._caches import caches, kept, kinds, rows_of, units_of
 from brainc.ops._samples import floats, ragged
 
 
@@ -14,8 +15,8 @@ from brainc.ops._samples import floats, ragged
 def keep(cache: Array, x: Array, pos: Array, n: Array | None) -> tuple[Array, ...]:
     """Row pos + i of each group's rows = its part of x[i], for the first n rows of x; none beyond 16 U.
 
-    A group's rows lie together, in units of sixteen, W blocks of 32 numbers wide, as they are read: see `dtypes.py`. How
-    numbers become whole: `_caches.kept`.
+    A group's rows lie together, in units of sixteen, W blocks of 32 numbers wide, as they are read: see `dtypes.py`.
+    How numbers become whole: `_caches.kept`.
     """
     groups, units, _ = cache.shape
     first, count = int(pos[0]), len(x) if n is None else int(n[0])

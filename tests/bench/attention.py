@@ -70,8 +70,8 @@ uint64_t stream(const uint64_t *x, int64_t n)
 }
 """
 LOOK = """
-void look_%(rows)s(const float *q, const %(keys)s *k, const %(values)s *v, const int32_t *pos, float *y, uint8_t *scratch,
-             const uint64_t *weights, double *spent)
+void look_%(rows)s(const float *q, const %(keys)s *k, const %(values)s *v, const int32_t *pos, float *y,
+             uint8_t *scratch, const uint64_t *weights, double *spent)
 {
     for (int64_t layer = 0; layer < %(layers)s; layer++) {
         volatile uint64_t other = stream(weights + layer * %(share)s, %(share)s);

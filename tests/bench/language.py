@@ -1,6 +1,6 @@
 """A language model beside llama.cpp: rates in one run, or how well both foretell a text.
 
-    python tests/bench/language.py rates MODEL.gguf … [--threads 1 2] [--kv f16] [--isa avx2]
+    python tests/bench/language.py rates MODEL.gguf … [--threads 1 2] [--kv q16] [--isa avx2]
     python tests/bench/language.py text MODEL.gguf … --text FILE [--bytes 20000]
 
 llama.cpp is `llama-cpp-python`, built from its source for this machine (CMAKE_ARGS=-DGGML_NATIVE=ON pip install
@@ -186,7 +186,7 @@ def main() -> None:
     parser.add_argument("what", choices=("rates", "text"))
     parser.add_argument("models", nargs="+", type=Path)
     parser.add_argument("--threads", nargs="+", type=int, default=[1])
-    parser.add_argument("--kv", choices=("f16", "q8"), default="f16")
+    parser.add_argument("--kv", choices=("q16", "q8"), default="q16")
     parser.add_argument("--isa")
     parser.add_argument("--text", type=Path)
     parser.add_argument("--bytes", type=int, default=20_000)

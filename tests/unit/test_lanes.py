@@ -13,7 +13,6 @@ import pytest
 
 from brainc import lanes
 from brainc.dtypes import A8, Array
-from brainc.ops.keep import held
 from brainc.resources import templates_dir
 
 MAP = """
@@ -31,6 +30,14 @@ void quantise_all(const float *x, br_a8_t *y, int32_t n)
 {
     for (int32_t i = 0; i < n; i++) {
         br_quantise(x + 32 * i, y + i);
+    }
+}
+
+void whole_16_all(const float *x, int16_t *q, float *d, int32_t n);
+void whole_16_all(const float *x, int16_t *q, float *d, int32_t n)
+{
+    for (int32_t i = 0; i < n; i++) {
+        d[i] = br_lane_whole_16(x + 32 * i, q + 32 * i);
     }
 }
 
@@ -153,6 +160,27 @@ def test_a_block_holds_what_its_words_say() -> None:
     np.testing.assert_allclose(blocks["s"], back.sum(axis=-1), rtol=1e-6, atol=1e-7)
 
 
+def test_what_a_cache_keeps_in_16_bits_has_the_same_bits(c: ctypes.CDLL) -> None:
+    """And it is nearer to what was there than f16 is, where numbers are as large as each other."""
+    rng = np.random.default_rng(3)
+    x = (rng.standard_normal((40_000, 32)) * 2.0 ** rng.uniform(-30, 20, (40_000, 1))).astype(np.float32)
+    x[:64] = 2.0 ** np.arange(-40, 24, dtype=np.float32)[:, None] * np.linspace(-1, 1, 32, dtype=np.float32)
+    x[64:128] = np.nextafter(np.abs(x[:64]), np.float32(0))
+    x[128:132, 5] = np.inf, -np.inf, np.nan, -3e38
+    x[132] = 0.0
+    q, d = lanes.whole_16(x)
+    got, unit = np.zeros(x.shape, np.int16), np.zeros(len(x), np.float32)
+    c.whole_16_all(pointer(x), pointer(got), pointer(unit), len(x))
+    np.testing.assert_array_equal(got, q)
+    same(unit, d)
+    assert np.abs(q).max() == 8192 and np.all(d.astype(np.float16) == d) and np.all(np.frexp(d)[0] == 0.5)
+    assert np.all(np.abs(q * d[:, None] - lanes.held(x)) <= d[:, None] / 2)
+    plain = x[(np.abs(x).max(axis=1) < 65000) & (np.abs(x).max(axis=1) > 2.0**-11)]
+    q, d = lanes.whole_16(plain)
+    ours, halves = q * d[:, None] - plain, plain.astype(np.float16).astype(np.float32) - plain
+    assert np.median(np.linalg.norm(ours, axis=1) / np.linalg.norm(halves, axis=1)) < 1
+
+
 def test_every_number_of_16_bits_becomes_the_real_it_is(c: ctypes.CDLL) -> None:
     every = np.arange(1 << 16, dtype=np.uint32).astype(np.uint16)
     want, got = every.view(np.float16).astype(np.float32), mapped(c.br_from_f16_all, every, np.float32)
@@ -173,7 +201,7 @@ def test_reals_become_the_nearest_number_of_16_bits(c: ctypes.CDLL) -> None:
     x = np.concatenate([near, -near, limit, -limit, values()])
     x = np.concatenate([x, np.array([np.nan, -np.nan], np.float32)])
     with np.errstate(under="ignore"):
-        want = held(x)
+        want = lanes.held(x).astype(np.float16)
     assert np.isfinite(want).all()
     np.testing.assert_array_equal(mapped(c.br_to_f16_all, x, np.uint16), want.view(np.uint16))
 

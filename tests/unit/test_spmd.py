@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from brainc import ops, spmd
-from brainc.dtypes import F16, F32, I32, W8
+from brainc.dtypes import F32, I32, K16, V16, W8
 from brainc.ir import Entry, Graph, Node, Role, TensorType, Value, attrs, const_value
 from brainc.kernels import KernelTable
 from brainc.ops._blocks import blocks
@@ -87,8 +87,8 @@ def layer(rows: int) -> Graph:
     wide = heads * size
     for name, type_ in (("x", TensorType(F32, (rows, wide))), ("pos", TensorType(I32, (1,)))):
         values[name] = Value(name, type_, Role.INPUT)
-    for name in ("keys", "values"):
-        values[name] = Value(name, TensorType(F16, (heads, 20, size)), Role.STATE)
+    for name, kind in (("keys", K16), ("values", V16)):
+        values[name] = Value(name, TensorType(kind, (heads, 2, -(-size // 32))), Role.STATE)
     values["norm"] = const_value("norm", np.ones(wide, np.float32), F32)
     h = add("h", "rms8", "x", "norm", eps=1e-5)
     q, k, v = (add(n, "dense8", h, weight(f"w{n}", wide)) for n in "qkv")

@@ -24,7 +24,7 @@ KIND = "gguf"
 SUFFIXES = (".gguf",)
 MAX_FILE = 1 << 40  # files are mapped
 NAMED = True  # weights as in the file, values after them
-CONTEXT, BLOCK, BITS = 2048, 64, {16: "f16", 8: "q8"}
+CONTEXT, BLOCK, BITS = 2048, 64, (16, 8)
 KNOWN = ("context", "block", "kv")
 
 
@@ -57,4 +57,4 @@ def sizes(trained: int, shapes: Mapping[str, int]) -> Sizes:
         raise ModelError(f"the model was trained for {trained:,} positions, not {context:,}", fix="choose fewer")
     if bits not in BITS:
         raise ModelError(f"keys and values of {bits} bits are not known", fix="choose kv=16 or kv=8")
-    return Sizes(context, max(2, min(block, context)), BITS[bits])
+    return Sizes(context, max(2, min(block, context)), bits)

@@ -16,27 +16,28 @@ from math import prod, sqrt
 
 import numpy as np
 
-from brainc.dtypes import F16, F32, I32, W8
+from brainc.dtypes import F32, I32, K8, K16, V8, V16
 from brainc.errors import ModelError, UnsupportedError, at
 from brainc.frontends.gguf.blocks import constant
 from brainc.frontends.gguf.facts import Facts, facts_of
 from brainc.frontends.gguf.reader import Header
 from brainc.ir import Attr, Attrs, Entry, Graph, Node, Role, TensorType, Value, attrs, const_value
-from brainc.lanes import BLOCK, turns
+from brainc.lanes import BLOCK, ROWS, turns
 from brainc.ops import get
 
 REALS = ("f32", "f16", "bf16")
 NOTHING = attrs()
+KINDS = {16: (K16, V16), 8: (K8, V8)}
 NUMBERS = (1 << 31) - 1  # of a tensor that kernels find by an index of 32 bits
 
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """What the user may choose: positions, tokens that are read at a time, and how caches keep numbers."""
+    """What the user may choose: positions, tokens that are read at a time, and bits of a number that is kept."""
 
     context: int
     block: int = 64
-    kv: str = "f16"  # | "q8"
+    kv: int = 16  # | 8
 
 
 class _Builder:
@@ -46,17 +47,13 @@ class _Builder:
         self.header, self.facts, self.sizes = header, facts, sizes
         self.values: dict[str, Value] = {}
         self.used: set[str] = set()
-        if sizes.kv == "q8" and facts.width % BLOCK:
-            what = f"heads are {facts.width} numbers wide: caches of 8 bits need a multiple of {BLOCK}"
-            raise UnsupportedError(what, fix="keep keys and values as f16")
-        row = facts.groups * facts.width
+        units, blocks = -(-sizes.context // ROWS), -(-facts.width // BLOCK)
+        row = facts.groups * blocks * BLOCK
         _countable("a layer's cache of keys", row * sizes.context, f"choose a context of at most {NUMBERS // row:,}")
-        cache = TensorType(F16, (facts.groups, sizes.context, facts.width))
-        if sizes.kv == "q8":
-            cache = TensorType(W8, (facts.groups, sizes.context, facts.width // BLOCK))
         for layer in range(facts.layers):
-            for name in (f"blk.{layer}.keys", f"blk.{layer}.values"):
-                self.values[name] = Value(name, cache, Role.STATE)
+            for name, kind in zip(("keys", "values"), KINDS[sizes.kv], strict=True):
+                cache = TensorType(kind, (facts.groups, units, blocks))
+                self.values[f"blk.{layer}.{name}"] = Value(f"blk.{layer}.{name}", cache, Role.STATE)
         self._turns()
 
     def _turns(self) -> None:
