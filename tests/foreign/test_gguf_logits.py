@@ -1,6 +1,6 @@
 """Decoders out of GGUF files: llama.cpp's logits on the same files, and the same bits read at once or token by token.
 
-Where weights are reals, the two differ by less than 1 % (relative root mean square); the caches are f16 in both. Where
+Where weights are reals, the two differ by less than 1 % (relative root mean square). Where
 they are in blocks, both round what goes into every layer to 8 bits, each a little differently: then brainc must lie as
 near to exact arithmetic on the same weights as llama.cpp does, which is 1 to 4 % on models as small as these.
 """
@@ -35,6 +35,12 @@ NEAR, NO_FARTHER = 0.01, 1.25
 def apart(a: Array, b: Array) -> float:
     """The root mean square of a - b, relative to that of b."""
     return float(np.sqrt(np.square(a - b).mean() / np.square(b).mean()))
+
+
+def logarithms(logits: Array) -> Array:
+    """Of the probabilities that logits stand for, float64."""
+    wide = logits.astype(np.float64) - logits.max()
+    return np.asarray(wide - np.log(np.exp(wide).sum()))
 
 
 def by_token(graph: Graph) -> Array:
@@ -99,14 +105,17 @@ def test_positions_may_be_stretched(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["SmolLM2-135M-Instruct.Q8_0", "gemma-3-270m-it.Q4_K_M"])
 def test_a_real_model(name: str) -> None:
-    """Behind a short sentence the logits are near llama.cpp's, and the likeliest token is the same."""
+    """Behind a short sentence the next token is as likely as in llama.cpp (their Kullback-Leibler divergence is below
+    0.03; one sentence's logits may differ by 10 %), and the likeliest token is the same."""
     path = Path(os.environ.get("BRAINC_LLM", ""), f"{name}.gguf")
     if not path.is_file():
         pytest.skip(f"no {name}.gguf: set BRAINC_LLM to a folder that has it")
     sentence = (504, 3575, 282, 4649, 314) if name.startswith("Smol") else (2, 818, 5279, 529, 7001, 563)
     (wanted,) = llama.logits([path], sentence)
     found = at_once(gguf.load(path, "m", {"block": BLOCK, "context": 64}), (len(sentence),), sentence)
-    assert apart(found, wanted[-1]) < 0.06 and found.argmax() == wanted[-1].argmax()
+    likely = logarithms(wanted[-1])
+    assert float(np.sum(np.exp(likely) * (likely - logarithms(found)))) < 0.03
+    assert found.argmax() == wanted[-1].argmax()
 
 
 @pytest.mark.parametrize(("architecture", "kind"), [(a, k) for a, k in FILES if k in ("Q4_1", "Q6_K", "BF16")])
