@@ -40,6 +40,9 @@ TWIN_I(zero_i, (void), _mm256_setzero_si256(), _mm256_setzero_si256())
 TWIN_I(set_32, (int v), _mm256_set1_epi32(v), _mm256_set1_epi32(v))
 TWIN_I(set_8, (int v), _mm256_set1_epi8((char)v), _mm256_set1_epi8((char)v))
 TWIN_I(pair, (__m256i a, __m256i b), a, b)
+TWIN_I(load_i, (const void *p), _mm256_loadu_si256((const __m256i *)p), _mm256_loadu_si256((const __m256i *)p + 1))
+TWIN_I(wide, (__m256i a), _mm256_cvtepi8_epi16(_mm256_castsi256_si128(a)),
+       _mm256_cvtepi8_epi16(_mm256_extracti128_si256(a, 1)))
 TWIN_I(and, (twin_i a, twin_i b), _mm256_and_si256(a.half[0], b.half[0]), _mm256_and_si256(a.half[1], b.half[1]))
 TWIN_I(or, (twin_i a, twin_i b), _mm256_or_si256(a.half[0], b.half[0]), _mm256_or_si256(a.half[1], b.half[1]))
 TWIN_I(xor, (twin_i a, twin_i b), _mm256_xor_si256(a.half[0], b.half[0]), _mm256_xor_si256(a.half[1], b.half[1]))
@@ -51,10 +54,17 @@ TWIN_I(dot_16, (twin_i s, twin_i a, twin_i b), twin_dpwssd(s.half[0], a.half[0],
        twin_dpwssd(s.half[1], a.half[1], b.half[1]))
 TWIN_F(zero_f, (void), _mm256_setzero_ps(), _mm256_setzero_ps())
 TWIN_F(set_f, (float v), _mm256_set1_ps(v), _mm256_set1_ps(v))
+TWIN_F(load_f, (const float *p), _mm256_loadu_ps(p), _mm256_loadu_ps(p + 8))
 TWIN_F(halves, (__m256i a), _mm256_cvtph_ps(_mm256_castsi256_si128(a)), _mm256_cvtph_ps(_mm256_extracti128_si256(a, 1)))
 TWIN_F(real, (twin_i a), _mm256_cvtepi32_ps(a.half[0]), _mm256_cvtepi32_ps(a.half[1]))
 TWIN_F(add_f, (twin_f a, twin_f b), _mm256_add_ps(a.half[0], b.half[0]), _mm256_add_ps(a.half[1], b.half[1]))
 TWIN_F(mul_f, (twin_f a, twin_f b), _mm256_mul_ps(a.half[0], b.half[0]), _mm256_mul_ps(a.half[1], b.half[1]))
+
+TWIN_OWN void twin_store(float *p, twin_f a)
+{
+    _mm256_storeu_ps(p, a.half[0]);
+    _mm256_storeu_ps(p + 8, a.half[1]);
+}
 
 #undef _mm256_dpbusd_epi32 /* the compiler's header may have some of these as macros */
 #undef _mm256_dpwssd_epi32
@@ -71,6 +81,10 @@ TWIN_F(mul_f, (twin_f a, twin_f b), _mm256_mul_ps(a.half[0], b.half[0]), _mm256_
 #define _mm512_set1_epi8 twin_set_8
 #define _mm512_castsi256_si512(a) (a)
 #define _mm512_inserti64x4(a, b, one) twin_pair(a, b)
+#define _mm512_loadu_si512 twin_load_i
+#define _mm512_cvtepi8_epi16 twin_wide
+#define _mm512_loadu_ps twin_load_f
+#define _mm512_storeu_ps twin_store
 #define _mm512_and_si512 twin_and
 #define _mm512_or_si512 twin_or
 #define _mm512_xor_si512 twin_xor
