@@ -45,7 +45,8 @@ def sizes(context: int | None, kv: str | None) -> dict[str, int]:
 def sized(function: F) -> F:
     """The options that a language model is built with."""
     context = click.option("--context", type=click.IntRange(1), help="Tokens that a language model remembers.")
-    kv = click.option("--kv", type=click.Choice([*BITS]), help="How a language model keeps what it remembers.")
+    bits = "Bits of a number that a language model remembers: 16 (f16 means the same) or 8."
+    kv = click.option("--kv", type=click.Choice([*BITS]), help=bits)
     return context(kv(function))
 
 

@@ -48,8 +48,9 @@ def attend(
 
     Of M rows the first n are computed. Caches are k8 and v8, or k16 and v16, of 16 U rows.
     """
-    (keys, scale_k), (values, scale_v) = rows_of(k), rows_of(v)
     count, y = len(q) if n is None else int(n[0]), np.zeros_like(q)
+    needed = slice((int(pos[0]) + count) // ROWS + 1)  # units
+    (keys, scale_k), (values, scale_v) = rows_of(k[:, needed]), rows_of(v[:, needed])
     for i in range(count):
         end = min(int(pos[0]) + i + 1, keys.shape[1])
         start = max(0, end - window) if window else 0

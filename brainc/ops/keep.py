@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from brainc.dtypes import CACHES, of_numpy
+from brainc.dtypes import CACHES
 from brainc.lanes import ROWS
 from brainc.ops import Array, Cases, Rng, TensorType, op
-from brainc.ops._caches import caches, kept, kinds, rows_of, units_of
+from brainc.ops._caches import caches, kept, kinds
 from brainc.ops._samples import floats, ragged
 
 
@@ -20,13 +20,15 @@ def keep(cache: Array, x: Array, pos: Array, n: Array | None) -> tuple[Array, ..
     """
     groups, units, _ = cache.shape
     first, count = int(pos[0]), len(x) if n is None else int(n[0])
-    end = min(first + count, units * ROWS)
-    q, d = rows_of(cache)
-    parts = x[: max(0, end - first)].reshape(-1, groups, x.shape[1] // groups).swapaxes(0, 1)
-    q[:, first:end], d[:, first:end] = kept(parts, kinds(cache)[1])
-    kind = of_numpy(cache.dtype)
-    assert kind is not None
-    cache[...] = units_of(q, d, kind)
+    keys, deep = kinds(cache)
+    for at, row in enumerate(x[: max(0, min(count, units * ROWS - first))], first):
+        q, d = kept(row.reshape(groups, -1), deep)
+        unit, r = divmod(at, ROWS)
+        cache["d"][:, unit, :, r] = d
+        if keys:
+            cache["q"][:, unit, :, :, r] = q.reshape(*d.shape, -1, 2)
+        else:
+            cache["q"][:, unit, :, r // 2, :, r % 2] = q
     return ()
 
 
