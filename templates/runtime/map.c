@@ -50,13 +50,7 @@ void br_map_close(br_map *map)
 void *br_room(size_t bytes)
 {
     void *const at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (at == MAP_FAILED) {
-        return NULL;
-    }
-#if defined(MADV_HUGEPAGE)
-    madvise(at, bytes, MADV_HUGEPAGE); /* caches are read from end to end: few pages are found sooner than many */
-#endif
-    return at;
+    return at == MAP_FAILED ? NULL : at;
 }
 
 void br_room_back(void *room, size_t bytes)
