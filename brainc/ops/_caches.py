@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from brainc.dtypes import CACHES, K8, K16, Array, DType, of_numpy
+from brainc.dtypes import CACHES, K8, K16, V16, Array, DType, of_numpy
 from brainc.lanes import BLOCK, ROWS, held, whole, whole_16
 from brainc.ops import Rng
 
@@ -16,7 +16,7 @@ def kinds(cache: Array) -> tuple[bool, bool]:
     """Whether it is one of keys, and whether it is of 16 bits."""
     kind = of_numpy(cache.dtype)
     assert kind in CACHES
-    return kind in (K8, K16), cache.dtype["q"].base == np.int16
+    return kind in (K8, K16), kind in (K16, V16)
 
 
 def rows_of(cache: Array) -> tuple[Array, Array]:
@@ -56,5 +56,5 @@ def caches(rng: Rng, shape: tuple[int, int, int], kind: DType, spread: float = 0
     x[:, :length] = rng.standard_normal(shape) * spread
     x[:, :1] = 0.0
     x[:, length - 1 :, : min(wide, BLOCK)] *= 1e-6
-    q, d = kept(x, kind.numpy["q"].base == np.int16)
+    q, d = kept(x, kind in (K16, V16))
     return units_of(q, d, kind)

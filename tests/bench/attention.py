@@ -27,9 +27,10 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "kernels"))
 from kernel_rig import one_node
 
 from brainc import memory, ops
-from brainc.dtypes import F32, I32, K8, K16, V8, V16, DType
+from brainc.dtypes import F32, I32, DType
 from brainc.emit import render_kernel
 from brainc.expressions import evaluate
+from brainc.frontends.gguf.decoder import KINDS
 from brainc.ir import Entry, Graph, attrs
 from brainc.kernels import KernelTable
 from brainc.ops import Array
@@ -39,7 +40,6 @@ from brainc.target import Target, load_target
 from brainc.views import Viewer
 from brainc.weights import c_float
 
-KINDS = {16: (K16, V16), 8: (K8, V8)}
 DEPTHS = (0, 512, 2048)
 LENGTH = DEPTHS[-1] + 64
 PROMPT = 64
@@ -166,7 +166,7 @@ def compiled(target: Target, text: str, cc: str, folder: str) -> ctypes.CDLL:
 def filled(nbytes: int, kind: DType) -> Array:
     """A cache of plausible numbers."""
     rng = np.random.default_rng(0)
-    some, most = np.zeros(256, kind.numpy), 127 if kind in (K8, V8) else 8191
+    some, most = np.zeros(256, kind.numpy), 127 if kind in KINDS[8] else 8191
     some["d"] = rng.uniform(0.5, 3, some["d"].shape) / most
     some["q"] = rng.integers(-most, most + 1, some["q"].shape)
     return aligned(np.resize(some.view(np.uint8), nbytes))

@@ -1,8 +1,8 @@
 """Decoders out of GGUF files: llama.cpp's logits on the same files, and the same bits read at once or token by token.
 
-Where weights are reals, the two differ by less than 1 % (relative root mean square). Where
-they are in blocks, both round what goes into every layer to 8 bits, each a little differently: then brainc must lie as
-near to exact arithmetic on the same weights as llama.cpp does, which is 1 to 4 % on models as small as these.
+Where weights are reals, the two differ by less than 1 % (relative root mean square). Where they are in blocks, both
+round what goes into every layer to 8 bits, each a little differently: then brainc must lie as near to exact arithmetic
+on the same weights as llama.cpp does, which is 1 to 4 % on models as small as these.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from brainc.errors import ModelError
 from brainc.frontends.gguf import reader
-from brainc.frontends.gguf.decoder import Sizes, decoder
+from brainc.frontends.gguf.decoder import KINDS, Sizes, decoder
 from brainc.frontends.gguf.facts import facts_of
 from brainc.frontends.gguf.vocabulary import chat_of, vocabulary_of
 from brainc.ir import Graph
@@ -24,7 +24,7 @@ KIND = "gguf"
 SUFFIXES = (".gguf",)
 MAX_FILE = 1 << 40  # files are mapped
 NAMED = True  # weights as in the file, values after them
-CONTEXT, BLOCK, BITS = 2048, 64, (16, 8)
+CONTEXT, BLOCK = 2048, 64
 KNOWN = ("context", "block", "kv")
 
 
@@ -55,6 +55,6 @@ def sizes(trained: int, shapes: Mapping[str, int]) -> Sizes:
     context, block, bits = (shapes.get(k, d) for k, d in zip(KNOWN, (min(trained, CONTEXT), BLOCK, 16), strict=True))
     if not 1 <= context <= trained:
         raise ModelError(f"the model was trained for {trained:,} positions, not {context:,}", fix="choose fewer")
-    if bits not in BITS:
+    if bits not in KINDS:
         raise ModelError(f"keys and values of {bits} bits are not known", fix="choose kv=16 or kv=8")
     return Sizes(context, max(2, min(block, context)), bits)
