@@ -22,8 +22,9 @@ HALF_MOST, HALF_LEAST = np.float32(65504), np.float32(2.0**-24)  # of f16, above
 LEAST = np.float32(1e-30)  # a block of smaller numbers is a block of zeros
 _F = np.float32
 EXP_LOW, EXP_HIGH = _F(-87.0), _F(88.0)  # beyond these an answer is held: exp stays a normal number
-LOG2_E, LN2_HIGH, LN2_LOW = _F(1.44269504), _F(0.693359375), _F(-2.12194440e-4)
-EXP = tuple(map(_F, (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 0.5)))
+LOG2_E = _F(1.44269504)
+# 2^x within -0.5 .. 0.5, highest power first: the polynomial whose largest relative error (1.1e-7) is least
+EXP2 = tuple(map(_F, (1.32647285e-3, 9.67151299e-3, 5.55073358e-2, 0.240222424, 0.693147004, 1.0)))
 
 
 def lane_sum(x: Array) -> Array:
@@ -39,14 +40,13 @@ def lane_sum(x: Array) -> Array:
 
 
 def exp(x: Array) -> Array:
-    """e^x, float32; x is held in EXP_LOW .. EXP_HIGH first. Two last places (Cephes' expf, by its coefficients)."""
-    x = np.minimum(np.maximum(x.astype(np.float32), EXP_LOW), EXP_HIGH)
-    whole = np.rint(x * LOG2_E)
-    rest = (x - whole * LN2_HIGH) - whole * LN2_LOW
-    y = np.full_like(rest, EXP[0])
-    for coefficient in EXP[1:]:
+    """e^x, float32, as 2^(x log2 e); x is held in EXP_LOW .. EXP_HIGH first. Wrong by (4 + 1.2|x|) 2^-24 of it at most."""
+    twos = np.minimum(np.maximum(x.astype(np.float32), EXP_LOW), EXP_HIGH) * LOG2_E
+    whole = np.rint(twos)
+    rest = twos - whole
+    y = np.full_like(rest, EXP2[0])
+    for coefficient in EXP2[1:]:
         y = y * rest + coefficient
-    y = (y * (rest * rest) + rest) + _F(1)
     power = ((whole.astype(np.int32) + 127) << 23).astype(np.int32).view(np.float32)
     return np.asarray(y * power)
 

@@ -4,20 +4,18 @@
 
 #include <string.h>
 
-/* e^x for x <= 0, held above 1e-38. Cephes' polynomial, every operation rounded by itself. */
+/* e^x for x <= 0, held above 1e-38, as 2^(x log2 e): every operation is rounded by itself. */
 static float exp_below(float x)
 {
-    const float above = x < -87.0f ? -87.0f : x;
-    const float whole = (above * 1.44269504f + 12582912.0f) - 12582912.0f;
-    const float rest = (above - whole * 0.693359375f) - whole * -2.12194440e-4f;
+    const float twos = (x < -87.0f ? -87.0f : x) * 1.44269504f;
+    const float whole = (twos + 12582912.0f) - 12582912.0f, rest = twos - whole;
     const uint32_t bits = (uint32_t)((int32_t)whole + 127) << 23;
-    float y = 1.9875691500e-4f, power;
-    y = y * rest + 1.3981999507e-3f;
-    y = y * rest + 8.3334519073e-3f;
-    y = y * rest + 4.1665795894e-2f;
-    y = y * rest + 1.6666665459e-1f;
-    y = y * rest + 0.5f;
-    y = (y * (rest * rest) + rest) + 1.0f;
+    float y = 1.32647285e-3f, power;
+    y = y * rest + 9.67151299e-3f;
+    y = y * rest + 5.55073358e-2f;
+    y = y * rest + 0.240222424f;
+    y = y * rest + 0.693147004f;
+    y = y * rest + 1.0f;
     memcpy(&power, &bits, sizeof power);
     return y * power;
 }

@@ -191,6 +191,8 @@ def main() -> None:
     parser.add_argument("--text", type=Path)
     parser.add_argument("--bytes", type=int, default=20_000)
     asked = parser.parse_args()
+    if asked.what == "text" and not asked.text:
+        parser.error("text: name the file to foretell with --text FILE")
     for model in asked.models:
         if asked.what == "text":
             text(model, asked.text.read_text(encoding="utf-8")[: asked.bytes])
