@@ -40,7 +40,7 @@ def lane_sum(x: Array) -> Array:
 
 
 def exp(x: Array) -> Array:
-    """e^x, float32, as 2^(x log2 e); x is held in EXP_LOW .. EXP_HIGH first. Wrong by (4 + 1.2|x|) 2^-24 of it at most."""
+    """e^x, float32, as 2^(x log2 e), wrong by (4 + 1.2|x|) 2^-24 of it at most; x is held in EXP_LOW .. EXP_HIGH."""
     twos = np.minimum(np.maximum(x.astype(np.float32), EXP_LOW), EXP_HIGH) * LOG2_E
     whole = np.rint(twos)
     rest = twos - whole
