@@ -9,9 +9,11 @@ blocks of 32 is a tensor [N,K/32]. In numpy a block is a record with these field
     w4m  d(f16) m(f16) q[16]     the same with an offset of their own: d * q + m
     w5   d(f16) h[4] q[16]       weights of 5 bits, the low four as in w4, the fifth of k as bit k of h: d * (q - 16)
     w5m  d(f16) m(f16) h[4] q[16]  the same with an offset of their own: d * q + m
-    w6   d(f16)[2] h[8] q[16]    weights of 6 bits, the low four as in w4, the others of k as bits 2 (k % 4) and on of
-                                 h[k / 4]: d * (q - 32), with a d for each 16
     w8   d(f16) q[32]            weights of 8 bits: d * q, q int8
+    w4k  d(f16) m(f16) s[8] o[8] q[8,16]  256 weights as eight parts, each like a w4m: d s * q + m o, s and o int8
+    w5k  d(f16) m(f16) s[8] o[8] h[8,4] q[8,16]  the same, each like a w5m
+    w6k  d(f16) s[8,2] h[8,8] q[8,16]  256 weights of 6 bits as eight parts, the low four bits as in w4, the others of k
+                                 as bits 2 (k % 4) and on of h[k / 4]: d s * (q - 32), with an s for each 16
     a8   d(f32) s(f32) n[2] q[32]  an activation: d * q, q int8 in -127 .. 127; n: the sums of q's two halves (int16),
                                  s: d times both of them
     bf16 bits                    one number: the upper half of a float32
@@ -83,8 +85,12 @@ _RECORDS: Mapping[str, np.dtype[Any]] = {
     "w4m": np.dtype([("d", "<f2"), ("m", "<f2"), ("q", "u1", 16)]),
     "w5": np.dtype([("d", "<f2"), ("h", "u1", 4), ("q", "u1", 16)]),
     "w5m": np.dtype([("d", "<f2"), ("m", "<f2"), ("h", "u1", 4), ("q", "u1", 16)]),
-    "w6": np.dtype([("d", "<f2", 2), ("h", "u1", 8), ("q", "u1", 16)]),
     "w8": np.dtype([("d", "<f2"), ("q", "i1", 32)]),
+    "w4k": np.dtype([("d", "<f2"), ("m", "<f2"), ("s", "i1", 8), ("o", "i1", 8), ("q", "u1", (8, 16))]),
+    "w5k": np.dtype(
+        [("d", "<f2"), ("m", "<f2"), ("s", "i1", 8), ("o", "i1", 8), ("h", "u1", (8, 4)), ("q", "u1", (8, 16))]
+    ),
+    "w6k": np.dtype([("d", "<f2"), ("s", "i1", (8, 2)), ("h", "u1", (8, 8)), ("q", "u1", (8, 16))]),
     "a8": np.dtype([("d", "<f4"), ("s", "<f4"), ("n", "<i2", 2), ("q", "i1", 32)]),
     "bf16": np.dtype([("bits", "<u2")]),
     "k8": np.dtype([("d", "<f2", 16), ("q", "i1", (16, 16, 2))]),
@@ -98,10 +104,11 @@ def _blocks(name: str, block: int) -> DType:
     return DType(name, "block", 8 * _RECORDS[name].itemsize, f"br_{name}_t", block)
 
 
-W4, W4M, W5, W5M, W6, W8, A8 = (_blocks(name, 32) for name in ("w4", "w4m", "w5", "w5m", "w6", "w8", "a8"))
+W4, W4M, W5, W5M, W8, A8 = (_blocks(name, 32) for name in ("w4", "w4m", "w5", "w5m", "w8", "a8"))
+W4K, W5K, W6K = (_blocks(name, 256) for name in ("w4k", "w5k", "w6k"))
 BF16 = _blocks("bf16", 1)
 K8, V8, K16, V16 = CACHES = tuple(_blocks(name, 512) for name in ("k8", "v8", "k16", "v16"))
-BLOCKS = (W4, W4M, W5, W5M, W6, W8, A8, BF16, *CACHES)
+BLOCKS = (W4, W4M, W5, W5M, W8, W4K, W5K, W6K, A8, BF16, *CACHES)
 
 DTYPES = {d.name: d for d in (I8, I16, I32, I64, U8, U16, U32, F16, F32, F64, BOOL, I4, *BLOCKS)}
 

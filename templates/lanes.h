@@ -7,8 +7,10 @@ typedef struct { uint16_t d; uint8_t q[16]; } br_w4_t;
 typedef struct { uint16_t d, m; uint8_t q[16]; } br_w4m_t;
 typedef struct { uint16_t d; uint8_t h[4], q[16]; } br_w5_t;
 typedef struct { uint16_t d, m; uint8_t h[4], q[16]; } br_w5m_t;
-typedef struct { uint16_t d[2]; uint8_t h[8], q[16]; } br_w6_t;
 typedef struct { uint16_t d; int8_t q[32]; } br_w8_t;
+typedef struct { uint16_t d, m; int8_t s[8], o[8]; uint8_t q[8][16]; } br_w4k_t;
+typedef struct { uint16_t d, m; int8_t s[8], o[8]; uint8_t h[8][4], q[8][16]; } br_w5k_t;
+typedef struct { uint16_t d; int8_t s[8][2]; uint8_t h[8][8], q[8][16]; } br_w6k_t;
 typedef struct { float d, s; int16_t n[2]; int8_t q[32]; } br_a8_t;
 typedef struct { uint16_t bits; } br_bf16_t;
 typedef struct { uint16_t d[16]; int8_t q[16][16][2]; } br_k8_t;
@@ -172,45 +174,81 @@ BR_INLINE float br_lane_whole_16(const float *x, int16_t *y)
 
 /* --- Tiles of eight rows of weights, as brainc/packs/tiles.py lays them --- */
 
-typedef enum { br_plain_w4, br_plain_w4m, br_plain_w5, br_plain_w5m, br_plain_w6, br_plain_w8 } br_plain_kind;
+typedef enum {
+    br_plain_w4, br_plain_w4m, br_plain_w5, br_plain_w5m, br_plain_w8, br_plain_w4k, br_plain_w5k, br_plain_w6k
+} br_plain_kind;
 
 BR_INLINE int32_t br_plain_has_offsets(br_plain_kind kind)
 {
-    return kind == br_plain_w4m || kind == br_plain_w5m;
-}
-
-/* Bytes of a tile before its numbers. */
-BR_INLINE int32_t br_plain_head(br_plain_kind kind)
-{
-    return kind == br_plain_w6 || br_plain_has_offsets(kind) ? 32 : 16;
+    return kind == br_plain_w4m || kind == br_plain_w5m || kind == br_plain_w4k || kind == br_plain_w5k;
 }
 
 BR_INLINE int32_t br_plain_has_fifths(br_plain_kind kind)
 {
-    return kind == br_plain_w5 || kind == br_plain_w5m;
+    return kind == br_plain_w5 || kind == br_plain_w5m || kind == br_plain_w5k;
+}
+
+/* Whether eight tiles share d and m, of which each has multiples. */
+BR_INLINE int32_t br_plain_has_steps(br_plain_kind kind)
+{
+    return kind >= br_plain_w4k;
+}
+
+/* Bytes of d and m, of a tile before its numbers, of a tile. */
+BR_INLINE int32_t br_plain_reals_of(br_plain_kind kind)
+{
+    return br_plain_has_offsets(kind) ? 32 : 16;
+}
+
+BR_INLINE int32_t br_plain_head(br_plain_kind kind)
+{
+    return br_plain_has_steps(kind) ? 16 : br_plain_reals_of(kind);
 }
 
 BR_INLINE int32_t br_plain_bytes(br_plain_kind kind)
 {
-    const int32_t more = kind == br_plain_w8 ? 128 : kind == br_plain_w6 ? 64 : br_plain_has_fifths(kind) ? 32 : 0;
+    const int32_t more = kind == br_plain_w8 ? 128 : kind == br_plain_w6k ? 64 : br_plain_has_fifths(kind) ? 32 : 0;
     return br_plain_head(kind) + 128 + more;
 }
 
-/* Scale (or, 8 further on, offset, or scale of the upper half) number `i` of a tile. */
-BR_INLINE float br_plain_scale(const uint8_t *tile, int32_t i)
+/* Where tile `i` of a row of tiles begins; tile B would be behind the row. */
+BR_INLINE size_t br_plain_place(br_plain_kind kind, int32_t i)
 {
-    return br_from_f16((uint16_t)(tile[2 * i] | tile[2 * i + 1] << 8));
+    const size_t tiles = (size_t)i * (size_t)br_plain_bytes(kind);
+    return br_plain_has_steps(kind) ? tiles + (size_t)(i / 8 * br_plain_reals_of(kind)) : tiles;
+}
+
+/* A tile: where d and m are, and what comes behind these. */
+typedef struct {
+    const uint8_t *reals, *own;
+} br_plain_tile;
+
+/* Tile `i` of the row of tiles at w. */
+BR_INLINE br_plain_tile br_plain_at(br_plain_kind kind, const uint8_t *w, int32_t i)
+{
+    const uint8_t *const reals = w + br_plain_place(kind, br_plain_has_steps(kind) ? i / 8 * 8 : i);
+    const size_t own = br_plain_has_steps(kind) ? (size_t)(br_plain_reals_of(kind) + i % 8 * br_plain_bytes(kind)) : 0;
+    const br_plain_tile tile = {reals, reals + own};
+    return tile;
+}
+
+/* Scale (or, 8 further on, offset, or scale of the upper half) number `i` of a tile. */
+BR_INLINE float br_plain_scale(br_plain_kind kind, br_plain_tile tile, int32_t i)
+{
+    const uint8_t *const at = tile.reals + 2 * (kind == br_plain_w6k ? i % 8 : i);
+    const float real = br_from_f16((uint16_t)(at[0] | at[1] << 8));
+    return br_plain_has_steps(kind) ? real * (float)(int8_t)tile.own[i] : real;
 }
 
 /* The number of a tile that is row r's at place k: i = 4 * r + k % 4 and v = k / 4. What it has too much is off. */
-BR_INLINE int16_t br_plain_number(br_plain_kind kind, const uint8_t *tile, int32_t v, int32_t i)
+BR_INLINE int16_t br_plain_number(br_plain_kind kind, br_plain_tile tile, int32_t v, int32_t i)
 {
-    const uint8_t *const q = tile + br_plain_head(kind);
+    const uint8_t *const q = tile.own + br_plain_head(kind);
     if (kind == br_plain_w8) {
         return (int8_t)q[32 * v + i];
     }
     const int32_t low = v < 4 ? q[32 * v + i] & 15 : q[32 * (v - 4) + i] >> 4;
-    if (kind == br_plain_w6) {
+    if (kind == br_plain_w6k) {
         return (int16_t)(low + 16 * (q[128 + 32 * (v / 4) + i] >> 2 * (v % 4) & 3) - 32);
     }
     const int32_t fifth = br_plain_has_fifths(kind) ? q[128 + i] >> v & 1 : 0;
@@ -224,7 +262,7 @@ BR_INLINE int32_t br_plain_four(const int32_t *x)
 
 /* A tile times a block of x: added to the sums of the eight rows. Products lie beside each other as the numbers do,
  * four of each row, so that a compiler takes many at once. */
-BR_INLINE void br_plain_add(br_plain_kind kind, const uint8_t *tile, const br_a8_t *x, float sums[8])
+BR_INLINE void br_plain_add(br_plain_kind kind, br_plain_tile tile, const br_a8_t *x, float sums[8])
 {
     int32_t products[2][32] = {{0}}; /* of the block's halves */
     for (int32_t v = 0; v < 8; v++) {
@@ -238,12 +276,12 @@ BR_INLINE void br_plain_add(br_plain_kind kind, const uint8_t *tile, const br_a8
     }
     for (int32_t r = 0; r < 8; r++) {
         const int32_t low = br_plain_four(products[0] + 4 * r), high = br_plain_four(products[1] + 4 * r);
-        const float scale = br_plain_scale(tile, r) * x->d;
-        sums[r] += scale * (float)(kind == br_plain_w6 ? low : low + high);
-        if (kind == br_plain_w6) {
-            sums[r] += (br_plain_scale(tile, 8 + r) * x->d) * (float)high;
+        const float scale = br_plain_scale(kind, tile, r) * x->d;
+        sums[r] += scale * (float)(kind == br_plain_w6k ? low : low + high);
+        if (kind == br_plain_w6k) {
+            sums[r] += (br_plain_scale(kind, tile, 8 + r) * x->d) * (float)high;
         } else if (br_plain_has_offsets(kind)) {
-            sums[r] += br_plain_scale(tile, 8 + r) * x->s;
+            sums[r] += br_plain_scale(kind, tile, 8 + r) * x->s;
         }
     }
 }
@@ -253,13 +291,13 @@ BR_INLINE void br_plain_add(br_plain_kind kind, const uint8_t *tile, const br_a8
 BR_INLINE void br_plain_dense(br_plain_kind kind, const br_a8_t *x, const uint8_t *w, const float *b, const float *r,
                               float *y, int32_t rows, int32_t N, int32_t B, int32_t first, int32_t end)
 {
-    const size_t bytes = (size_t)br_plain_bytes(kind), row = (size_t)B * bytes;
     for (int32_t share = first; share < end; share++) {
+        const uint8_t *const tiles = w + (size_t)share * br_plain_place(kind, B);
         for (int32_t m = 0; m < rows; m++) {
             const br_a8_t *const blocks = x + (size_t)m * (size_t)B;
             float sums[8] = {0};
             for (int32_t i = 0; i < B; i++) {
-                br_plain_add(kind, w + (size_t)share * row + (size_t)i * bytes, blocks + i, sums);
+                br_plain_add(kind, br_plain_at(kind, tiles, i), blocks + i, sums);
             }
             for (int32_t i = 0; i < 8 && 8 * share + i < N; i++) {
                 const size_t at = (size_t)m * (size_t)N + (size_t)(8 * share + i);
@@ -270,16 +308,18 @@ BR_INLINE void br_plain_dense(br_plain_kind kind, const br_a8_t *x, const uint8_
     }
 }
 
-/* Row `row` of the tiles at w, B blocks to a row, as reals. */
+/* Row `row` of the tiles at w, B of them to a row, as reals. */
 BR_INLINE void br_plain_reals(br_plain_kind kind, const uint8_t *w, int32_t row, int32_t B, float scale, float *y)
 {
     const int32_t r = row % 8;
-    const uint8_t *tile = w + (size_t)(row / 8) * (size_t)B * (size_t)br_plain_bytes(kind);
-    for (int32_t i = 0; i < B; i++, tile += br_plain_bytes(kind), y += 32) {
+    const uint8_t *const tiles = w + (size_t)(row / 8) * br_plain_place(kind, B);
+    for (int32_t i = 0; i < B; i++, y += 32) {
+        const br_plain_tile tile = br_plain_at(kind, tiles, i);
+        const float low = br_plain_scale(kind, tile, r);
         for (int32_t k = 0; k < 32; k++) {
-            const float d = br_plain_scale(tile, kind == br_plain_w6 && k > 15 ? 8 + r : r);
+            const float d = kind == br_plain_w6k && k > 15 ? br_plain_scale(kind, tile, 8 + r) : low;
             const float real = d * (float)br_plain_number(kind, tile, k / 4, 4 * r + k % 4);
-            y[k] = scale * (br_plain_has_offsets(kind) ? real + br_plain_scale(tile, 8 + r) : real);
+            y[k] = scale * (br_plain_has_offsets(kind) ? real + br_plain_scale(kind, tile, 8 + r) : real);
         }
     }
 }

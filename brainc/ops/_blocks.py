@@ -9,14 +9,14 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from brainc.dtypes import BF16, F16, F32, W4, W4M, W5, W5M, W6, W8, Array, DType, of_numpy
+from brainc.dtypes import BF16, F16, F32, W4, W4K, W4M, W5, W5K, W5M, W6K, W8, Array, DType, of_numpy
 from brainc.ir import TensorType
 from brainc.lanes import BLOCK, quantised
 from brainc.ops import Rng
 
-WEIGHTS = (W4, W4M, W5, W5M, W6, W8)
+WEIGHTS = (W4, W4M, W5, W5M, W8, W4K, W5K, W6K)
 REALS = (F32, F16, BF16)
-LESS: Mapping[DType | None, int] = {W4: 8, W5: 16, W6: 32}  # what their numbers have too much
+LESS: Mapping[DType | None, int] = {W4: 8, W5: 16, W6K: 32}  # what their numbers have too much
 
 
 def numbers(type_: TensorType) -> int:
@@ -25,18 +25,21 @@ def numbers(type_: TensorType) -> int:
 
 
 def fields(w: Array) -> tuple[Array, Array, Array | None]:
-    """Blocks [..., B] as (q int32 [..., B, 32], d float32 [..., B], m or None); a w4's q with its 8 taken off, a
-    w5's with its 16. A w6 as two of 16, with 32 taken off."""
-    kind, q, d, names = of_numpy(w.dtype), w["q"], w["d"].astype(np.float32), w.dtype.names or ()
+    """Weights [..., C] in blocks as (q int32 [..., B, 32], d float32 [..., B], m or None); a w4's q with its 8 taken
+    off, a w5's with its 16. A w6k's are [..., 2 B, 16] and [..., 2 B], with 32 taken off. Scales of scales and offsets
+    are multiplied out in float32."""
+    kind, q, names, shape = of_numpy(w.dtype), w["q"], w.dtype.names or (), (*w.shape[:-1], -1)
     if q.dtype == np.uint8:
         q = np.concatenate([q & 15, q >> 4], axis=-1)
     if "h" in names:
         bits = np.unpackbits(w["h"], axis=-1, bitorder="little").reshape(*q.shape, -1)
         q = q | np.packbits(bits, axis=-1, bitorder="little")[..., 0] << 4
-    whole = q.astype(np.int32) - LESS.get(kind, 0)
-    if kind is W6:
-        return whole.reshape(*w.shape[:-1], -1, 16), d.reshape(*w.shape[:-1], -1), None
-    return whole, d, w["m"].astype(np.float32) if "m" in names else None
+    whole = (q.astype(np.int32) - LESS.get(kind, 0)).reshape(*shape, 16 if kind is W6K else 32)
+    scales = [w[name].astype(np.float32) for name in ("d", "m") if name in names]
+    for i, step in enumerate(name for name in ("s", "o") if name in names):
+        steps = w[step].reshape(*w.shape, -1).astype(np.float32)
+        scales[i] = (scales[i][..., None] * steps).reshape(shape)
+    return whole, scales[0], scales[1] if len(scales) > 1 else None
 
 
 def reals(w: Array) -> Array:
@@ -69,11 +72,15 @@ def blocks(rng: Rng, shape: tuple[int, int], kind: DType, spread: float = 0.1) -
     w: Array = np.zeros((rows, columns // kind.block), kind.numpy)
     lo, hi = (-128, 128) if kind is W8 else (0, 256)
     w["q"] = rng.integers(lo, hi, w["q"].shape)
-    w["d"] = rng.uniform(-spread, spread, w["d"].shape) / 8
-    if "m" in (kind.numpy.names or ()):
-        w["m"] = rng.uniform(-spread, spread, w.shape)
-    if "h" in (kind.numpy.names or ()):
+    names = kind.numpy.names or ()
+    small = 64 if "s" in names else 1
+    w["d"] = rng.uniform(-spread, spread, w.shape) / (8 * small)
+    if "m" in names:
+        w["m"] = rng.uniform(-spread, spread, w.shape) / small
+    if "h" in names:
         w["h"] = rng.integers(0, 256, w["h"].shape)
+    for steps in (name for name in ("s", "o") if name in names):
+        w[steps] = rng.integers(-128, 128, w[steps].shape)
     w["d"][:1, :1] = 0.0
     w["d"][-1:, -1:] = 3e-6  # no normal number of 16 bits
     return w

@@ -24,6 +24,7 @@ def _result(table: TensorType, token: TensorType, n: TensorType | None = None, *
 @embed.cases
 def _cases(rng: Rng) -> Cases:
     for kind in (*WEIGHTS, *REALS):
-        yield [blocks(rng, (11, 96), kind), np.array([10, -1, 0, 99], np.int32), np.array([3], np.int32)], {}
+        table = blocks(rng, (11, 96 * max(1, kind.block // 32)), kind)
+        yield [table, np.array([10, -1, 0, 99], np.int32), np.array([3], np.int32)], {}
     for kind in (W8, W5M):
         yield [blocks(rng, (40, 64), kind), np.array([33], np.int32)], {"scale": 25.298221}

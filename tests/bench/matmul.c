@@ -35,9 +35,15 @@ static void *room(size_t bytes)
     return found;
 }
 
+/* Tiles that hold so many columns: as many as share scales, or a multiple of that. */
+static int tiles_of(const product *p, int columns)
+{
+    return (columns / 32 + p->shared - 1) / p->shared * p->shared;
+}
+
 static size_t bytes_of(const product *p, int rows, int columns)
 {
-    return (size_t)rows / 8 * ((size_t)columns / 32) * p->tile;
+    return (size_t)rows / 8 * (size_t)tiles_of(p, columns) * p->tile;
 }
 
 /* A token's products on SmolLM2-135M's shapes: its body in blocks as p has them and, with a head, the w8 head. */
@@ -47,7 +53,7 @@ static void token(const product *p, const product *head, int rows)
     for (int i = 0; i < 7 * LAYERS; i++) {
         const int *s = SHAPES[i % 7];
         w = (size_t)(w - weights) + bytes_of(p, s[0], s[1]) > (size_t)MEGABYTES << 20 ? weights : w;
-        (rows > 1 ? p->many : p->one)(x, w, y, s[0], s[1] / 32, scratch);
+        (rows > 1 ? p->many : p->one)(x, w, y, s[0], tiles_of(p, s[1]), scratch);
         w += bytes_of(p, s[0], s[1]);
     }
     if (head) {
@@ -113,12 +119,12 @@ int main(int count, char **words)
         for (size_t i = 0; i < (size_t)MEGABYTES << 20; i++) {
             weights[i] = p->sample[i % p->bytes];
         }
-        const int rows = (int)(((size_t)MEGABYTES << 20) / (18 * p->tile)) * 8 / 16 * 16;
+        const int rows = (int)(((size_t)MEGABYTES << 20) / ((size_t)tiles_of(p, 576) * p->tile)) * 8 / 16 * 16;
         br_len wide = rows < 4 * VOCABULARY ? rows : 4 * VOCABULARY;
-        BEST(seconds, p->one(x, weights, y, wide, 18, scratch));
+        BEST(seconds, p->one(x, weights, y, wide, tiles_of(p, 576), scratch));
         printf("%-9s %-5s %12.1f", p->accent, p->type, (double)bytes_of(p, wide, 576) / best / 1e9);
-        BEST(seconds, p->many(x, weights, y, WIDEST, 18, scratch));
-        printf(" %12.1f", (double)TOKENS * WIDEST * 576 / best / 1e9);
+        BEST(seconds, p->many(x, weights, y, WIDEST, tiles_of(p, 576), scratch));
+        printf(" %12.1f", (double)TOKENS * WIDEST * 32 * tiles_of(p, 576) / best / 1e9);
         BEST(seconds, token(p, head, 1));
         printf(" %14.0f", 1 / best);
         BEST(seconds, token(p, NULL, TOKENS));

@@ -3,8 +3,9 @@
     python tests/bench/matmul.py [--seconds 0.5] [--cc gcc] [--only avx2]
 
 For each accent and type of weights: GB/s of weights read (M = 1, out of cache), GMAC/s (M = 64), and the tokens per
-second that SmolLM2-135M's products alone would allow (its body in blocks of that type, its head in w8). Above them
-the pace at which this machine copies and reads memory, in the same run.
+second that SmolLM2-135M's products alone would allow (its body in blocks of that type, its head in w8; where 256 columns
+share scales the body is that much wider, by a quarter). Above them the pace at which this machine copies and reads
+memory, in the same run.
 """
 
 from __future__ import annotations
@@ -31,16 +32,16 @@ from brainc.packs.tiles import tiles
 from brainc.target import load_target
 from brainc.weights import as_text
 
-TYPES = ("w4", "w4m", "w5", "w5m", "w8", "w6")
+TYPES = ("w4", "w4m", "w5", "w5m", "w8", "w4k", "w5k", "w6k")
 CHECKS = {"avx2": "avx2", "vnni": "avx512vnni"}
 ROWS = (1, 64)
-SAMPLE = (64, 96)  # numbers of a matrix whose tiles fill the memory
+SAMPLE = (64, 768)  # numbers of a matrix whose tiles fill the memory
 
 
 def bound(table: KernelTable, kind: str, rows: int) -> Iterator[Bound]:
     """dense8 on such weights, once for each kernel that fits."""
     op, rng = ops.get("dense8"), np.random.default_rng(0)
-    node, values = one_node(op, [activations(rng, (rows, 32)), blocks(rng, (8, 32), DTYPES[kind])], attrs())
+    node, values = one_node(op, [activations(rng, (rows, 256)), blocks(rng, (8, 256), DTYPES[kind])], attrs())
     graph = Graph("case", {v.name: v for v in values}, (Entry("step", (), (), (node,)),))
     for verdict in table.explain(graph, node):
         if not verdict.failed:
@@ -72,7 +73,7 @@ def products(only: str) -> str:
         texts.append(f'static int has_{flag}(void)\n{{\n    return __builtin_cpu_supports("{flag}");\n}}\n')
     texts.append("typedef void (*product_fn)(const br_a8_t *, const uint8_t *, float *, br_len, br_len, uint8_t *);")
     texts.append("typedef struct {\n    const char *accent, *type;\n    int (*there)(void);\n    product_fn one, many;")
-    texts.append("    size_t tile, bytes;\n    const uint8_t *sample;\n} product;\n")
+    texts.append("    size_t tile, bytes;\n    int shared;\n    const uint8_t *sample;\n} product;\n")
     for kind in TYPES:
         sample = tiles(blocks(rng, SAMPLE, DTYPES[kind]), {})
         texts.append(array("uint8_t", f"sample_{kind}", sample))
@@ -83,8 +84,10 @@ def products(only: str) -> str:
                 texts.append(wrapper(f"{accent}_{kind}_{m}", job))
                 check = f"has_{CHECKS[accent]}" if accent in CHECKS else "NULL"
                 size = sample.size // (SAMPLE[0] // 8 * SAMPLE[1] // 32)
+                shared = DTYPES[kind].block // 32
                 fns = f"{accent}_{kind}_one, {accent}_{kind}_many"
-                rows.append(f'    {{"{accent}", "{kind}", {check}, {fns}, {size}, {sample.size}, sample_{kind}}},')
+                facts = f"{check}, {fns}, {size}, {sample.size}, {shared}, sample_{kind}"
+                rows.append(f'    {{"{accent}", "{kind}", {facts}}},')
     texts.append("static const product products[] = {\n" + "\n".join(dict.fromkeys(rows)) + "\n};\n")
     raw = activations(rng, (1, 64 * 32)).view(np.uint8).reshape(-1)
     texts.append(array("uint8_t", "raw_activations", raw))

@@ -55,6 +55,7 @@ TWIN_I(dot_16, (twin_i s, twin_i a, twin_i b), twin_dpwssd(s.half[0], a.half[0],
 TWIN_F(zero_f, (void), _mm256_setzero_ps(), _mm256_setzero_ps())
 TWIN_F(set_f, (float v), _mm256_set1_ps(v), _mm256_set1_ps(v))
 TWIN_F(load_f, (const float *p), _mm256_loadu_ps(p), _mm256_loadu_ps(p + 8))
+TWIN_F(pair_d, (__m256d a, __m256d b), _mm256_castpd_ps(a), _mm256_castpd_ps(b))
 TWIN_F(halves, (__m256i a), _mm256_cvtph_ps(_mm256_castsi256_si128(a)), _mm256_cvtph_ps(_mm256_extracti128_si256(a, 1)))
 TWIN_F(real, (twin_i a), _mm256_cvtepi32_ps(a.half[0]), _mm256_cvtepi32_ps(a.half[1]))
 TWIN_F(add_f, (twin_f a, twin_f b), _mm256_add_ps(a.half[0], b.half[0]), _mm256_add_ps(a.half[1], b.half[1]))
@@ -71,6 +72,7 @@ TWIN_OWN void twin_store(float *p, twin_f a)
 #undef _mm512_inserti64x4
 #undef _mm512_srli_epi16
 #undef _mm512_extractf64x4_pd
+#undef _mm512_insertf64x4
 #define __m512i twin_i
 #define __m512 twin_f
 #define __m512d twin_f
@@ -99,5 +101,8 @@ TWIN_OWN void twin_store(float *p, twin_f a)
 #define _mm512_add_ps twin_add_f
 #define _mm512_mul_ps twin_mul_f
 #define _mm512_castps_pd(a) (a)
+#define _mm512_castpd_ps(a) (a)
+#define _mm512_castpd256_pd512(a) (a)
+#define _mm512_insertf64x4(a, b, one) twin_pair_d(a, b)
 #define _mm512_castpd512_pd256(a) _mm256_castps_pd((a).half[0])
 #define _mm512_extractf64x4_pd(a, one) _mm256_castps_pd((a).half[1])

@@ -57,16 +57,13 @@ def test_what_files_hold_is_what_they_mean(kind: str, tmp_path: Path) -> None:
     assert (
         value.type.dtype is KINDS[kind][0] and found.shape == value.type.shape and found.dtype == value.type.dtype.numpy
     )
-    if kind.endswith("_K"):  # the scale of a scale is rounded to f16
-        assert np.abs(reals(found) - wanted).max() <= 2**-10 * np.abs(wanted).max()
-    else:
-        np.testing.assert_array_equal(reals(found), wanted)
+    np.testing.assert_array_equal(reals(found), wanted)
 
 
 @pytest.mark.parametrize("kind", F16S)
-def test_any_bytes_mean_the_same_where_no_scale_is_rounded(kind: str, tmp_path: Path) -> None:
-    """Powers of two: what K types multiply out fits f16. Zero, negative scales and subnormal ones are there, too."""
-    scales = (0.0, 1.0, -0.25, 2.0**-9, 2.0**-16, -4.0)
+def test_any_bytes_mean_the_same(kind: str, tmp_path: Path) -> None:
+    """With scales of zero, below it, subnormal, and so large that a scale of a K type's scale would not fit f16."""
+    scales = (0.0, 1.0, -0.3, 0.0017, 2.0**-16, -4.0, 65504.0)
     raw = random_bytes(kind, scales)
     found = constant(written(tmp_path / "m.gguf", raw, kind), "w").array()
     np.testing.assert_array_equal(reals(found), theirs(raw, kind))
@@ -91,13 +88,6 @@ def test_scales_that_are_no_numbers_are_refused(kind: str, scale: float, tmp_pat
         with pytest.raises(ModelError, match=r"tensor w has .* not finite") as caught:
             value.array()
         assert caught.value.where.file == str(tmp_path / f"{place}.gguf")
-
-
-@pytest.mark.parametrize("kind", ["Q4_K", "Q5_K", "Q6_K"])
-def test_scales_beyond_f16_are_refused(kind: str, tmp_path: Path) -> None:
-    value = constant(written(tmp_path / "m.gguf", random_bytes(kind, (60000.0,)), kind), "w")
-    with pytest.raises(ModelError, match="not finite"):
-        value.array()
 
 
 @pytest.mark.parametrize(("kind", "bad"), [("F32", b"\0\0\xc0\x7f"), ("F16", b"\0\x7c"), ("BF16", b"\x80\xff")])

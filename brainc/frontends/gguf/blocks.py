@@ -3,8 +3,8 @@
 Knocks: the graph builder, with a tensor of a `Header`. Leaves: a constant that reads its numbers from the mapped file
 when they are wanted. What brainc has no type for is refused with the way out.
 
-Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, F32, F16 and BF16 keep every bit. Q4_K and Q5_K have scales of scales, which become one
-f16 scale and offset for each block of 32, Q6_K's one for each 16. (Layouts: ggml's block_q4_K and so on.)
+All types keep every bit; Q4_K, Q5_K and Q6_K are put into another order, and the 6 bits of the scales of the first two
+become bytes. (Layouts: ggml's block_q4_K and so on.)
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from brainc.dtypes import BF16, F16, F32, W4, W4M, W5, W5M, W6, W8, Array, DType
+from brainc.dtypes import BF16, F16, F32, W4, W4K, W4M, W5, W5K, W5M, W6K, W8, Array, DType
 from brainc.errors import ModelError, UnsupportedError, at
 from brainc.frontends.gguf.reader import Header, Tensor
 from brainc.ir import Const, Role, TensorType, Value
@@ -88,21 +88,20 @@ def _plain(dtype: DType) -> Unpack:
 
 
 def _records(dtype: DType, **fields: Array) -> Array:
-    """These fields of parts, [R,B,parts,..], as records [R,B * parts]."""
-    found: Array = np.empty(fields["q"].shape[:-1], dtype.numpy)
+    """These fields, [R,B,..], as records [R,B]."""
+    found: Array = np.empty(fields["d"].shape, dtype.numpy)
     for name, field in fields.items():
         found[name] = field
-    return found.reshape(len(found), -1)
+    return found
 
 
-def _scales_k(raw: Array) -> tuple[Array, Array]:
-    """Scale and offset of the 8 parts of Q4_K and Q5_K, in 6 bits each over two f16: as f16 [R,B,8]."""
+def _scales_k(raw: Array) -> Mapping[str, Array]:
+    """Scales and offsets of Q4_K and Q5_K: d and m [R,B], and what the 8 parts have of them [R,B,8], in 6 bits each."""
     packed = raw[..., 4:16]
     low, middle, high = packed[..., 0:4], packed[..., 4:8], packed[..., 8:12]
-    scale = np.concatenate([low & 63, high & 15 | low >> 6 << 4], axis=-1).astype(np.float32)
-    offset = np.concatenate([middle & 63, high >> 4 | middle >> 6 << 4], axis=-1).astype(np.float32)
-    d, m = _halves(raw, 0).astype(np.float32), _halves(raw, 2).astype(np.float32)
-    return (d[..., None] * scale).astype(np.float16), (-m[..., None] * offset).astype(np.float16)
+    scale = np.concatenate([low & 63, high & 15 | low >> 6 << 4], axis=-1)
+    offset = np.concatenate([middle & 63, high >> 4 | middle >> 6 << 4], axis=-1)
+    return {"d": _halves(raw, 0), "m": -_halves(raw, 2), "s": scale, "o": offset}
 
 
 def _nibbles_k(raw: Array, at: int) -> Array:
@@ -113,15 +112,13 @@ def _nibbles_k(raw: Array, at: int) -> Array:
 
 
 def _q4_k(raw: Array) -> Array:
-    d, m = _scales_k(raw)
-    return _records(W4M, d=d, m=m, q=_nibbles_k(raw, 16))
+    return _records(W4K, q=_nibbles_k(raw, 16), **_scales_k(raw))
 
 
 def _q5_k(raw: Array) -> Array:
-    d, m = _scales_k(raw)
     bits = np.unpackbits(raw[..., 16:48, None], axis=-1, bitorder="little")  # [R,B,32,8]: bit i is of part i
     h = np.packbits(bits.swapaxes(-1, -2), axis=-1, bitorder="little")
-    return _records(W5M, d=d, m=m, h=h, q=_nibbles_k(raw, 48))
+    return _records(W5K, h=h, q=_nibbles_k(raw, 48), **_scales_k(raw))
 
 
 def _q6_k(raw: Array) -> Array:
@@ -130,10 +127,9 @@ def _q6_k(raw: Array) -> Array:
     twos = high >> np.array([0, 2, 4, 6], np.uint8)[:, None] & 3
     fours, twos = (x.reshape(*raw.shape[:2], 8, 32) for x in (fours, twos))
     four = twos.reshape(*twos.shape[:-1], 8, 4) << np.array([0, 2, 4, 6], np.uint8)
-    scale = raw[..., 192:208].view(np.int8).astype(np.float32)
-    d = (_halves(raw, 208).astype(np.float32)[..., None] * scale).astype(np.float16).reshape(*raw.shape[:2], 8, 2)
+    scale = raw[..., 192:208].view(np.int8).reshape(*raw.shape[:2], 8, 2)
     q = fours[..., :16] | fours[..., 16:] << 4
-    return _records(W6, d=d, h=np.bitwise_or.reduce(four, axis=-1), q=q)
+    return _records(W6K, d=_halves(raw, 208), s=scale, h=np.bitwise_or.reduce(four, axis=-1), q=q)
 
 
 KINDS: Mapping[str, tuple[DType, int, Unpack]] = {  # element type, numbers of a block in the file, how it opens
@@ -145,7 +141,7 @@ KINDS: Mapping[str, tuple[DType, int, Unpack]] = {  # element type, numbers of a
     "Q5_0": (W5, 32, _plain(W5)),
     "Q5_1": (W5M, 32, _plain(W5M)),
     "Q8_0": (W8, 32, _plain(W8)),
-    "Q4_K": (W4M, 256, _q4_k),
-    "Q5_K": (W5M, 256, _q5_k),
-    "Q6_K": (W6, 256, _q6_k),
+    "Q4_K": (W4K, 256, _q4_k),
+    "Q5_K": (W5K, 256, _q5_k),
+    "Q6_K": (W6K, 256, _q6_k),
 }
