@@ -3,9 +3,9 @@
     python tests/bench/matmul.py [--seconds 0.5] [--cc gcc] [--only avx2]
 
 For each accent and type of weights: GB/s of weights read (M = 1, out of cache), GMAC/s (M = 64), and the tokens per
-second that SmolLM2-135M's products alone would allow (its body in blocks of that type, its head in w8; where 256 columns
-share scales the body is that much wider, by a quarter). Above them the pace at which this machine copies and reads
-memory, in the same run.
+second that SmolLM2-135M's products alone would allow (its body in blocks of that type, its head in w8; where 256
+columns share scales the body is that much wider, by a quarter). Above them the pace at which this machine copies and
+reads memory, in the same run.
 """
 
 from __future__ import annotations
