@@ -173,11 +173,13 @@ def _compile(problem: Problem) -> tuple[Model, tuple[str, ...]]:
     def mask(names: Iterable[str]) -> int:
         return sum(1 << number[name] for name in set(names) if name in number and blocks[name].nbytes)
 
-    needs = []
+    needs, frees, readers = [0] * len(place), [0] * len(place), dict.fromkeys(blocks, 0)
+    made = [(maker[name], step.name) for step in problem.steps for name in step.reads if name in maker]
+    for a, b in (*made, *problem.after):
+        needs[place[b]] |= 1 << place[a]
+        frees[place[a]] |= 1 << place[b]
     for step in problem.steps:
-        before = {maker[name] for name in step.reads if name in maker}
-        before |= {a for a, b in problem.after if b == step.name}
-        needs.append(sum(1 << place[a] for a in before))
+        readers |= {name: readers[name] | 1 << place[step.name] for name in step.reads}
     grain = gcd(*(block.align for block in blocks.values() if block.nbytes)) or 1
     model = Model(
         sizes=tuple(block.nbytes for block in blocks.values()),
@@ -186,8 +188,9 @@ def _compile(problem: Problem) -> tuple[Model, tuple[str, ...]]:
         reads=tuple(mask(step.reads) for step in problem.steps),
         writes=tuple(mask((*step.writes, scratch_name(step.name))) for step in problem.steps),
         needs=tuple(needs),
+        frees=tuple(frees),
         permits=tuple(_permits(step, blocks, number) for step in problem.steps),
-        readers=tuple(sum(1 << place[s.name] for s in problem.steps if b in s.reads) for b in blocks),
+        readers=tuple(readers.values()),
         start=mask(problem.inputs),
         keep=mask(problem.outputs),
     )
