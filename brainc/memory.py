@@ -114,9 +114,9 @@ def problem_of(
     """The planner's view of an entry: blocks (values that share bytes are one), steps, permissions."""
     home = homes(graph, entry)
     inner = {name: chain for chain in chains for name in (n.name for n in chain.nodes)}
-    kept = {name for name in home if name not in _inside(entry, chains, home)}
+    inside = _inside(entry, chains, home)
     blocks: dict[str, Block] = {}
-    for name in (n for n in home if n in kept):
+    for name in (n for n in home if n not in inside):
         type_, old = graph.type(name), blocks.get(home[name])
         least = max(align, type_.dtype.nbytes, old.align if old else 1)
         blocks[home[name]] = Block(home[name], max(type_.nbytes, old.nbytes if old else 0), least)
@@ -175,15 +175,14 @@ def _plan_entry(
     }
     by_name = {n.name: (n,) for n in entry.nodes} | {chain.name: chain.nodes for chain in chains}
     nodes = tuple(n for step in placement.order for n in by_name[step])
-    down = frozenset(step.name for step in problem.steps if _runs_down(step, problem, placement.offsets))
+    down = frozenset(step.name for step in problem.steps if _runs_down(step, problem.blocks, placement.offsets))
     return EntryPlan(entry.name, nodes, slots, scratch, down, placement, {chain.name: chain for chain in chains})
 
 
-def _runs_down(step: Step, problem: Problem, offsets: Mapping[str, int]) -> bool:
+def _runs_down(step: Step, blocks: Mapping[str, Block], offsets: Mapping[str, int]) -> bool:
     """Whether the step's result lies over an operand where only rows made from the last to the first are right."""
-    size = {name: block.nbytes for name, block in problem.blocks.items()}
     laps = [(o, offsets[o.x] - offsets[o.y]) for o in step.overlaps if o.below is not None]
-    return any(-size[o.x] < gap < min(o.distance, size[o.y]) for o, gap in laps)
+    return any(-blocks[o.x].nbytes < gap < min(o.distance, blocks[o.y].nbytes) for o, gap in laps)
 
 
 def homes(graph: Graph, entry: Entry) -> dict[str, str]:

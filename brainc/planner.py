@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from math import gcd
 
 from brainc.planner_pack import Budget, OutOfEffort, first_fit, height_of
@@ -115,7 +116,6 @@ def plan(problem: Problem, *, effort: int = 20_000) -> Placement:
     first = min(_greedy(model, original) + _greedy(model, calm), key=lambda found: found[0])
     (nbytes, order, offsets), floor = _improve(model, first, floor, budget)
     spans = lifetimes(problem, [problem.steps[s].name for s in original])
-    sized = [(n, *spans[name]) for name, n in zip(names, model.sizes, strict=True)]
     return Placement(
         order=tuple(problem.steps[s].name for s in order),
         offsets=dict(zip(names, offsets, strict=True)),
@@ -123,7 +123,7 @@ def plan(problem: Problem, *, effort: int = 20_000) -> Placement:
         lower_bound=floor,
         optimal=nbytes == floor,
         greedy_bytes=_greedy(replace(model, permits=((),) * len(original)), original)[0][0],
-        liveness_bytes=max(sum(n for n, born, dies in sized if born <= t <= dies) for t in range(len(original) or 1)),
+        liveness_bytes=max(bytes_alive(spans, dict(zip(names, model.sizes, strict=True)), len(original))),
     )
 
 
@@ -173,11 +173,13 @@ def _compile(problem: Problem) -> tuple[Model, tuple[str, ...]]:
     def mask(names: Iterable[str]) -> int:
         return sum(1 << number[name] for name in set(names) if name in number and blocks[name].nbytes)
 
-    needs = []
+    needs, frees, readers = [0] * len(place), [0] * len(place), dict.fromkeys(blocks, 0)
+    made = [(maker[name], step.name) for step in problem.steps for name in step.reads if name in maker]
+    for a, b in (*made, *problem.after):
+        needs[place[b]] |= 1 << place[a]
+        frees[place[a]] |= 1 << place[b]
     for step in problem.steps:
-        before = {maker[name] for name in step.reads if name in maker}
-        before |= {a for a, b in problem.after if b == step.name}
-        needs.append(sum(1 << place[a] for a in before))
+        readers |= {name: readers[name] | 1 << place[step.name] for name in step.reads}
     grain = gcd(*(block.align for block in blocks.values() if block.nbytes)) or 1
     model = Model(
         sizes=tuple(block.nbytes for block in blocks.values()),
@@ -186,8 +188,9 @@ def _compile(problem: Problem) -> tuple[Model, tuple[str, ...]]:
         reads=tuple(mask(step.reads) for step in problem.steps),
         writes=tuple(mask((*step.writes, scratch_name(step.name))) for step in problem.steps),
         needs=tuple(needs),
+        frees=tuple(frees),
         permits=tuple(_permits(step, blocks, number) for step in problem.steps),
-        readers=tuple(sum(1 << place[s.name] for s in problem.steps if b in s.reads) for b in blocks),
+        readers=tuple(readers.values()),
         start=mask(problem.inputs),
         keep=mask(problem.outputs),
     )
@@ -242,6 +245,15 @@ def lifetimes(problem: Problem, order: Iterable[str]) -> dict[str, tuple[int, in
         if step.scratch:
             spans[scratch_name(name)] = (end, end)
     return spans | {block: (spans[block][0], end) for block in problem.outputs}
+
+
+def bytes_alive(spans: Mapping[str, tuple[int, int]], sizes: Mapping[str, int], steps: int) -> list[int]:
+    """Bytes alive at each step, then 0; inputs are alive even where there is no step."""
+    change = [0] * (steps + 2)
+    for name, (born, dies) in spans.items():
+        change[born] += sizes[name]
+        change[dies + 1] -= sizes[name]
+    return list(accumulate(change))
 
 
 def verify(problem: Problem, placement: Placement) -> tuple[str, ...]:

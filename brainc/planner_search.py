@@ -32,7 +32,8 @@ class Model:
 
     * `sizes`, `aligns`, `slacks` per block: bytes, and what rounding up to the common grain would add.
     * `reads`, `writes`, `needs` per step: masks of blocks read, of blocks written (scratch is one of them),
-      and of steps that must come before; `permits` per step: the overlaps its kernel allows.
+      and of steps that must come before; `frees` per step: the steps that it must come before; `permits` per
+      step: the overlaps its kernel allows.
     * `readers` per block: the mask of steps that read it. `start`, `keep`: masks of inputs and of outputs.
     """
 
@@ -42,14 +43,15 @@ class Model:
     reads: tuple[int, ...]
     writes: tuple[int, ...]
     needs: tuple[int, ...]
+    frees: tuple[int, ...]
     permits: tuple[tuple[Shared, ...], ...]
     readers: tuple[int, ...]
     start: int
     keep: int
 
-    def ready(self, done: int) -> Iterator[int]:
-        """The steps that may come next, in their original order."""
-        return (s for s, needs in enumerate(self.needs) if not (done >> s & 1 or needs & ~done))
+    def ready(self, before: int, step: int, done: int) -> int:
+        """The steps that may come next when `step`, one of those ready `before`, is the last of those done."""
+        return before ^ 1 << step | sum(1 << s for s in bits(self.frees[step]) if not self.needs[s] & ~done)
 
     def weight(self, mask: int) -> int:
         """Bytes of a set of blocks, each rounded up to the grain."""
@@ -69,18 +71,17 @@ class Model:
         return self.weight(alive) - sum(saved.values()) - max((self.slacks[b] for b in bits(alive)), default=0)
 
 
-class Place(NamedTuple):
-    """A node of a search over orders: steps done, blocks alive after them, pairs that met, the order."""
+class State(NamedTuple):
+    """What a search over orders goes on from: steps done, blocks alive after them, steps that may come next."""
 
     done: int
     live: int
-    met: frozenset[Edge]
-    order: tuple[int, ...]
+    ready: int
 
 
-def begin(model: Model) -> Place:
+def begin(model: Model) -> State:
     """Nothing is done, and the inputs are there."""
-    return Place(0, model.start, pairs(model, 0, model.start, ()), ())
+    return State(0, model.start, sum(1 << s for s, needs in enumerate(model.needs) if not needs))
 
 
 def pairs(model: Model, alive: int, born: int, shared: Iterable[Shared]) -> frozenset[Edge]:
@@ -97,48 +98,51 @@ def pairs(model: Model, alive: int, born: int, shared: Iterable[Shared]) -> froz
 
 
 class Move(NamedTuple):
-    """A step to take: bytes it needs at least, itself, what it may share; what is done and alive then."""
+    """A step to take: bytes it needs at least, itself, what it may share, and the state after it."""
 
     floor: int
     step: int
     shared: list[Shared]
-    done: int
-    live: int
+    state: State
 
 
-def moves(model: Model, done: int, live: int) -> Iterator[Move]:
-    """Every ready step. A block dies with its last reader; one that nobody reads, at once."""
-    for s in model.ready(done):
-        alive, after = live | model.writes[s], done | 1 << s
-        touched = model.reads[s] | model.writes[s] | (0 if done else model.start)
-        dying = sum(1 << b for b in bits(touched & ~model.keep) if not model.readers[b] & ~after)
-        shared = [p for p in model.permits[s] if dying >> p[0] & 1]
-        yield Move(model.floor(alive, shared), s, shared, after, alive & ~dying)
+def move(model: Model, state: State, s: int) -> Move:
+    """To take a ready step. A block dies with its last reader; one that nobody reads, at once."""
+    alive, done = state.live | model.writes[s], state.done | 1 << s
+    touched = model.reads[s] | model.writes[s] | (0 if state.done else model.start)
+    dying = sum(1 << b for b in bits(touched & ~model.keep) if not model.readers[b] & ~done)
+    shared = [p for p in model.permits[s] if dying >> p[0] & 1]
+    after = State(done, alive & ~dying, model.ready(state.ready, s, done))
+    return Move(model.floor(alive, shared), s, shared, after)
 
 
-def take(model: Model, place: Place, move: Move) -> Place:
-    """The place after a step."""
-    met = place.met | pairs(model, place.live, model.writes[move.step], move.shared)
-    return Place(move.done, move.live, met, (*place.order, move.step))
+def moves(model: Model, state: State) -> Iterator[Move]:
+    """Every step that may come next, in their original order."""
+    return (move(model, state, s) for s in bits(state.ready))
 
 
 def original_order(model: Model) -> tuple[int, ...]:
     """Always the first ready step. ValueError if steps form a circle."""
     order: list[int] = []
-    for _ in model.needs:
-        step = next(model.ready(sum(1 << s for s in order)), None)
-        if step is None:
-            raise ValueError("malformed planning problem: steps wait for each other in a circle")
-        order.append(step)
+    done, _, ready = begin(model)
+    while ready:
+        order.append(next(bits(ready)))
+        done |= 1 << order[-1]
+        ready = model.ready(ready, order[-1], done)
+    if len(order) < len(model.needs):
+        raise ValueError("malformed planning problem: steps wait for each other in a circle")
     return tuple(order)
 
 
 def network(model: Model, order: Iterable[int]) -> Network:
     """The placement problem that an order leaves."""
-    place = begin(model)
+    state = begin(model)
+    met = set(pairs(model, 0, state.live, ()))
     for step in order:
-        place = take(model, place, next(m for m in moves(model, place.done, place.live) if m.step == step))
-    return Network(model.sizes, model.aligns, sorted(place.met))
+        taken = move(model, state, step)
+        met |= pairs(model, state.live, model.writes[step], taken.shared)
+        state = taken.state
+    return Network(model.sizes, model.aligns, sorted(met))
 
 
 def least_peak(model: Model, budget: Budget) -> tuple[tuple[int, ...], int]:
@@ -155,27 +159,28 @@ def least_peak(model: Model, budget: Budget) -> tuple[tuple[int, ...], int]:
     steps = zip(model.reads, model.writes, model.permits, strict=True)
     least = [model.floor(reads | writes, permits) for reads, writes, permits in steps]
     floor = max(model.floor(model.start, ()), model.floor(model.keep, ()), *least)
-    heap: list[tuple[int, int, int, int, int, tuple[int, ...]]] = [(floor, 0, 0, 0, model.start, ())]
+    slack = max(model.slacks, default=0)
+    heap: list[tuple[int, int, int, State, tuple[int, ...]]] = [(floor, 0, 0, begin(model), ())]
     seen: set[int] = set()
     bound: int | None = None
     while True:
-        peak, depth, _, done, live, order = heapq.heappop(heap)
+        peak, depth, _, state, order = heapq.heappop(heap)
         if -depth == len(model.needs):
             return order, peak if bound is None else bound
-        if done in seen:
+        if state.done in seen:
             continue
-        seen.add(done)
+        seen.add(state.done)
         opened = [
-            (max(peak, m.floor), depth - 1, model.weight(m.live), m.done, m.live, (*order, m.step))
-            for m in moves(model, done, live)
+            (max(peak, m.floor), depth - 1, model.weight(m.state.live), m.state, (*order, m.step))
+            for m in moves(model, state)
         ]
-        lasting = sum(1 << b for b in bits(live) if model.keep >> b & 1 or model.readers[b])  # the rest dies at once
-        harmless = model.weight(lasting) - max(model.slacks, default=0)
+        lasting = sum(1 << b for b in bits(state.live) if model.keep >> b & 1 or model.readers[b])  # the rest dies now
+        harmless = model.weight(lasting) - slack
         opened = [e for e in opened if e[0] == peak and e[2] <= harmless][:1] or opened
         for entry in opened:
             heapq.heappush(heap, entry)
         try:
-            budget.spend((1 + len(opened)) * (1 + live.bit_count() // 4))
+            budget.spend((1 + len(opened)) * (1 + state.live.bit_count() // 4))
         except OutOfEffort:
             bound = heap[0][0] if bound is None else bound
             seen.clear()
@@ -190,26 +195,28 @@ def decide(model: Model, height: int, budget: Budget) -> tuple[tuple[int, ...], 
     * `pack` may spend a share of the budget; an order that stays open spoils the proof, not the search.
     """
     histories: dict[int, list[frozenset[Edge]]] = {}
-    stack = [begin(model)]
+    stack = [(begin(model), pairs(model, 0, model.start, ()), tuple[int, ...]())]
     unsettled = False
     while stack:
-        place = stack.pop()
-        known = histories.setdefault(place.done, [])
-        budget.spend(1 + (len(known) + len(place.met)) // 32)
-        if any(less <= place.met for less in known):
+        state, met, order = stack.pop()
+        known = histories.setdefault(state.done, [])
+        budget.spend(1 + (len(known) + len(met)) // 32)
+        if any(less <= met for less in known):
             continue
-        known.append(place.met)
-        if len(place.order) < len(model.needs):
-            opened = [m for m in moves(model, place.done, place.live) if m.floor <= height]
-            budget.spend(len(opened) * (1 + len(place.met) // 64))
-            stack.extend(take(model, place, m) for m in sorted(opened, reverse=True))
+        known.append(met)
+        if len(order) < len(model.needs):
+            opened = [m for m in moves(model, state) if m.floor <= height]
+            budget.spend(len(opened) * (1 + len(met) // 64))
+            for m in sorted(opened, reverse=True):
+                new = pairs(model, state.live, model.writes[m.step], m.shared)
+                stack.append((m.state, met | new, (*order, m.step)))
             continue
         try:
-            offsets = pack(Network(model.sizes, model.aligns, sorted(place.met)), height, budget.part(3))
+            offsets = pack(Network(model.sizes, model.aligns, sorted(met)), height, budget.part(3))
         except OutOfEffort:
             unsettled, offsets = True, None
         if offsets is not None:
-            return place.order, offsets
+            return order, offsets
     if unsettled:
         raise OutOfEffort
     return None

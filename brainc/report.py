@@ -151,11 +151,15 @@ def _entry_picture(entry: EntryPlan) -> Iterator[str]:
     total, steps = entry.placement.nbytes, max(len(entry.placement.order), 1)
     homes, rows = _homes(entry), min(_ROWS, total)
     areas = [*homes, *((_SCRATCH, name, slot) for name, slot in entry.scratch.items())]
+    there = [list[_Home]() for _ in range(steps)]
+    for area in areas:
+        for step in range(area[2].first, area[2].last + 1):
+            there[step].append(area)
     cells = ""
     yield f"entry {entry.name}: {total:,} bytes, least possible {entry.placement.lower_bound:,}"
     for row in range(rows - 1, -1, -1):
         low, high = row * total // rows, (row + 1) * total // rows
-        line = "".join(_cell(areas, low, high, step) for step in range(steps))
+        line = "".join(_cell(found, low, high) for found in there)
         cells += line
         yield f"{low:>9,} ┤{line}"
     yield " " * 10 + "└" + "".join(f"{step % 10}─" for step in range(steps)) + "> steps"
@@ -208,9 +212,9 @@ def _span(slot: Slot) -> str:
     return f"{slot.offset:>8,} .. {slot.offset + slot.nbytes:<8,}"
 
 
-def _cell(areas: list[_Home], low: int, high: int, step: int) -> str:
-    """Who has most of the bytes low..high during a step, twice; of two that have the same byte, first the older."""
-    inside = [(_common(slot, low, high), letter, slot) for letter, _, slot in areas if slot.first <= step <= slot.last]
+def _cell(there: list[_Home], low: int, high: int) -> str:
+    """Who of those there has most of the bytes low..high, twice; of two that have the same byte, first the older."""
+    inside = [(_common(slot, low, high), letter, slot) for letter, _, slot in there]
     inside = sorted((found for found in inside if found[0]), key=lambda found: -found[0])
     for (_, a, first), (_, b, second) in combinations(inside, 2):
         if _common(second, max(low, first.offset), min(high, first.offset + first.nbytes)):

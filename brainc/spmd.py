@@ -143,7 +143,7 @@ def _entry(graph: Graph, entry: Entry, accents: Sequence[Choices]) -> tuple[Entr
     nodes, home = tuple(n for n in entry.nodes if n.op != "reshape"), homes(graph, entry)
     who = {node.name: _who(node, accents) for node in nodes}
     own = {home[o] for node in nodes if who[node.name] is Who.EACH for o in node.outputs}
-    blocks = {b: Block(b, max(graph.type(n).nbytes for n in home if home[n] == b), ALIGN) for b in home.values()}
+    blocks = {b: Block(b, graph.type(b).nbytes, ALIGN) for b in home.values()}
     ends, apart = 0, dict[str, Home]()
     states = {v.name: v.type.nbytes for v in graph.values.values() if v.role is Role.STATE}
     for name, nbytes in [*((b, blocks[b].nbytes) for b in blocks if b not in own), *states.items()]:

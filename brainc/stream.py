@@ -123,11 +123,10 @@ def _needs(problem: Problem, order: Sequence[str]) -> dict[str, int]:
     sizes = {name: block.nbytes for name, block in problem.blocks.items()}
     sizes |= {planner.scratch_name(s.name): s.scratch for s in problem.steps}
     steps = {s.name: s for s in problem.steps}
-    needs = {}
+    alive, needs = planner.bytes_alive(lives, sizes, len(order)), {}
     for tick, name in enumerate(order):
-        alive = sum(sizes[block] for block, (born, dies) in lives.items() if born <= tick <= dies)
         laps = [o for o in steps[name].overlaps if lives[o.x][1] == tick]
-        needs[name] = alive - max((_spared(sizes[o.x], sizes[o.y], o) for o in laps), default=0)
+        needs[name] = alive[tick] - max((_spared(sizes[o.x], sizes[o.y], o) for o in laps), default=0)
     return needs
 
 

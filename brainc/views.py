@@ -243,11 +243,11 @@ class Viewer:
         ins = [f"const {p.ctype} {p.cname}[{p.macro}_LEN]" for p in inputs]
         outs = [f"{p.ctype} {p.cname}[{p.macro}_LEN]" for p in outputs]
         params = listed([f"{self.name}_t *brain", *ins, *outs], len(f"void {self.name}_{entry.name}"))
-        steps = []
+        steps, index = list[StepView](), 0
         for name, nodes in plan.step_nodes():
-            index = plan.nodes.index(nodes[0])
             chained = name in plan.chains
             steps.append(self._chain(index, plan.chains[name], plan) if chained else self._step(index, nodes[0], plan))
+            index += len(nodes)
         return EntryView(entry.name, params, inputs, outputs, tuple(steps))
 
     def _chain(self, index: int, chain: Chain, plan: EntryPlan) -> StepView:

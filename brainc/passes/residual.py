@@ -6,7 +6,7 @@ Knocks: the pipeline, with an INTEGER graph on its way to READY. Leaves: a graph
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
 from dataclasses import dataclass, replace
 
 from brainc.ir import Entry, Graph, Node, Role, Value, attrs, fresh_name
@@ -20,29 +20,29 @@ SWAPPED = {"za": "zb", "zb": "za", "ma": "mb", "mb": "ma", "sa": "sb", "sb": "sa
 
 def fuse_residual(graph: Graph, context: Context) -> Graph:
     """Sums of two activations become the optional operand of the convolution or dense layer that makes one of them."""
-    fused, values = 0, graph.values
+    fused, known = 0, graph
     entries = []
     for entry in graph.entries:
-        while (found := _first(replace(graph, values=values), entry, context)) is not None:
-            entry, values = found
+        while (found := _first(known, entry, context)) is not None:
+            entry, known = found
             fused += 1
         entries.append(entry)
     if not fused:
         return graph
     context.note(f"{fused} residual sums are made by the layers before them")
-    return graph.replaced(values=values, entries=tuple(entries))
+    return graph.replaced(values=known.values, entries=tuple(entries))
 
 
-def _first(graph: Graph, entry: Entry, context: Context) -> tuple[Entry, Mapping[str, Value]] | None:
-    """The entry with its first possible sum fused, and all values then."""
+def _first(graph: Graph, entry: Entry, context: Context) -> tuple[Entry, Graph] | None:
+    """The entry with its first possible sum fused, and the graph with the values that this needs."""
     makers = {out: node for node in entry.nodes for out in node.outputs}
-    readers = [name for node in entry.nodes for name in node.operands] + list(entry.outputs)
+    readers = Counter([*(name for node in entry.nodes for name in node.operands), *entry.outputs])
     order = {node.name: index for index, node in enumerate(entry.nodes)}
 
     def chain(name: str) -> list[Node]:
         """The layer that makes `name` for one reader alone, then the views between the two; empty if it is none."""
         nodes: list[Node] = []
-        while name in makers and readers.count(name) == 1:
+        while name in makers and readers[name] == 1:
             nodes.insert(0, makers[name])
             if nodes[0].op != "reshape":
                 return nodes if nodes[0].op in LAYERS and len(nodes[0].inputs) == 5 else []
@@ -54,20 +54,23 @@ def _first(graph: Graph, entry: Entry, context: Context) -> tuple[Entry, Mapping
             continue
         chains = sorted((chain(name) for name in node.inputs), key=lambda c: order[c[0].name] if c else -1)
         made = _fused(graph, node, chains[-1]) if chains[-1] and node.inputs[0] != node.inputs[1] else None
-        if made and context.has_kernel(replace(graph, values=made.values), made.layer):
+        if made and context.has_kernel(made.graph, made.layer):
             gone = {n.name for n in (*chains[-1], node)}
             kept = [made.nodes if n is node else () if n.name in gone else (n,) for n in entry.nodes]
-            return replace(entry, nodes=tuple(n for group in kept for n in group)), made.values
+            return replace(entry, nodes=tuple(n for group in kept for n in group)), made.graph
     return None
 
 
 @dataclass(frozen=True, slots=True)
 class Fused:
-    """A layer that ends in a sum, the same between the views that it needs, and all values of the graph then."""
+    """A layer that ends in a sum, the same between the views that it needs, and the graph with their values.
+
+    Without views that is the graph itself: what was found out about its values is kept for that very object.
+    """
 
     layer: Node
     nodes: tuple[Node, ...]
-    values: Mapping[str, Value]
+    graph: Graph
 
 
 def _fused(graph: Graph, node: Node, chain: list[Node]) -> Fused | None:
@@ -95,4 +98,5 @@ def _fused(graph: Graph, node: Node, chain: list[Node]) -> Fused | None:
     inner, result = lying(r), lying(y)
     full = attrs(**{**layer.attrs, "residual": given})
     made = replace(layer, inputs=(*layer.inputs, inner), outputs=(result,), attrs=full)
-    return Fused(made, (*view(r, inner), made, *view(result, y)), values)
+    known = graph if len(values) == len(graph.values) else replace(graph, values=values)
+    return Fused(made, (*view(r, inner), made, *view(result, y)), known)
