@@ -32,6 +32,7 @@ from brainc.weights import Packed, c_float
 MAGIC, HEAD = b"BRAINCW1", struct.Struct("<8sQ32s16x")  # of NAME.weights: its size, and the hash of all behind the head
 # Of templates/runtime, for the library and for the program.
 LIBRARY = ("map", "pool", "vocabulary", "tokenize", "merge", "words", "unicode", "unicode_table", "sample")
+LITERAL = 4095  # bytes of a string that C99 promises to take
 PROGRAM = ("talk", "typing", "options", "report", "program")
 WITHOUT_HEADER = ("tokenize", "unicode_table")  # which another one's header declares
 HEADERS = ("exact",)  # that declare nothing
@@ -299,8 +300,12 @@ def _speaking(host: Host) -> dict[str, Any]:
 
 
 def c_text(text: str) -> str:
-    """A text as a C string: line ends as such, else what is no plain letter in octal, which ends after three digits."""
-    plain = (chr(b) if 0x20 <= b < 0x7F and chr(b) not in '"\\?' else f"\\{b:03o}" for b in text.encode())
+    """A text as a C string: line ends as such, else what is no plain letter in octal, which ends after three digits.
+    What is longer than compilers need to take: letter by letter."""
+    data = text.encode()
+    if len(data) > LITERAL:
+        return "(const char[]){" + ", ".join(f"'\\{b:03o}'" for b in (*data, 0)) + "}"
+    plain = (chr(b) if 0x20 <= b < 0x7F and chr(b) not in '"\\?' else f"\\{b:03o}" for b in data)
     return '"' + "".join(plain).replace("\\012", "\\n") + '"'
 
 

@@ -16,6 +16,7 @@ from brainc.toml_lines import Table, one_of
 Settings = Mapping[str, int | float | str]
 SIZES = ("context", "block", "kv")  # of a graph, see frontends/gguf
 BITS = {"q16": 16, "q8": 8, "f16": 16}  # how people call what kv may be; the last as llama.cpp calls 16 bits
+SYSTEM = 32_000  # bytes of a system prompt
 LIMITS: Mapping[str, tuple[type[int] | type[float], float, float]] = {
     "temperature": (float, 0.0, 100.0),
     "top_k": (int, 0, 1 << 30),
@@ -133,4 +134,7 @@ def settings_of(table: Table, key: str) -> Settings:
             raise table.error(f"{name} = {item} is not a number from {least} to {most}", fix="correct it", key=name)
         said |= {} if number is None else {name: number}
     system = table.get("system", str)
+    if system is not None and ("\0" in system or len(system.encode()) > SYSTEM):
+        what = f"the system prompt is longer than {SYSTEM:,} bytes, or has a zero in it"
+        raise table.error(what, fix="shorten it, or leave the zero out", key="system")
     return said if system is None else {**said, "system": system}

@@ -204,7 +204,8 @@ def _close(library: Any, name: str, place: Any, owner: int) -> None:
 def _whole(given: Any, end: int) -> int | None:
     """A whole number from 0 to below `end`, or None."""
     try:
-        return found if 0 <= (found := operator.index(given)) < end else None
+        found = operator.index(given)
+        return found if 0 <= found < end and not isinstance(given, bool) else None
     except TypeError:
         return None
 
@@ -253,6 +254,8 @@ def load(folder: str | Path, *, threads: int = 0, isa: str | None = None) -> Bra
     UserError: there is none, or it is for another machine; ToolMissing, ToolFailed: no C compiler, or it failed.
     """
     place = Path(folder)
+    if not isinstance(isa, str | None):
+        raise UserError(f"isa is a str, not {type(isa).__name__}", fix='give isa="avx2", or leave it out')
     with at(file=str(place)):
         report = report_of(place)
         name, target = str(report["brain"]), load_target(str(report["target"]))

@@ -318,7 +318,8 @@ def speech_lines(figures: Mapping[str, Any]) -> Iterator[str]:
         yield f"  writes   {at['tokens_per_second']:,.1f} tokens a second behind {at['depth']:,} others"
     room = memory["arena"] + memory["state"] + memory["thread"] * figures["threads"]
     yield f"  memory   {room:,} bytes beyond the {memory['weights']:,} of its weights, which are mapped"
-    yield f"  start    {1000 * figures['start_seconds']:.0f} ms until one token behind one token was written"
+    if figures["start_seconds"] is not None:
+        yield f"  start    {1000 * figures['start_seconds']:.0f} ms until one token behind one token was written"
 
 
 def bench_lines(figures: Mapping[str, Any]) -> Iterator[str]:

@@ -20,7 +20,7 @@ from typing import Any
 
 from brainc import __version__, formats, manifest, native, report, toolchain
 from brainc.compiler import Request, check_speech, compile_job, prepare
-from brainc.errors import UserError
+from brainc.errors import ToolFailed, UserError
 from brainc.formats import Delivery
 from brainc.resources import targets_dir, templates_dir
 from brainc.target import load_target
@@ -122,19 +122,27 @@ def figures(request: Request, target: str, threads: int | None, depths: Sequence
     header = path.parent / f"{path.name}.h"
     context, deepest = native.number(header, f"{path.name.upper()}_CONTEXT"), max(depths, default=0)
     if deepest >= context:
-        what, fix = f"--depth {deepest:,}: there is a context of {context:,} tokens", f"--context {deepest + BEHIND}"
-        raise UserError(what, fix=f"give it more: {fix}")
+        what = f"--depth {deepest:,}: there is a context of {context:,} tokens"
+        raise UserError(what, fix=f"choose less, or give it more, if the model has it: --context {deepest + BEHIND}")
     given = ["--threads", str(threads)] if threads else []
     given += ["--isa", request.isa] if request.isa else []
     decode, data = [], dict[str, Any]()
     for depth in dict.fromkeys((0, *depths)):
         data = json.loads(toolchain.output([str(path), "--measure", "--depth", str(depth), *given]))
         decode.append(data["decode"])
-    began = time.perf_counter()
-    toolchain.output([str(path), "--prompt", "a", "--tokens", "1", *given])
     entries = {"prefill": data["prefill"], "decode": decode}
     told = {key: data[key] for key in ("threads", "isa")}
     sizes = dict(re.findall(r"_(ARENA|STATE|THREAD|WEIGHTS)_BYTES (\d+)", header.read_text(encoding="utf-8")))
     memory = {word.lower(): int(size) for word, size in sizes.items()}
-    start = {"start_seconds": time.perf_counter() - began, "memory_bytes": memory}
+    start = {"start_seconds": _started([str(path), *given]), "memory_bytes": memory}
     return {"brain": path.name, "target": target, "brainc": __version__, "entries": entries, **told, **start}
+
+
+def _started(command: Sequence[str]) -> float | None:
+    """Seconds until a token behind one letter was written; None where vocabulary or context have no room for it."""
+    began = time.perf_counter()
+    try:
+        toolchain.output([*command, "--prompt", "a", "--tokens", "1"])
+    except ToolFailed:
+        return None
+    return time.perf_counter() - began

@@ -355,6 +355,6 @@ def write(
                 (directory / name).parent.mkdir(parents=True, exist_ok=True)
                 os.replace(Path(beside) / name, directory / name)
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO)  # the device's fault, else the folder's
-        kind, fix = (DeviceError, f"make room there, or {other}") if full else (UserError, other)
+        full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # the device's fault, else the folder's
+        kind, fix = (DeviceError, f"make room there, or {other}") if error.errno in full else (UserError, other)
         raise kind(f"cannot write to {directory}: {error.strerror or error}", fix=fix) from error

@@ -159,6 +159,9 @@ static int converse(const br_program *program, br_talk *talk, const br_options *
         interrupted = 0; /* that was the answer's end alone */
         talk->typing.stopped = 0;
     }
+    if (ferror(stdin) && !interrupted) {
+        return complain(program, MACHINE, "the text cannot be read", "");
+    }
     return interrupted ? INTERRUPTED : status;
 }
 
@@ -189,6 +192,9 @@ static int run(const br_program *program, br_talk *talk, const br_model *model, 
     size_t bytes = options->prompt != NULL ? strlen(text) : 0;
     if (options->prompt == NULL && !options->measure && !talks) {
         bytes = fread(input, 1, TEXT, stdin);
+        if (ferror(stdin) && !interrupted) {
+            return complain(program, MACHINE, "the text cannot be read", "");
+        }
         if (interrupted || bytes == TEXT) {
             return interrupted ? INTERRUPTED : complain(program, WRONG, "the text is too long", "");
         }
@@ -262,6 +268,15 @@ static int open_brain(const br_program *program, br_model *model, const br_optio
     return GOOD;
 }
 
+/* The status, if all that was said could be. */
+static int written(const br_program *program, int status)
+{
+    if (fflush(stdout) != 0 || ferror(stdout)) {
+        return complain(program, MACHINE, "the text cannot be written", "");
+    }
+    return status;
+}
+
 int br_program_run(const br_program *program, int argc, char **argv)
 {
     static br_talk talk;
@@ -276,7 +291,7 @@ int br_program_run(const br_program *program, int argc, char **argv)
     }
     if (options.help) {
         br_options_help(&program->defaults, program->name);
-        return GOOD;
+        return written(program, GOOD);
     }
     setvbuf(stdout, out, _IOFBF, sizeof out);
     setvbuf(stdin, in, _IOFBF, sizeof in);
@@ -292,8 +307,5 @@ int br_program_run(const br_program *program, int argc, char **argv)
     free(talk.tokens);
     free(talk.candidates);
     free(talk.work);
-    if (fflush(stdout) != 0 || ferror(stdout)) {
-        return complain(program, MACHINE, "the text cannot be written", "");
-    }
-    return status;
+    return written(program, status);
 }

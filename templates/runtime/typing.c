@@ -61,15 +61,14 @@ static void send(br_typing *typing, size_t count, int ended)
     typing->held_count -= done;
 }
 
-/* Where in what is held a stop string begins, or may begin: the end where none does. `whole`: it is all there. */
-static size_t doubtful(const br_typing *typing, int *whole)
+/* Where in what is held a stop string begins that is all there (`whole`) or that may yet come: the end where none does. */
+static size_t stop_in(const br_typing *typing, int whole)
 {
     for (size_t at = 0; at < typing->held_count; at++) {
         const size_t rest = typing->held_count - at;
         for (size_t i = 0; i < typing->stop_count; i++) {
             const size_t size = strlen(typing->stops[i]);
-            if (memcmp(typing->held + at, typing->stops[i], size < rest ? size : rest) == 0) {
-                *whole = size <= rest;
+            if ((size <= rest) == whole && memcmp(typing->held + at, typing->stops[i], whole ? size : rest) == 0) {
                 return at;
             }
         }
@@ -77,16 +76,16 @@ static size_t doubtful(const br_typing *typing, int *whole)
     return typing->held_count;
 }
 
+/* What a whole stop string has before it goes, and is the last; else what no stop string can begin in. */
 static void move_on(br_typing *typing)
 {
-    int whole = 0;
-    const size_t certain = doubtful(typing, &whole);
-    if (whole) {
-        send(typing, certain, 1);
+    const size_t stop = stop_in(typing, 1);
+    if (stop < typing->held_count) {
+        send(typing, stop, 1);
         typing->held_count = 0;
         typing->stopped = 1;
     } else {
-        send(typing, certain, 0);
+        send(typing, stop_in(typing, 0), 0);
     }
 }
 

@@ -168,6 +168,7 @@ def test_a_folder_moves_with_its_build(built: Built, tmp_path: Path) -> None:
     """The build folder inside it reads the weights beside it, not those of where it was made."""
     if shutil.which("cmake") is None:
         pytest.skip("cmake is not installed")
+    tmp_path /= "it's 100 $HOME"  # which no shell may read
     shutil.copytree(built("llama", "Q4_1")[1], tmp_path / "one", ignore=shutil.ignore_patterns("user"))
     for words in (["-S", ".", "-B", "build", "-DCMAKE_C_FLAGS=-O1"], ["--build", "build"]):
         subprocess.run(["cmake", *words], cwd=tmp_path / "one", check=True, capture_output=True)
@@ -208,7 +209,7 @@ def test_what_is_no_token_no_text_and_no_thread_is_told(built: Built, tmp_path: 
     with speaker:
         wrong: dict[str, list[Callable[[], object]]] = {
             "not in the vocabulary": [
-                *(lambda token=token: speaker.step(token) for token in (2**31, -1, 1.7, "a", None)),
+                *(lambda token=token: speaker.step(token) for token in (2**31, -1, 1.7, "a", None, True)),
                 lambda: speaker.read([1, 2**40]),
                 lambda: speaker.text([2**40]),
             ],
@@ -216,6 +217,7 @@ def test_what_is_no_token_no_text_and_no_thread_is_told(built: Built, tmp_path: 
             "not bytes": [lambda: speaker.tokenize(b"abc")],
             "character 1 of the text": [lambda: speaker.tokenize("a\udcffb")],
             "threads=": [lambda: brainc.load(folder, threads=2**40), lambda: brainc.load(folder, threads=-1)],
+            "isa is a str": [lambda: brainc.load(folder, isa=b"avx2")],  # type: ignore[arg-type]
             "those that small.h lists": [lambda: brainc.load(folder, isa="none")],
         }
         for words, calls in wrong.items():

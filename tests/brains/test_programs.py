@@ -176,6 +176,20 @@ def test_a_text_that_cannot_be_written_is_told(program: Path) -> None:
         assert done.returncode == MACHINE and b"cannot be written" in done.stderr
 
 
+def test_help_that_cannot_be_written_is_told(program: Path) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run([str(program), "--help"], stdout=full, stderr=subprocess.PIPE, timeout=60)
+    assert done.returncode == MACHINE and b"cannot be written" in done.stderr
+
+
+def test_a_text_that_cannot_be_read_is_told(program: Path, chat: Path, tmp_path: Path) -> None:
+    for command in (program, chat):
+        opened = os.open(tmp_path, os.O_RDONLY)
+        done = subprocess.run([str(command)], stdin=opened, capture_output=True, timeout=60)
+        os.close(opened)
+        assert done.returncode == MACHINE and b"cannot be read" in done.stderr
+
+
 def test_a_reader_that_leaves_ends_it(program: Path) -> None:
     with subprocess.Popen([str(program), "--prompt", "hello"], stdout=subprocess.PIPE) as running:
         assert running.stdout is not None

@@ -161,6 +161,8 @@ def test_sizes(files: Mapping[str, Path], tmp_path: Path) -> None:
     ("given", "says"),
     [
         ({"context": 65}, "trained for 64 positions, not 65"),
+        ({"block": 0}, "a block of 0 tokens"),
+        ({"block": -5}, "a block of -5 tokens"),
         ({"kv": 4}, "keys and values of 4 bits"),
         ({"time": 4}, "a language model has no size time"),
     ],
@@ -168,6 +170,15 @@ def test_sizes(files: Mapping[str, Path], tmp_path: Path) -> None:
 def test_sizes_that_cannot_be(given: Mapping[str, int], says: str, files: Mapping[str, Path]) -> None:
     with pytest.raises(ModelError, match=says):
         gguf.load(files["llama"], "m", given)
+
+
+@pytest.mark.parametrize("system", [r"a\u0000b", "x" * 32_001])
+def test_a_system_prompt_that_no_program_could_say(system: str, files: Mapping[str, Path], tmp_path: Path) -> None:
+    (tmp_path / "model.gguf").write_bytes(files["llama"].read_bytes())
+    text = f'[modules.m]\nfile = "model.gguf"\nlanguage = {{ system = "{system}" }}\n'
+    (tmp_path / "brain.toml").write_text(text, encoding="utf-8")
+    with pytest.raises(ManifestError, match="longer than 32,000 bytes, or has a zero in it"):
+        prepare(Request(tmp_path), "x86-avx2")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ from graphs import Builder
 from brainc import emit, memory
 from brainc.c_names import Names, c_identifier
 from brainc.compiler import Request, compile_job, prepare
+from brainc.host_views import c_text
 from brainc.kernels import KernelTable
 from brainc.program import Program
 from brainc.resources import examples_dir
@@ -135,3 +137,12 @@ def test_only_brains_with_declared_sums_hold_their_arithmetic() -> None:
     choices = {node.name: KernelTable(target).choose(graph, node) for node in graph.nodes()}
     program = Program(graph, target, choices, memory.Plan(0, 0, 0, True, 1, (), {}))
     assert "br_lane_dot" in emit._arithmetic(program)
+
+
+@pytest.mark.parametrize("text", ["", 'a "quoted"\\ line\n??/', "é漢" * 700, 'é\n"' * 2000])
+def test_any_text_is_the_same_in_c(text: str, cc) -> None:  # type: ignore[no-untyped-def]
+    """And within what C99 promises, which is 4,095 bytes to a literal."""
+    said = f"static const char *const said = {c_text(text)};\n"
+    library = cc(said + "const char *text(void);\nconst char *text(void)\n{\n    return said;\n}\n", "-Wpedantic")
+    library.text.restype = ctypes.c_char_p
+    assert library.text().decode() == text

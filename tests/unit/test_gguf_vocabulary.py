@@ -74,6 +74,7 @@ def test_what_the_file_says_goes_before_what_is_usual() -> None:
         (PAIRS, {"tokens": ()}, "empty"),
         (PAIRS, {"tokens": (b"a",) * ((1 << 20) + 1)}, "1,048,577 tokens"),
         (PAIRS, {"tokens": (b"a", b"b" * 1025, b"c", b"d")}, "token 1 is longer than 1,024 bytes"),
+        (PAIRS, {"tokens": (b"a" * 1025, b"b", b"c", b"d")}, "token 0 is longer than 1,024 bytes"),
         (PAIRS, {"tokens": np.zeros(4)}, "tokens is"),
         (PAIRS, {"tokens": (b"a", (b"b",), b"c", b"d")}, "tokens is"),
         (PAIRS, {"merges": None}, "merges is missing"),

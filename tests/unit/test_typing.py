@@ -86,6 +86,17 @@ def test_nothing_of_a_stop_string_goes_out(type_: Type) -> None:
     assert b"".join(type_([b"xyz"], b"yy", b"z")) == b"xy"
 
 
+def test_the_stop_string_that_is_whole_first_ends_it(type_: Type) -> None:
+    """Whatever others may still become whole; of those that end with the same letter the longest."""
+    assert b"".join(type_([b"saw my friends in a"], b"saw my friends in X", b"friends")) == b"saw my "
+    rng = np.random.default_rng(5)
+    for _ in range(2000):
+        text, *stops = (bytes(rng.choice([97, 98], size).tolist()) for size in (20, *rng.integers(1, 7, 3)))
+        ends = [end for end in range(1, 21) if text[:end].endswith(tuple(stops))][:1] or [20]
+        size = max((len(stop) for stop in stops if text[: ends[0]].endswith(stop)), default=0)
+        assert b"".join(type_([text], *stops)) == text[: ends[0] - size]
+
+
 def test_any_cutting_gives_the_same_text(type_: Type) -> None:
     rng = np.random.default_rng(4)
     text = ("ab€cab😀cabcab" * 40 + "abcabd" + "never").encode()

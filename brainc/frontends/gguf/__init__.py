@@ -55,6 +55,8 @@ def sizes(trained: int, shapes: Mapping[str, int]) -> Sizes:
     context, block, bits = (shapes.get(k, d) for k, d in zip(KNOWN, (min(trained, CONTEXT), BLOCK, 16), strict=True))
     if not 1 <= context <= trained:
         raise ModelError(f"the model was trained for {trained:,} positions, not {context:,}", fix="choose fewer")
+    if block < 1:
+        raise ModelError(f"a block of {block:,} tokens reads nothing", fix="choose 2 or more, or leave it out")
     if bits not in KINDS:
         raise ModelError(f"keys and values of {bits} bits are not known", fix="choose kv=16 or kv=8")
     return Sizes(context, max(2, min(block, context)), bits)

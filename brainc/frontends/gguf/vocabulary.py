@@ -39,7 +39,8 @@ def vocabulary_of(header: Header) -> Vocabulary:
     if max(count, len(merges)) > _MOST:
         what = f"the vocabulary has {count:,} tokens and {len(merges):,} merges, more than {_MOST:,}"
         raise ModelError(what, fix=_FIX)
-    if long := next((i for i, piece in enumerate(pieces) if len(piece) > _LONGEST), None):
+    long = next((i for i, piece in enumerate(pieces) if len(piece) > _LONGEST), None)
+    if long is not None:
         raise ModelError(f"token {long} is longer than {_LONGEST:,} bytes", fix=_FIX)
     scores = meta.numbers("scores", count, np.float32, 0.0 if kind == "bpe" else None)
     types = meta.numbers("token_type", count, np.int32, 1)
