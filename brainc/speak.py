@@ -143,6 +143,8 @@ def _started(command: Sequence[str]) -> float | None:
     began = time.perf_counter()
     try:
         toolchain.output([*command, "--prompt", "a", "--tokens", "1"])
-    except ToolFailed:
+    except ToolFailed as error:
+        if " ended with 2:" not in str(error):  # else it refused the text
+            raise
         return None
     return time.perf_counter() - began

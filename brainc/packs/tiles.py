@@ -29,11 +29,9 @@ def tiles(w: Array, env: Env) -> Array:
     parts = {n: _parts(groups[n], 8 if stepped and n not in reals else 1) for n in names}  # [G,C,P,8,..]
     fours = parts["q"].reshape(*parts["q"].shape[:-1], -1, 4).swapaxes(3, 4)  # [G,C,P,v,8,4]
     scales = [parts[name].swapaxes(3, 4) for name in ("d", "m", "s", "o") if name in names]
-    before, inside = ([s for s in scales if s.dtype == np.float16], [s for s in scales if s.dtype != np.float16])
+    shared, own = [s for s in scales if s.dtype == np.float16], [s for s in scales if s.dtype != np.float16]
     highs = [_across(parts["h"])] if "h" in names else []
-    if not stepped:
-        return _beside([*before, fours, *highs], 3).reshape(-1)
-    return _beside([*before, _beside([*inside, fours, *highs], 3)], 2).reshape(-1)
+    return _beside([*shared, _beside([*own, fours, *highs], 3)], 2).reshape(-1)
 
 
 def _parts(field: Array, count: int) -> Array:

@@ -205,7 +205,8 @@ def test_models_that_nobody_has_any_more_leave_no_threads(built: Built) -> None:
 
 def test_what_is_no_token_no_text_and_no_thread_is_told(built: Built, tmp_path: Path) -> None:
     folder = built("llama", "Q4_1")[1]
-    speaker: Any = brainc.load(folder, threads=1)
+    load: Any = brainc.load
+    speaker = load(folder, threads=1)
     with speaker:
         wrong: dict[str, list[Callable[[], object]]] = {
             "not in the vocabulary": [
@@ -217,7 +218,7 @@ def test_what_is_no_token_no_text_and_no_thread_is_told(built: Built, tmp_path: 
             "not bytes": [lambda: speaker.tokenize(b"abc")],
             "character 1 of the text": [lambda: speaker.tokenize("a\udcffb")],
             "threads=": [lambda: brainc.load(folder, threads=2**40), lambda: brainc.load(folder, threads=-1)],
-            "isa is a str": [lambda: brainc.load(folder, isa=b"avx2")],  # type: ignore[arg-type]
+            "isa is a str": [lambda: load(folder, isa=b"avx2")],
             "those that small.h lists": [lambda: brainc.load(folder, isa="none")],
         }
         for words, calls in wrong.items():
