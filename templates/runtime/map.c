@@ -50,7 +50,13 @@ void br_map_close(br_map *map)
 void *br_room(size_t bytes)
 {
     void *const at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    return at == MAP_FAILED ? NULL : at;
+    if (at == MAP_FAILED) {
+        return NULL;
+    }
+#if defined(MADV_HUGEPAGE)
+    madvise(at, bytes, MADV_HUGEPAGE); /* long rows of caches are read: fewer addresses to look up. A mere wish */
+#endif
+    return at;
 }
 
 void br_room_back(void *room, size_t bytes)

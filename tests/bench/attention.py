@@ -1,6 +1,6 @@
 """What looking back costs a language model: attention alone, on this machine, one thread.
 
-    python tests/bench/attention.py [SHAPE ...] [--cache 16] [--target x86-avx2] [--cc gcc]
+    python tests/bench/attention.py [SHAPE ...] [--cache 16] [--accent vnni] [--cc gcc]
 
 For the shapes of known models and both caches: milliseconds a token, all layers together (each has caches of its own),
 when the token stands at a depth, and when it is one of 64 of a prompt that begin there. Before each layer others' bytes
@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -190,6 +190,13 @@ def bandwidth(library: ctypes.CDLL) -> float:
     return big.nbytes / best(lambda: library.stream(pointer(big), ctypes.c_int64(big.size)))
 
 
+def accented(target: Target, accent: str | None) -> Target:
+    """The target as if its machines always had what an accent needs."""
+    features = [a.features for a in target.accents if a.name == accent]
+    name = f"{target.name} {accent}" if accent else target.name
+    return replace(target, name=name, features=target.features.union(*features))
+
+
 def measure(target: Target, cc: str, name: str, bits: int) -> None:
     """Prints the table of one shape and one cache."""
     shape, kinds = SHAPES[name], KINDS[bits]
@@ -217,12 +224,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Milliseconds a token that attention takes.")
     parser.add_argument("shapes", nargs="*", metavar="SHAPE", help=", ".join(SHAPES))
     parser.add_argument("--target", default="x86-avx2")
+    parser.add_argument("--accent", help="of the target's, the one to measure")
     parser.add_argument("--cc", default="gcc")
     parser.add_argument("--cache", choices=[*KINDS], type=int, nargs="*", default=[*KINDS])
     given = parser.parse_args()
     for name in given.shapes or SHAPES:
         for bits in given.cache:
-            measure(load_target(given.target), given.cc, name, bits)
+            measure(accented(load_target(given.target), given.accent), given.cc, name, bits)
 
 
 if __name__ == "__main__":
