@@ -16,7 +16,8 @@ typedef struct {
 int br_map_open(br_map *map, const char *path);
 void br_map_close(br_map *map);
 
-/* Zeros, at a multiple of a page; NULL if there is no such room. Pages cost nothing before they are written. */
+/* Zeros, at a multiple of a page; NULL if there is no such room. Pages cost nothing before they are written;
+ * large ones are wished for. */
 void *br_room(size_t bytes);
 void br_room_back(void *room, size_t bytes);
 
