@@ -193,6 +193,8 @@ def bandwidth(library: ctypes.CDLL) -> float:
 def accented(target: Target, accent: str | None) -> Target:
     """The target as if its machines always had what an accent needs."""
     features = [a.features for a in target.accents if a.name == accent]
+    if accent and not features:
+        sys.exit(f"{target.name} has no accent {accent}, but {', '.join(a.name for a in target.accents)}")
     name = f"{target.name} {accent}" if accent else target.name
     return replace(target, name=name, features=target.features.union(*features))
 
