@@ -17,7 +17,7 @@ int br_map_open(br_map *map, const char *path);
 void br_map_close(br_map *map);
 
 /* Zeros, at a multiple of a page; NULL if there is no such room. Pages cost nothing before they are written;
- * large ones are wished for. */
+ * large ones are wished for, so that a first write may take 2 MiB. */
 void *br_room(size_t bytes);
 void br_room_back(void *room, size_t bytes);
 

@@ -68,7 +68,6 @@ TWIN_OWN void twin_store(float *p, twin_f a)
 }
 
 #undef _mm256_dpbusd_epi32 /* the compiler's header may have some of these as macros */
-#undef _mm256_dpwssd_epi32
 #undef _mm512_inserti64x4
 #undef _mm512_srli_epi16
 #undef _mm512_extractf64x4_pd
@@ -77,7 +76,6 @@ TWIN_OWN void twin_store(float *p, twin_f a)
 #define __m512 twin_f
 #define __m512d twin_f
 #define _mm256_dpbusd_epi32 twin_dpbusd
-#define _mm256_dpwssd_epi32 twin_dpwssd
 #define _mm512_setzero_si512 twin_zero_i
 #define _mm512_set1_epi32 twin_set_32
 #define _mm512_set1_epi8 twin_set_8
