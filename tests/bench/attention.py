@@ -1,6 +1,7 @@
 """What looking back costs a language model: attention alone, on this machine, one thread.
 
-    python tests/bench/attention.py [SHAPE ...] [--cache 16] [--accent vnni] [--cc gcc]
+    python tests/bench/attention.py [SHAPE ...] [--cache 16] [--target x86-avx2] [--accent vnni]
+        [--cc gcc]
 
 For the shapes of known models and both caches: milliseconds a token, all layers together (each has caches of its own),
 when the token stands at a depth, and when it is one of 64 of a prompt that begin there. Before each layer others' bytes
@@ -18,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,7 @@ from brainc.kernels import KernelTable
 from brainc.ops import Array
 from brainc.program import Program
 from brainc.resources import templates_dir
-from brainc.target import Target, load_target
+from brainc.target import Accent, Target, load_target
 from brainc.views import Viewer
 from brainc.weights import c_float
 
@@ -109,14 +110,16 @@ class Shape:
 SHAPES = {"smollm2-135m": Shape(30, 9, 3, 64), "gemma3-270m": Shape(18, 4, 1, 256, 512)}
 
 
-def function(target: Target, shape: Shape, kinds: tuple[DType, DType], rows: int) -> tuple[str, int]:
+def function(
+    target: Target, accent: Accent | None, shape: Shape, kinds: tuple[DType, DType], rows: int
+) -> tuple[str, int]:
     """C of `look_ROWS`, which does all layers and keeps the time of each, and the bytes of its scratch."""
     caches = [np.zeros(shape.units(kind), kind.numpy) for kind in kinds]
     q = np.zeros((rows, shape.heads * shape.size), F32.numpy)
     given = attrs(heads=shape.heads, scale=shape.size**-0.5, window=shape.window)
     node, values = one_node(ops.get("attend"), [q, *caches, np.zeros(1, I32.numpy)], given)
     graph = Graph("bench", {v.name: v for v in values}, (Entry("step", (), (), (node,)),))
-    choice = KernelTable(target).choose(graph, node)
+    choice = KernelTable(target, accent=accent).choose(graph, node)
     viewer = Viewer(Program(graph, target, {node.name: choice}, memory.Plan(0, 0, 0, True, 1, (), {})))
     name, views = viewer.function(node, choice), list(viewer.functions.values())
     said = {"first": 0, "end": evaluate(choice.kernel.split or "1", choice.env), **choice.env}
@@ -190,19 +193,18 @@ def bandwidth(library: ctypes.CDLL) -> float:
     return big.nbytes / best(lambda: library.stream(pointer(big), ctypes.c_int64(big.size)))
 
 
-def accented(target: Target, accent: str | None) -> Target:
-    """The target as if its machines always had what an accent needs."""
-    features = [a.features for a in target.accents if a.name == accent]
-    if accent and not features:
-        sys.exit(f"{target.name} has no accent {accent}, but {', '.join(a.name for a in target.accents)}")
-    name = f"{target.name} {accent}" if accent else target.name
-    return replace(target, name=name, features=target.features.union(*features))
+def named(target: Target, accent: str | None) -> Accent | None:
+    """The target's accent of that name; none: what all its machines have."""
+    known = {a.name: a for a in target.accents}
+    if accent and accent not in known:
+        sys.exit(f"{target.name} has no accent {accent}; it has {', '.join(known) or 'none'}")
+    return known[accent] if accent else None
 
 
-def measure(target: Target, cc: str, name: str, bits: int) -> None:
+def measure(target: Target, accent: Accent | None, cc: str, name: str, bits: int) -> None:
     """Prints the table of one shape and one cache."""
     shape, kinds = SHAPES[name], KINDS[bits]
-    texts = [function(target, shape, kinds, rows) for rows in (1, PROMPT)]
+    texts = [function(target, accent, shape, kinds, rows) for rows in (1, PROMPT)]
     with tempfile.TemporaryDirectory() as folder:
         library = compiled(target, HELP + "".join(t for t, _ in texts), cc, folder)
     q = np.random.default_rng(1).standard_normal((PROMPT, shape.heads * shape.size)).astype(np.float32)
@@ -210,7 +212,8 @@ def measure(target: Target, cc: str, name: str, bits: int) -> None:
     caches = [filled(shape.layers * LENGTH * shape.row(kind), kind) for kind in kinds]
     weights = np.ones(WEIGHTS // 8, np.uint64)
     speed, first = bandwidth(library), 0.0
-    print(f"{name}, a cache of {bits} bits, {target.name}; one thread reads {speed / 1e6:.1f} GB/s")
+    kernels = accent.name if accent else target.name
+    print(f"{name}, a cache of {bits} bits, {kernels}; one thread reads {speed / 1e6:.1f} GB/s")
     print("  depth   decode   over depth 0   its bytes alone   a token of 64")
     for depth in DEPTHS:
         pos = np.array([depth], np.int32)
@@ -230,9 +233,11 @@ def main() -> None:
     parser.add_argument("--cc", default="gcc")
     parser.add_argument("--cache", choices=[*KINDS], type=int, nargs="*", default=[*KINDS])
     given = parser.parse_args()
+    target = load_target(given.target)
+    accent = named(target, given.accent)
     for name in given.shapes or SHAPES:
         for bits in given.cache:
-            measure(accented(load_target(given.target), given.accent), given.cc, name, bits)
+            measure(target, accent, given.cc, name, bits)
 
 
 if __name__ == "__main__":
